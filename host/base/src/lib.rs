@@ -1,0 +1,16 @@
+//! What every Tidegate crate agrees on: ids, limits, close codes, and the events and commands that gateways and
+//! plugins exchange. No I/O, no clocks, no async.
+
+mod close;
+mod command;
+mod event;
+mod id;
+pub mod limits;
+mod query;
+pub mod session;
+
+pub use close::{CloseCode, CloseReason};
+pub use command::{Audience, Command, InvalidCommand, Message, MessageKind, check_name};
+pub use event::{Addresses, CloseInfo, Event, Exports, Protocol, UpgradeDecision, UpgradeRequest};
+pub use id::{AppName, ClientId, GatewayId, InvalidId, InvalidName, InvalidRole, NodeName, Role};
+pub use query::{Answer, Answered, ClientFields, ClientInfo, Query};

@@ -1,0 +1,29 @@
+//! Limits that both ends of a link rely on, and the defaults of those that settings can change.
+
+/// Longest uid, group or timer key, in bytes. The shortest has one.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Most entries in one audience or exclusion list.
+pub const AUDIENCE_ENTRIES_MAX: usize = 65_536;
+/// Longest WebSocket close reason, in bytes (RFC 6455: a control frame has at most 125, two are the code).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+/// Longest log line, in bytes; the rest is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Longest reason of a failed turn, in bytes; the rest is cut.
+pub const FAIL_REASON_BYTES_MAX: usize = 4 * 1024;
+/// Deepest session object, in levels: merging is recursive.
+pub const SESSION_DEPTH_MAX: usize = 32;
+
+/// Default of the largest payload of one message, in bytes, in both directions.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Default of the most bytes of commands that one turn may ask for.
+pub const TURN_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Default of the largest session, in bytes of JSON.
+pub const SESSION_BYTES_MAX: usize = 64 * 1024;
+/// Default of the most groups that one client may be in.
+pub const GROUPS_PER_CLIENT_MAX: usize = 1024;
+/// Default of the most timers of one slot.
+pub const TIMERS_MAX: usize = 1024;
+/// Shortest period of a repeating timer, in milliseconds.
+pub const TIMER_PERIOD_MS_MIN: u64 = 10;
+/// Largest frame on a lane, head excluded: the largest payload that settings may allow, and room for an audience.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;

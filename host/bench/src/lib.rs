@@ -1,0 +1,46 @@
+//! Load generator, WebSocket clients and yardsticks behind `tidegate bench`.
+//!
+//! Three layers, each usable without the one above:
+//!
+//! ```text
+//!  table ──> run (paired rounds) ──> loads: echo, open, broadcast │ idle, connect
+//!                                      │ pure: what to send, what came back
+//!                                    fleet: one epoll loop over N WebSocket clients
+//!                                      │
+//!                                    codec, handshake, payload: pure bytes
+//! ```
+//!
+//! The figure to trust is server CPU per message, read from `/proc` for the process ids of
+//! [`Target::pids`]: it holds on a noisy machine where a rate does not. With [`Options::yardstick`] a bare
+//! epoll server runs in the same minutes on the same machine, and each figure is also a ratio to it.
+
+mod codec;
+mod conduct;
+mod dial;
+mod error;
+mod fleet;
+mod flight;
+mod handshake;
+mod idle;
+mod limits;
+mod loads;
+mod measure;
+mod options;
+mod payload;
+mod procs;
+mod report;
+mod stats;
+mod storm;
+mod table;
+mod url;
+pub mod yardstick;
+
+pub use conduct::run;
+pub use error::Error;
+pub use options::{MessageKind, Options, Target, Work, YardstickCommand};
+pub use report::{Measured, Memory, Ratios, Report, Round, Unit};
+pub use stats::{Faults, Latency, Spread};
+pub use table::{Reach, Row, SetUp, Table, TableOptions, table};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

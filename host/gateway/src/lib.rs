@@ -1,0 +1,1 @@
+//! The gateway role: listeners, protocols, hub, router, slow-client policy.

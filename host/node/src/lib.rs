@@ -1,0 +1,1 @@
+//! Composition: configuration to roles to run to drain.

@@ -1,0 +1,1 @@
+//! The register role: who is in the cluster.

@@ -1,0 +1,1 @@
+//! The plugin runtime: engine, pools, limits, host functions, compilation.

@@ -1,0 +1,103 @@
+//! Messages of a link's control channel: rare, so they are plain serde values (postcard).
+//!
+//! Everything is level-triggered: whole lists, never differences.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use tidegate_base::{AppName, Exports, GatewayId, NodeName, Role};
+
+/// The protocol that this version speaks; ALPN carries it as well.
+pub const PROTOCOL: u16 = 1;
+
+/// First frame of a lane, from the slot to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneHello {
+    /// The app.
+    pub app: AppName,
+    /// The slot's number on its worker.
+    pub slot: u32,
+    /// Fences a stale peer: grows with every lane between this slot and this gateway.
+    pub generation: u64,
+    /// The first credit.
+    pub credit_events: u32,
+    /// The first credit in bytes.
+    pub credit_bytes: u32,
+}
+
+/// A slot that gateways may bind clients to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppSlots {
+    /// The app.
+    pub app: AppName,
+    /// Its version on this worker.
+    pub version: u32,
+    /// The callbacks that it exports.
+    pub exports: Exports,
+    /// The numbers of the slots that are up.
+    pub slots: Vec<u32>,
+}
+
+/// A node of the cluster as the register knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: NodeName,
+    /// What it is.
+    pub role: Role,
+    /// Where workers dial it, if it is a gateway.
+    pub address: Option<SocketAddr>,
+    /// A gateway's id in this life.
+    pub gateway: Option<GatewayId>,
+}
+
+/// A message of the control channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// Gateway to worker, first of all: who answers.
+    Gateway {
+        /// The gateway's id in this life.
+        id: GatewayId,
+    },
+    /// Worker to gateway: all slots that are up; replaces what was said before.
+    Slots(Vec<AppSlots>),
+    /// Gateway to worker: please open a lane from this slot.
+    LaneWanted {
+        /// The app.
+        app: AppName,
+        /// The slot.
+        slot: u32,
+    },
+    /// Node to register, first of all and whenever it changes.
+    Announce(NodeInfo),
+    /// Register to node, at the announcement and on every change.
+    Directory {
+        /// Grows with every change.
+        revision: u64,
+        /// Everybody.
+        nodes: Vec<NodeInfo>,
+    },
+    /// Operator to register: who is there?
+    ListNodes,
+}
+
+impl Control {
+    /// The message as bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Plain data into a vector: nothing that can fail.
+        postcard::to_extend(self, Vec::new()).unwrap_or_default()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The bytes are none of this version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadControl> {
+        postcard::from_bytes(bytes).map_err(|_| BadControl)
+    }
+}
+
+/// A control message that this version does not understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a control message is broken or of another version of the protocol")]
+pub struct BadControl;

@@ -1,0 +1,21 @@
+//! The protocol between gateways, workers and registers, without any I/O: frames, the two ends of a lane, the
+//! directory and the fan-out of queries. Everything is a plain state machine: bytes and time come in as arguments.
+//!
+//! ```text
+//!  gateway                                lane                                worker
+//!  EventLane  -- events, sessions, answers, acks ----------------------->   SlotLane
+//!             <-- parts: commands; done, release, credit, queries -------
+//! ```
+
+mod codec;
+pub mod control;
+pub mod directory;
+pub mod event_lane;
+pub mod fanout;
+pub mod frame;
+pub mod slot_lane;
+
+pub use codec::{Carry, ToGateway, ToWorker, encode};
+pub use event_lane::{EventLane, Unfinished};
+pub use frame::{EventNo, FrameError, PartFlags, PartHead, RawFrame};
+pub use slot_lane::{Grant, SlotLane};

@@ -1,0 +1,1 @@
+//! Tidegate tests: e2e.
