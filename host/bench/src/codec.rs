@@ -190,7 +190,11 @@ pub(crate) struct Inbound {
 impl Inbound {
     /// Hands every message and control frame completed by `bytes` to `sink`, in order.
     #[inline]
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut sink: impl FnMut(Incoming<'_>)) -> Result<(), FrameError> {
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut sink: impl FnMut(Incoming<'_>),
+    ) -> Result<(), FrameError> {
         if self.carry.is_empty() {
             let used = self.fragments.consume(bytes, &mut sink)?;
             self.carry.extend_from_slice(&bytes[used..]);
@@ -235,7 +239,9 @@ impl Fragments {
         match header.opcode {
             Opcode::Pong => {}
             Opcode::Ping => sink(Incoming::Ping(payload)),
-            Opcode::Close => sink(Incoming::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code)))),
+            Opcode::Close => {
+                sink(Incoming::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))))
+            }
             Opcode::Text | Opcode::Binary if self.open => return Err(FrameError::Fragment),
             Opcode::Text | Opcode::Binary if header.fin => sink(Incoming::Message(payload)),
             Opcode::Continuation if !self.open => return Err(FrameError::Fragment),
@@ -313,7 +319,8 @@ mod tests {
     fn what_the_protocol_forbids_is_refused_with_its_reason() {
         let mut masked = Vec::new();
         put_frame(&mut masked, Opcode::Text, Some([1, 2, 3, 4]), b"x");
-        let twice = [server_frame(false, Opcode::Text, b"a"), server_frame(true, Opcode::Text, b"b")].concat();
+        let twice =
+            [server_frame(false, Opcode::Text, b"a"), server_frame(true, Opcode::Text, b"b")].concat();
         for (bytes, why) in [
             (vec![0xc1, 0], FrameError::Reserved),
             (vec![0x83, 0], FrameError::Opcode(3)),

@@ -26,7 +26,9 @@ pub enum Error {
         why: String,
     },
     /// More connections asked for than this process may open.
-    #[error("{needed} open files needed, the limit is {limit}; raise it (`ulimit -n`) or use fewer connections")]
+    #[error(
+        "{needed} open files needed, the limit is {limit}; raise it (`ulimit -n`) or use fewer connections"
+    )]
     OpenFiles {
         /// Files needed, connections and some spare.
         needed: u64,

@@ -198,7 +198,8 @@ impl Fleet {
                 let Some(client) = self.clients.get_mut(index) else { continue };
                 opened += usize::from(dialer.advance(&mut dialing[index], client, self.clock)?);
                 if client.stream.is_some() {
-                    let received = client.receive(index, &mut dialer.quiet, &mut self.scratch, self.clock, false);
+                    let received =
+                        client.receive(index, &mut dialer.quiet, &mut self.scratch, self.clock, false);
                     let ended = received.and(client.flush());
                     ended.map_err(|reason| Error::Closed { closed: 1, reason })?;
                 }
@@ -232,8 +233,8 @@ pub(crate) fn wait(poll: &mut Poll, events: &mut Events, timeout: Duration) -> R
 
 fn new_timer(poll: &Poll) -> Result<OwnedFd> {
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    let timer =
-        rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).map_err(Error::io("creating a timer"))?;
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
+        .map_err(Error::io("creating a timer"))?;
     // Edge-triggered and armed anew each time, so that it need not be read.
     let registered = poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE);
     registered.map_err(Error::io("watching a timer"))?;
@@ -257,7 +258,8 @@ impl Dialer {
         self.took.record(clock.now().saturating_sub(done.started));
         let (stream, leftover) = done.finish();
         client.stream = Some(stream);
-        client.take(&leftover, |_| self.quiet.tally().faults.foreign += 1)
+        client
+            .take(&leftover, |_| self.quiet.tally().faults.foreign += 1)
             .map_err(|reason| Error::Closed { closed: 1, reason })?;
         Ok(true)
     }
@@ -361,5 +363,88 @@ impl Outbox for Clients<'_> {
             self.dirty.push(index);
         }
         Some(&mut client.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream as Blocking};
+
+    use super::*;
+    use crate::codec::{Header, apply_mask, put_frame};
+    use crate::handshake::{head_end, response};
+    use crate::loads::Echo;
+    use crate::options::MessageKind;
+
+    /// Reads one frame of the client, unmasked.
+    fn read_frame(stream: &mut Blocking) -> (Opcode, Vec<u8>) {
+        let (mut bytes, mut byte) = (Vec::new(), [0]);
+        let header = loop {
+            stream.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+            if let Some(header) = Header::parse(&bytes).unwrap() {
+                break header;
+            }
+        };
+        let mut payload = vec![0; header.payload_len];
+        stream.read_exact(&mut payload).unwrap();
+        apply_mask(&mut payload, header.mask.unwrap());
+        (header.opcode, payload)
+    }
+
+    /// Agrees, pings before the client could speak, echoes two messages in fragments cut at every byte with a ping
+    /// between, and goes away.
+    fn awkward_server(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while head_end(&head).is_none() {
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let mut answer = response(&head).unwrap();
+        put_frame(&mut answer, Opcode::Text, None, b"welcome");
+        put_frame(&mut answer, Opcode::Ping, None, b"early");
+        stream.write_all(&answer).unwrap();
+        assert_eq!(read_frame(&mut stream), (Opcode::Pong, b"early".to_vec()));
+        for _ in 0..2 {
+            let (opcode, payload) = read_frame(&mut stream);
+            let (first, rest) = payload.split_at(20);
+            let fragment = |fin, opcode, payload: &[u8]| {
+                let mut frame = Vec::new();
+                Header { fin, opcode, mask: None, header_len: 0, payload_len: payload.len() }.put(&mut frame);
+                [&frame, payload].concat()
+            };
+            let parts = [
+                fragment(false, opcode, first),
+                fragment(true, Opcode::Ping, b"late"),
+                fragment(true, Opcode::Continuation, rest),
+            ];
+            parts.concat().chunks(1).for_each(|byte| stream.write_all(byte).unwrap());
+            assert_eq!(read_frame(&mut stream), (Opcode::Pong, b"late".to_vec()));
+        }
+        let mut close = Vec::new();
+        put_frame(&mut close, Opcode::Close, None, &1001u16.to_be_bytes());
+        stream.write_all(&close).unwrap();
+    }
+
+    #[test]
+    fn fragments_pings_and_single_bytes_are_handled_and_a_close_is_reported() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("ws://{}/", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || awkward_server(listener));
+        let (mut fleet, took) = Fleet::open(&url, 1, Clock::start()).unwrap();
+        assert!(took.summary().is_some());
+        let mut load = Echo::new(0, 1, 1, 64, MessageKind::Text);
+        fleet.kick(&mut load);
+        let closed = loop {
+            if let Err(error) = fleet.turn(&mut load, fleet.clock().now() + 10_000_000_000) {
+                break error.to_string();
+            }
+        };
+        server.join().unwrap();
+        assert!(closed.contains("close code 1001"), "{closed}");
+        let tally = load.tally();
+        assert_eq!((tally.counted, tally.faults.closed, tally.faults.wrong), (2, 1, 0));
     }
 }

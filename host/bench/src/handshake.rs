@@ -64,7 +64,8 @@ pub(crate) fn check_response(head: &[u8], key: &str) -> Result<(), String> {
         return Err(format!("it answered {status:?} instead of 101 Switching Protocols"));
     }
     let is = |name, value: &str| {
-        header(head, name).is_some_and(|got| got.split(',').any(|part| part.trim().eq_ignore_ascii_case(value)))
+        header(head, name)
+            .is_some_and(|got| got.split(',').any(|part| part.trim().eq_ignore_ascii_case(value)))
     };
     if !is("upgrade", "websocket") || !is("connection", "upgrade") {
         return Err("its answer lacks `Upgrade: websocket` or `Connection: Upgrade`".to_owned());

@@ -17,7 +17,12 @@ const SETTLE: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// A connection refused while opening; all connections closed while holding; the probe's.
-pub(crate) fn idle(url: &Url, connections: u32, span: Duration, probe: &Probe) -> Result<(Raw, Option<Memory>)> {
+pub(crate) fn idle(
+    url: &Url,
+    connections: u32,
+    span: Duration,
+    probe: &Probe,
+) -> Result<(Raw, Option<Memory>)> {
     let clock = Clock::start();
     warm(url, clock)?;
     let before = probe.memory()?;
@@ -33,9 +38,10 @@ pub(crate) fn idle(url: &Url, connections: u32, span: Duration, probe: &Probe) -
     let holding = meter.stop()?;
     let held = probe.memory()?;
 
-    let memory = before.zip(opened).zip(held).map(|((before, opened), held)| {
-        memory(before, opened, held, &holding, connections)
-    });
+    let memory = before
+        .zip(opened)
+        .zip(held)
+        .map(|((before, opened), held)| memory(before, opened, held, &holding, connections));
     let Metered { seconds, server_cpu_ns, own_cpu_ns } = opening;
     let (tally, counted) = (quiet.tally(), u64::from(connections));
     let (lateness, faults) = (tally.lateness.clone(), tally.faults.clone());
@@ -55,7 +61,13 @@ fn hold(fleet: &mut Fleet, quiet: &mut Quiet, span: Duration) -> Result<()> {
     Ok(())
 }
 
-fn memory(before: MemorySample, opened: MemorySample, held: MemorySample, holding: &Metered, connections: u32) -> Memory {
+fn memory(
+    before: MemorySample,
+    opened: MemorySample,
+    held: MemorySample,
+    holding: &Metered,
+    connections: u32,
+) -> Memory {
     let connections = f64::from(connections.max(1));
     let each = |after: u64, before: u64| (after as f64 - before as f64) / connections;
     let held_cpu = holding.server_cpu_ns.map(|nanos| nanos as f64 / 1e3 / connections / holding.seconds);

@@ -24,6 +24,7 @@ mod handshake;
 mod idle;
 mod limits;
 mod loads;
+mod machine;
 mod measure;
 mod options;
 mod payload;

@@ -11,18 +11,17 @@ use crate::stats::{Faults, Nanos};
 // How long after the window messages may still come before they count as lost.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// When to measure, on the fleet's clock in nanoseconds.
+/// When to measure: `begin` on the fleet's clock in nanoseconds, and for how long from the moment it really begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     begin: u64,
-    end: u64,
+    span_ns: u64,
 }
 
 impl Window {
     /// Starts after `warm_up` from now and lasts `span`.
     pub(crate) fn after(clock: Clock, warm_up: Duration, span: Duration) -> Window {
-        let begin = clock.now() + warm_up.as_nanos() as u64;
-        Window { begin, end: begin + span.as_nanos() as u64 }
+        Window { begin: clock.now() + warm_up.as_nanos() as u64, span_ns: span.as_nanos() as u64 }
     }
 }
 
@@ -89,7 +88,12 @@ impl<'a> Meter<'a> {
 ///
 /// # Errors
 /// Those of [`Fleet::turn`] and of the probe.
-pub(crate) fn measure<L: Load>(fleet: &mut Fleet, load: &mut L, window: Window, probe: &Probe) -> Result<Raw> {
+pub(crate) fn measure<L: Load>(
+    fleet: &mut Fleet,
+    load: &mut L,
+    window: Window,
+    probe: &Probe,
+) -> Result<Raw> {
     let clock = fleet.clock();
     fleet.kick(load);
     while clock.now() < window.begin {
@@ -97,8 +101,12 @@ pub(crate) fn measure<L: Load>(fleet: &mut Fleet, load: &mut L, window: Window, 
     }
     load.tally().open_window();
     let meter = Meter::start(probe, clock)?;
-    while clock.now() < window.end {
-        fleet.turn(load, window.end)?;
+    let end = clock.now() + window.span_ns;
+    loop {
+        fleet.turn(load, end)?;
+        if clock.now() >= end {
+            break;
+        }
     }
     let metered = meter.stop()?;
     let tally = load.tally();

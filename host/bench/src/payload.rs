@@ -57,7 +57,8 @@ impl Template {
         let at = out.len() + self.payload_at;
         out.extend_from_slice(&self.frame);
         let numbers = digits::<4>(u64::from(client)).into_iter().chain(digits::<8>(sequence));
-        for ((byte, digit), key) in out[at + 4..at + 16].iter_mut().zip(numbers).zip(MASK.into_iter().cycle()) {
+        for ((byte, digit), key) in out[at + 4..at + 16].iter_mut().zip(numbers).zip(MASK.into_iter().cycle())
+        {
             *byte = digit ^ key;
         }
     }

@@ -64,7 +64,7 @@ impl Probe {
         let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
         let mut sample = CpuSample::default();
         for pid in &self.pids {
-            let ticks = read(*pid, "stat", |text| parse_stat_ticks(text))?;
+            let ticks = read(*pid, "stat", parse_stat_ticks)?;
             let process = ProcessCpu { threads: threads(*pid), ticks_ns: ticks * tick_ns };
             sample.processes.insert(*pid, process);
         }
@@ -90,18 +90,22 @@ impl Probe {
 impl CpuSample {
     /// Nanoseconds of CPU used between `before` and this sample.
     pub(crate) fn since(&self, before: &CpuSample) -> u64 {
-        let of = |(pid, after): (&u32, &ProcessCpu)| before.processes.get(pid).map_or(0, |before| after.since(before));
+        let of = |(pid, after): (&u32, &ProcessCpu)| {
+            before.processes.get(pid).map_or(0, |before| after.since(before))
+        };
         self.processes.iter().map(of).sum()
     }
 }
 
 impl ProcessCpu {
     fn since(&self, before: &ProcessCpu) -> u64 {
-        let comparable = !before.threads.is_empty() && before.threads.keys().all(|tid| self.threads.contains_key(tid));
+        let comparable =
+            !before.threads.is_empty() && before.threads.keys().all(|tid| self.threads.contains_key(tid));
         if !comparable {
             return self.ticks_ns.saturating_sub(before.ticks_ns);
         }
-        let run = |(tid, after): (&u32, &u64)| after.saturating_sub(before.threads.get(tid).copied().unwrap_or(0));
+        let run =
+            |(tid, after): (&u32, &u64)| after.saturating_sub(before.threads.get(tid).copied().unwrap_or(0));
         self.threads.iter().map(run).sum()
     }
 }
@@ -116,7 +120,11 @@ fn read<T>(pid: u32, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T>
     let file = format!("/proc/{pid}/{name}");
     let text = fs::read_to_string(&file);
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "not in the form the kernel documents");
-    text.and_then(|text| parse(&text).ok_or_else(malformed)).map_err(|source| Error::Proc { pid, file, source })
+    text.and_then(|text| parse(&text).ok_or_else(malformed)).map_err(|source| Error::Proc {
+        pid,
+        file,
+        source,
+    })
 }
 
 // A thread may end between the listing and the read: it is left out, and `since` notices.
@@ -180,7 +188,10 @@ mod tests {
         let want = MemorySample { anonymous: 6880 * 1024, pss: 12118 * 1024 };
         assert_eq!(parse_smaps_rollup(rollup), Some(want));
         let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t     512 kB\n";
-        assert_eq!(parse_status_memory(status), Some(MemorySample { anonymous: 512 * 1024, pss: 2048 * 1024 }));
+        assert_eq!(
+            parse_status_memory(status),
+            Some(MemorySample { anonymous: 512 * 1024, pss: 2048 * 1024 })
+        );
         assert_eq!(parse_status_memory("Name: kthread\n"), None);
     }
 

@@ -13,9 +13,14 @@ pub(crate) struct Nanos {
 }
 
 impl Nanos {
-    #[expect(clippy::expect_used, reason = "the bounds are constants that satisfy low >= 1, high >= 2 * low, digits <= 5")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the bounds are constants that satisfy low >= 1, high >= 2 * low, digits <= 5"
+    )]
     pub(crate) fn new() -> Nanos {
-        Nanos { histogram: Histogram::new_with_bounds(1, LATENCY_NANOS_MAX, 3).expect("valid constant bounds") }
+        Nanos {
+            histogram: Histogram::new_with_bounds(1, LATENCY_NANOS_MAX, 3).expect("valid constant bounds"),
+        }
     }
 
     #[inline]
@@ -83,7 +88,7 @@ impl Spread {
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
         let upper = *sorted.get(middle)?;
-        let lower = if sorted.len() % 2 == 0 { *sorted.get(middle - 1)? } else { upper };
+        let lower = if sorted.len().is_multiple_of(2) { *sorted.get(middle - 1)? } else { upper };
         Some(Spread { median: lower.midpoint(upper), min, max })
     }
 
@@ -187,7 +192,8 @@ mod tests {
 
     #[test]
     fn ratios_pair_each_round_with_its_partner() {
-        let pairs = [(Some(2.0), Some(1.0)), (Some(30.0), Some(10.0)), (None, Some(1.0)), (Some(4.0), Some(1.0))];
+        let pairs =
+            [(Some(2.0), Some(1.0)), (Some(30.0), Some(10.0)), (None, Some(1.0)), (Some(4.0), Some(1.0))];
         assert_eq!(Spread::of_ratios(pairs), Some(Spread { median: 3.0, min: 2.0, max: 4.0 }));
         assert_eq!(Spread::of_ratios([(Some(1.0), Some(0.0))]), None);
     }

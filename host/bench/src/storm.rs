@@ -28,7 +28,13 @@ const NORMAL_CLOSURE: [u8; 2] = 1000u16.to_be_bytes();
 ///
 /// # Errors
 /// [`Error::Stalled`] when nothing moves for 5 s; the last connection's error when 100 fail in a row; the probe's.
-pub(crate) fn storm(url: &Url, at_a_time: u32, warm_up: Duration, span: Duration, probe: &Probe) -> Result<Raw> {
+pub(crate) fn storm(
+    url: &Url,
+    at_a_time: u32,
+    warm_up: Duration,
+    span: Duration,
+    probe: &Probe,
+) -> Result<Raw> {
     let mut storm = Storm::new(url, at_a_time)?;
     let clock = storm.clock;
     storm.run(warm_up)?;
@@ -112,7 +118,8 @@ impl<'a> Storm<'a> {
             match Dialing::start(self.url, &mut self.keys, self.clock.now()) {
                 Ok(mut dialing) => {
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    let registered = self.poll.registry().register(&mut dialing.stream, Token(index), interest);
+                    let registered =
+                        self.poll.registry().register(&mut dialing.stream, Token(index), interest);
                     registered.map_err(Error::io("watching a connection"))?;
                     self.seats[index] = Seat::Dialing(dialing);
                 }
@@ -190,7 +197,9 @@ impl Closing {
                 Err(error) => return !is_transient(&error),
             };
             let mut closed = false;
-            let fed = self.inbound.feed(&chunk[..read], |incoming| closed |= matches!(incoming, Incoming::Close(_)));
+            let fed = self
+                .inbound
+                .feed(&chunk[..read], |incoming| closed |= matches!(incoming, Incoming::Close(_)));
             if closed || fed.is_err() {
                 return true;
             }

@@ -47,7 +47,10 @@ mod tests {
     #[test]
     fn a_full_address_is_taken_apart() {
         let url = Url::parse("ws://127.0.0.1:7272/chat?room=1").unwrap();
-        assert_eq!((url.addr.port(), url.host.as_str(), url.path.as_str()), (7272, "127.0.0.1:7272", "/chat?room=1"));
+        assert_eq!(
+            (url.addr.port(), url.host.as_str(), url.path.as_str()),
+            (7272, "127.0.0.1:7272", "/chat?room=1")
+        );
     }
 
     #[test]

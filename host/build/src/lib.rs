@@ -16,7 +16,6 @@
 //! Everything here blocks: it runs compilers. Callers on an async runtime use a blocking thread. What happens meanwhile
 //! goes to a [`Progress`].
 
-mod artifact;
 mod cargo;
 mod digest;
 mod environment;

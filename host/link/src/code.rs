@@ -22,7 +22,9 @@ pub const FIRST_FREE: u32 = 16;
 pub(crate) fn lane_reason(code: u64) -> String {
     match u32::try_from(code) {
         Ok(LANE_RESET) => "the peer reset the lane".into(),
-        Ok(LANE_OVERFLOW) => "the peer gave the lane up: too many bytes waited for this node to read them".into(),
+        Ok(LANE_OVERFLOW) => {
+            "the peer gave the lane up: too many bytes waited for this node to read them".into()
+        }
         Ok(LANE_ORPHANED) => "the part of the peer that wrote the lane has stopped".into(),
         _ => format!("the peer ended the lane with code {code}"),
     }

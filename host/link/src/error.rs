@@ -34,14 +34,13 @@ pub enum LinkError {
     },
     /// Nobody answered in time.
     #[error(
-        "no answer from {address} within {waited:?}: check that a {role} listens there and that UDP can pass",
-        role = role.map_or("node", Role::as_str)
+        "no answer from {address} within {waited:?}: check that a {role} listens there and that UDP can pass"
     )]
     NoAnswer {
         /// Whom.
         address: SocketAddr,
-        /// What was expected there; none for a peer that dialed us.
-        role: Option<Role>,
+        /// What was expected there.
+        role: Role,
         /// How long the handshake was given.
         waited: Duration,
     },

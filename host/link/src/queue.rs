@@ -35,7 +35,9 @@ impl End {
     fn closed(&self) -> Closed {
         Closed(match self {
             Self::Finished => "it was finished here".into(),
-            Self::Reset(code::LANE_OVERFLOW) => "the peer reads too slowly, too many bytes waited for it".into(),
+            Self::Reset(code::LANE_OVERFLOW) => {
+                "the peer reads too slowly, too many bytes waited for it".into()
+            }
             Self::Reset(_) => "it was reset here".into(),
             Self::Lost(reason) => Arc::clone(reason),
         })

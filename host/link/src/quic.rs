@@ -32,15 +32,23 @@ pub(crate) fn link_error(error: &ConnectionError, closed_here: Option<&(u32, Arc
         }
         (ConnectionError::ApplicationClosed(close), _) => LinkError::ClosedByPeer {
             code: u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX),
-            reason: String::from_utf8_lossy(&close.reason).into(),
+            reason: match &*close.reason {
+                [] => DROPPED_BY_PEER.into(),
+                reason => String::from_utf8_lossy(reason).into(),
+            },
         },
         (ConnectionError::TimedOut, _) => {
             LinkError::Lost("nothing was heard from the peer for the whole idle timeout".into())
         }
-        (ConnectionError::Reset, _) => LinkError::Lost("the peer has restarted and does not know the link".into()),
+        (ConnectionError::Reset, _) => {
+            LinkError::Lost("the peer has restarted and does not know the link".into())
+        }
         (other, _) => LinkError::Lost(other.to_string().into()),
     }
 }
+
+/// What the peer of a link hears whose last handle was dropped.
+pub(crate) const DROPPED_BY_PEER: &str = "nothing there uses it any more";
 
 /// The receiving half of a stream.
 #[derive(Debug)]
@@ -75,10 +83,17 @@ impl StreamReader {
 /// Chunks per read: a chunk is what one packet carried, so this is up to about 90 KB.
 const SLOTS: usize = 64;
 
+fn lost_reason(error: &ConnectionError) -> Arc<str> {
+    match error {
+        ConnectionError::LocallyClosed => "this node closed the link".into(),
+        other => link_error(other, None).to_string().into(),
+    }
+}
+
 fn read_reason(error: &ReadError) -> Arc<str> {
     match error {
         ReadError::Reset(code) => code::lane_reason(code.into_inner()).into(),
-        ReadError::ConnectionLost(error) => link_error(error, None).to_string().into(),
+        ReadError::ConnectionLost(error) => lost_reason(error),
         other => other.to_string().into(),
     }
 }
@@ -161,7 +176,7 @@ async fn write_all(queue: &Queue, stream: &mut SendStream, chunks: &mut [Bytes])
 fn write_end(error: &WriteError) -> End {
     End::Lost(match error {
         WriteError::Stopped(_) => STOPPED_BY_PEER.into(),
-        WriteError::ConnectionLost(error) => link_error(error, None).to_string().into(),
+        WriteError::ConnectionLost(error) => lost_reason(error),
         other => other.to_string().into(),
     })
 }
@@ -170,7 +185,7 @@ fn stop_end(why: Result<Option<VarInt>, StoppedError>) -> End {
     match why {
         Ok(None) => End::Finished,
         Ok(Some(_)) => End::Lost(STOPPED_BY_PEER.into()),
-        Err(StoppedError::ConnectionLost(error)) => End::Lost(link_error(&error, None).to_string().into()),
+        Err(StoppedError::ConnectionLost(error)) => End::Lost(lost_reason(&error)),
         Err(other) => End::Lost(other.to_string().into()),
     }
 }

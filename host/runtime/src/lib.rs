@@ -1,1 +1,47 @@
-//! The plugin runtime: engine, pools, limits, host functions, compilation.
+//! The plugin runtime: engine, pools, limits, host functions, compilation. The only crate that names wasmtime, and no
+//! wasmtime type crosses its API.
+//!
+//! ```text
+//!  Engine ---- one per process: pools of instances, the Ticker that interrupts guests
+//!    |
+//!  Modules --- bytes -> compile (child process) -> ModuleCache -> Module
+//!    |
+//!  Template -- a Module linked against a PluginHost, its callbacks found once
+//!    |
+//!  Instance -- one plugin instance; each callback is one turn, bounded by Limits
+//!
+//!  SlowPool -- low-priority threads; a slot's whole future moves there while its turn needs the CPU for long
+//! ```
+//!
+//! An instance runs in the tokio runtime of its shard (current_thread, time enabled). See [`SlowPool`] for how a turn
+//! leaves and comes back.
+
+mod cache;
+mod clock;
+pub mod compile;
+mod engine;
+mod fault;
+mod host;
+mod host_functions;
+mod instance;
+mod limits;
+mod module;
+mod place;
+mod slow_pool;
+mod start;
+mod stdio;
+mod template;
+mod ticker;
+mod turn;
+
+pub use cache::{CacheError, CacheSettings, ModuleCache};
+pub use compile::{ChildCompiler, CompileError, CompileLimits, Compiler};
+pub use engine::{Engine, EngineError, EngineSettings};
+pub use fault::{Fault, StartError};
+pub use host::{LogLevel, PluginHost};
+pub use instance::Instance;
+pub use limits::Limits;
+pub use module::{Digest, InvalidDigest, LoadError, Module, Modules};
+pub use slow_pool::{Movable, SlowPool, SlowPoolSettings, SlowPoolStats};
+pub use start::{StartInfo, StartReason, StopReason};
+pub use template::{Template, TemplateError};

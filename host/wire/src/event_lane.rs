@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidegate_base::{Addresses, Answer, Event};
 
 use crate::codec::{ToWorker, encode};
-use crate::frame::{EventNo, FrameError, HEAD_BYTES, PartFlags, PartHead, RawFrame};
+use crate::frame::{EventNo, FrameError, PartFlags, PartHead, RawFrame};
 
 /// Numbers the events of one lane, spends the slot's credit on them, and keeps each until the slot releases it.
 ///
@@ -34,6 +34,7 @@ pub struct EventLane {
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
     client: u32,
+    weight: u16,
     parts: u16,
     done: bool,
 }
@@ -43,8 +44,8 @@ struct InFlight {
 pub struct PartEffect {
     /// Whether its commands are to be applied: not if an earlier delivery of the event did so already.
     pub apply: bool,
-    /// The client whose event is done with it.
-    pub finished: Option<u32>,
+    /// The client whose event is done with it, and the event's weight.
+    pub finished: Option<(u32, u16)>,
     /// Whether the turn failed.
     pub failed: bool,
 }
@@ -106,15 +107,19 @@ impl EventLane {
         self.unfinished
     }
 
-    /// Sends an event; it is kept until it is released.
-    pub fn event(&mut self, client: u32, attempt: u8, event: &Event<'_>) {
+    /// Sends an event; it is kept until it is released. Returns its weight against the cap of one client: one, and
+    /// one more for each [`WEIGHT_BYTES`] of it.
+    pub fn event(&mut self, client: u32, attempt: u8, event: &Event<'_>) -> u16 {
         let before = self.arena.len();
         encode::event(client, self.next, attempt, event, &mut self.arena);
-        self.sent_bytes = self.sent_bytes.wrapping_add((self.arena.len() - before) as u32);
-        self.window.push_back(InFlight { client, parts: 0, done: false });
+        let bytes = self.arena.len() - before;
+        let weight = u16::try_from(1 + bytes / WEIGHT_BYTES).unwrap_or(u16::MAX);
+        self.sent_bytes = self.sent_bytes.wrapping_add(bytes as u32);
+        self.window.push_back(InFlight { client, weight, parts: 0, done: false });
         self.unfinished += 1;
         self.next = self.next.next();
         self.arena_has_events = true;
+        weight
     }
 
     /// Says that a client is bound to the slot.
@@ -184,7 +189,7 @@ impl EventLane {
         if head.flags.has(PartFlags::DONE) && !in_flight.done {
             in_flight.done = true;
             self.unfinished -= 1;
-            effect.finished = Some(in_flight.client);
+            effect.finished = Some((in_flight.client, in_flight.weight));
         }
         if head.flags.has(PartFlags::RELEASE) {
             self.on_release(head.event)?;
@@ -265,8 +270,8 @@ impl EventLane {
     }
 }
 
-/// The credit that an event costs besides its payload, in bytes.
-pub const EVENT_OVERHEAD_BYTES: usize = HEAD_BYTES;
+/// How many bytes of an event weigh as much as one small event.
+pub const WEIGHT_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -302,7 +307,7 @@ mod tests {
         assert!(lane.on_part(part(PartFlags::EVENT, 0, 0)).unwrap().apply);
         assert!(!lane.on_part(part(PartFlags::EVENT, 0, 0)).unwrap().apply);
         let done = lane.on_part(part(DONE, 1, 0)).unwrap();
-        assert_eq!(done, PartEffect { apply: true, finished: Some(7), failed: false });
+        assert_eq!(done, PartEffect { apply: true, finished: Some((7, 1)), failed: false });
         assert_eq!(lane.on_part(part(DONE, 1, 0)).unwrap().finished, None);
     }
 

@@ -28,7 +28,6 @@ pub enum Audience {
 
 impl Audience {
     /// The audience less some clients, one or several.
-    #[must_use]
     pub fn except(self, clients: impl IntoClients) -> Selection {
         Selection { to: self, except: clients.into_clients().collect() }
     }
@@ -155,10 +154,12 @@ impl Selection {
     /// Sends one copy to each.
     pub fn send<'a>(self, message: impl Into<Outgoing<'a>>) {
         let message = message.into();
-        match (&self.to, self.except.as_slice()) {
-            (Audience::Clients(one), []) if let [client] = one.as_slice() => host::send_to_client(*client, message),
-            _ => host::send(self.to, self.except, message),
+        if let (Audience::Clients(clients), true) = (&self.to, self.except.is_empty())
+            && let [client] = clients.as_slice()
+        {
+            return host::send_to_client(*client, message);
         }
+        host::send(self.to, self.except, message);
     }
 
     /// Sends a value as JSON text. A value that JSON can't hold fails the turn.
@@ -238,6 +239,8 @@ pub struct ClientInfo {
 
 pub(crate) fn json(value: &impl Serialize) -> Option<String> {
     serde_json::to_string(value)
-        .map_err(|error| crate::turn::fail(&format!("send_json: the value cannot be written as JSON: {error}")))
+        .map_err(|error| {
+            crate::turn::fail(&format!("send_json: the value cannot be written as JSON: {error}"))
+        })
         .ok()
 }

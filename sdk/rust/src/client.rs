@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::close::Close;
-use crate::session::{self, SessionError};
+use crate::session;
 use crate::targets::IntoNames;
 use crate::{Addresses, Answer, ClientId, Outgoing, Result, gateway, host, turn};
 
@@ -30,7 +30,9 @@ impl Client {
     /// [`gateway::get_session`].
     pub fn session<T: DeserializeOwned>(self) -> Result<Option<T>> {
         if !turn::is_current(self.0) {
-            crate::bail!("{self} is not the client of this turn: read its session with gateway::get_session({self})");
+            crate::bail!(
+                "{self} is not the client of this turn: read its session with gateway::get_session({self})"
+            );
         }
         Ok(session::current().read()?)
     }

@@ -24,7 +24,7 @@ impl<'a> Close<'a> {
 
     /// The WebSocket close code: 1000 or 3000 to 4999, another one fails the turn. Other protocols have none.
     #[must_use]
-    pub const fn code(self, code: u16) -> Self {
+    pub fn code(self, code: u16) -> Self {
         Self { code, ..self }
     }
 

@@ -42,7 +42,10 @@ impl Message {
     #[cfg(any(target_family = "wasm", test))]
     pub(crate) fn of_host(kind: MessageKind, payload: Vec<u8>) -> Self {
         match kind {
-            #[expect(unsafe_code, reason = "a second UTF-8 check of each message would be the SDK's largest cost")]
+            #[expect(
+                unsafe_code,
+                reason = "a second UTF-8 check of each message would be the SDK's largest cost"
+            )]
             // SAFETY: the contract's on-message promises that the payload of a text is UTF-8; the host checks it.
             MessageKind::Text => Self::Text(unsafe { String::from_utf8_unchecked(payload) }),
             MessageKind::Binary | MessageKind::Raw => Self::Binary(payload),

@@ -1,8 +1,6 @@
 //! The trait that a plugin implements.
 
-use crate::{
-    Client, CloseInfo, Message, Result, StartInfo, StopReason, Upgrade, UpgradeRequest,
-};
+use crate::{Client, CloseInfo, Message, Result, StartInfo, StopReason, Upgrade, UpgradeRequest};
 
 /// A plugin. Put [`#[plugin]`](crate::plugin) on the impl block: it exports the callbacks that the block has, and only
 /// those; an event without a callback is never sent to the plugin.

@@ -102,9 +102,9 @@ mod tests {
         assert_eq!(owned(String::from("a")), ["a"]);
         assert_eq!(owned(0), ["0"]);
         assert_eq!(owned(["a", "b"]), ["a", "b"]);
-        assert_eq!(owned(&vec![String::from("a")]), ["a"]);
+        assert_eq!(owned([String::from("a")].as_slice()), ["a"]);
         assert_eq!(owned(BTreeSet::from(["b", "a"])), ["a", "b"]);
-        assert_eq!(owned(&HashSet::from(["x"])), ["x"]);
+        assert_eq!(owned(HashSet::from(["x"])), ["x"]);
     }
 
     #[test]

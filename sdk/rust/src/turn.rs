@@ -21,10 +21,7 @@ pub fn fail(reason: &str) {
 }
 
 /// Runs a callback in the turn of `client`; an error fails the turn and gives `None`.
-pub(crate) fn run<T>(
-    client: Option<ClientId>,
-    callback: impl FnOnce() -> Result<T, Error>,
-) -> Option<T> {
+pub(crate) fn run<T>(client: Option<ClientId>, callback: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     CURRENT.set(client);
     let result = callback();
     CURRENT.set(None);

@@ -33,7 +33,8 @@ impl Child {
             let lines = BufReader::new(stdout).lines().take(NOISE_LINES_MAX);
             lines.map_while(|line| line.ok()).find_map(|line| line.strip_prefix(READY).map(str::to_owned))
         });
-        let target = Target { url: format!("ws://{}/", addr.as_deref().unwrap_or_default()), pids: vec![pid] };
+        let target =
+            Target { url: format!("ws://{}/", addr.as_deref().unwrap_or_default()), pids: vec![pid] };
         let child = Child { process, target };
         if addr.is_none() {
             return Err(Error::YardstickSilent { program });

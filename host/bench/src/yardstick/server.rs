@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use slab::Slab;
 
 use super::Kind;
@@ -56,6 +56,8 @@ struct Connection {
     carry: Vec<u8>,
     /// What the socket did not take; while there is some, nothing more is read.
     pending: Vec<u8>,
+    /// Whether epoll reports room in the socket; asked for only while something is pending.
+    watches_room: bool,
 }
 
 /// The connection is over; for whatever reason, it is closed.
@@ -124,9 +126,8 @@ impl Server {
         while let Ok((mut stream, _)) = self.listener.accept() {
             let _ = stream.set_nodelay(true);
             let slot = self.connections.vacant_entry();
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.poll.registry().register(&mut stream, Token(slot.key()), interest).is_ok() {
-                slot.insert(Connection { stream, agreed: false, carry: Vec::new(), pending: Vec::new() });
+            if self.poll.registry().register(&mut stream, Token(slot.key()), Interest::READABLE).is_ok() {
+                slot.insert(Connection::new(stream));
             }
         }
     }
@@ -135,23 +136,50 @@ impl Server {
     fn serve(&mut self, index: usize, writable: bool, drain: bool) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let flushed = if writable { connection.flush() } else { Ok(()) };
-        let read = flushed.and_then(|()| connection.receive(self.kind, &mut self.scratch, &mut self.out, drain));
-        if read.is_err() {
+        let read =
+            flushed.and_then(|()| connection.receive(self.kind, &mut self.scratch, &mut self.out, drain));
+        let watched = read.and_then(|()| connection.watch(self.poll.registry(), index));
+        if watched.is_err() {
             self.connections.remove(index);
         }
     }
 
     fn broadcast(&mut self) {
-        let out = &self.out;
-        self.connections.retain(|_, connection| !connection.agreed || connection.send(out).is_ok());
+        let (out, registry) = (&self.out, self.poll.registry());
+        self.connections.retain(|index, connection| {
+            !connection.agreed
+                || connection.send(out).and_then(|()| connection.watch(registry, index)).is_ok()
+        });
         self.out.clear();
     }
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Connection {
+        Connection { stream, agreed: false, carry: Vec::new(), pending: Vec::new(), watches_room: false }
+    }
+
+    /// Has epoll say when there is room again, while something is pending.
+    #[inline]
+    fn watch(&mut self, registry: &Registry, index: usize) -> Result<(), Over> {
+        let wanted = !self.pending.is_empty();
+        if wanted == self.watches_room {
+            return Ok(());
+        }
+        self.watches_room = wanted;
+        let interest = if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        registry.reregister(&mut self.stream, Token(index), interest).map_err(|_| Over)
+    }
+
     /// Reads until the socket is empty (a short read says so), unless unsent answers hold it up.
     #[inline]
-    fn receive(&mut self, kind: Kind, scratch: &mut [u8], out: &mut Vec<u8>, drain: bool) -> Result<(), Over> {
+    fn receive(
+        &mut self,
+        kind: Kind,
+        scratch: &mut [u8],
+        out: &mut Vec<u8>,
+        drain: bool,
+    ) -> Result<(), Over> {
         while self.pending.is_empty() {
             let read = match self.stream.read(scratch) {
                 Ok(0) => return Err(Over),
@@ -220,10 +248,10 @@ impl Connection {
                     Header { mask: None, ..header }.put(out);
                     out.extend_from_slice(payload);
                 }
-                Opcode::Ping => self.control(Opcode::Pong, payload)?,
+                Opcode::Ping => self.control(kind, Opcode::Pong, payload, out)?,
                 Opcode::Pong => {}
                 Opcode::Close => {
-                    self.control(Opcode::Close, payload)?;
+                    self.control(kind, Opcode::Close, payload, out)?;
                     return Err(Over);
                 }
             }
@@ -232,7 +260,12 @@ impl Connection {
         Ok(at)
     }
 
-    fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Over> {
+    /// Answers behind what was answered before; a broadcaster's `out` is for all, so it answers at once.
+    fn control(&mut self, kind: Kind, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Over> {
+        if kind != Kind::Broadcast {
+            put_frame(out, opcode, None, payload);
+            return Ok(());
+        }
         let mut frame = Vec::with_capacity(128);
         put_frame(&mut frame, opcode, None, payload);
         self.send(&frame)

@@ -79,7 +79,9 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_exact_once_the_length_is_there() {
-        for (bytes, needed) in [(&b""[..], 4), (b"\0\0\0", 4), (b"\0\0\0\x0c", 12), (b"\0\0\0\x0c1234567", 12)] {
+        for (bytes, needed) in
+            [(&b""[..], 4), (b"\0\0\0", 4), (b"\0\0\0\x0c", 12), (b"\0\0\0\x0c1234567", 12)]
+        {
             assert_eq!(
                 Decoder.decode(bytes, &LIMITS),
                 Ok(Decoded::Incomplete { consumed: 0, needed }),
@@ -91,10 +93,7 @@ mod tests {
     #[test]
     fn lengths_that_cannot_be_are_refused_at_once() {
         assert_eq!(Decoder.decode(b"\0\0\0\x03", &LIMITS), Err(ProtocolError::ShortFrame { length: 3 }));
-        assert_eq!(
-            Decoder.decode(b"\0\0\0\x0d", &LIMITS),
-            Err(ProtocolError::TooBig { bytes: 9, limit: 8 })
-        );
+        assert_eq!(Decoder.decode(b"\0\0\0\x0d", &LIMITS), Err(ProtocolError::TooBig { bytes: 9, limit: 8 }));
         // What an HTTP client sends to this port reads as a length of 1.2 GB.
         assert!(Decoder.decode(b"GET / HTTP/1.1", &LIMITS).is_err());
     }

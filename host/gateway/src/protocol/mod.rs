@@ -72,8 +72,9 @@ pub enum Decoded<'a> {
         /// Bytes at the front that may be dropped now. No protocol has any today; a caller honours it all the same.
         consumed: usize,
         /// How many bytes the buffer must have at least, those there are included, for the next call to get further.
-        /// Exact once a frame's head is there, so that room for a large frame is made once. Bounded by
-        /// [`Limits::payload_bytes_max`] and the largest head (14 bytes).
+        /// Exact once a frame's length is there, so that room for a large frame is made once. At most
+        /// [`Limits::payload_bytes_max`] (for WebSocket at least 125, a control frame) and a head of 14 bytes.
+        /// The client has only announced it so far: a caller with many clients lets memory follow what came.
         needed: usize,
     },
 }
@@ -124,7 +125,11 @@ impl Codec {
     /// The client broke the protocol or a limit. The same stream gives the same error however it was split into reads,
     /// after the same items.
     #[inline]
-    pub fn decode<'a>(&'a mut self, buf: &'a mut [u8], limits: &Limits) -> Result<Decoded<'a>, ProtocolError> {
+    pub fn decode<'a>(
+        &'a mut self,
+        buf: &'a mut [u8],
+        limits: &Limits,
+    ) -> Result<Decoded<'a>, ProtocolError> {
         match self {
             Self::Ws(decoder) => decoder.decode(buf, limits),
             Self::Text(decoder) => decoder.decode(buf, limits),

@@ -197,7 +197,9 @@ pub fn get_all_group_id_list() -> Answer<Vec<String>> {
 /// # Errors
 /// A gateway did not answer in time.
 pub fn get_all_group_uid_list() -> Answer<BTreeMap<String, BTreeSet<String>>> {
-    by_group(Fields::GROUPS | Fields::UID, |uids: &mut BTreeSet<String>, client| uids.extend(client.uid.clone()))
+    by_group(Fields::GROUPS | Fields::UID, |uids: &mut BTreeSet<String>, client| {
+        uids.extend(client.uid.clone())
+    })
 }
 
 /// How many uids are in each group. A commit point.

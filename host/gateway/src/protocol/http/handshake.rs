@@ -52,7 +52,9 @@ pub fn accept_response(
     if let Some(name) = subprotocol.filter(|name| !is_token(name)) {
         return Err(InvalidSubprotocol(name.chars().take(80).collect()));
     }
-    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+    );
     out.extend_from_slice(b"Sec-WebSocket-Accept: ");
     out.extend_from_slice(key.as_bytes());
     if let Some(name) = subprotocol {
@@ -90,7 +92,9 @@ pub(super) fn find_upgrade(head: &Head<'_>) -> Result<Option<AcceptKey>, HeadErr
         return Err(HeadError::Body);
     }
     only_value(head, "host").filter(|host| !host.is_empty()).ok_or(HeadError::Host)?;
-    only_value(head, "sec-websocket-version").filter(|version| *version == b"13").ok_or(HeadError::Version)?;
+    only_value(head, "sec-websocket-version")
+        .filter(|version| *version == b"13")
+        .ok_or(HeadError::Version)?;
     let key = only_value(head, "sec-websocket-key").filter(|key| is_key(key)).ok_or(HeadError::Key)?;
     Ok(Some(AcceptKey::new(key)))
 }

@@ -20,8 +20,8 @@ pub struct Head<'b> {
 /// Parses the head at the front of `buf`, everything read so far. `None`: it has not ended, read more.
 ///
 /// # Errors
-/// Not HTTP, larger than `max_bytes`, more than [`HEADERS_MAX`] headers, or a WebSocket handshake that RFC 6455 does not
-/// allow. [`HeadError::respond`] has the answer.
+/// Not HTTP, larger than `max_bytes`, more than [`HEADERS_MAX`] headers, or a WebSocket handshake against RFC 6455.
+/// [`HeadError::respond`] has the answer.
 pub fn parse_head(buf: &[u8], max_bytes: usize) -> Result<Option<Head<'_>>, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut slots);
@@ -61,7 +61,8 @@ impl<'b> Head<'b> {
         self.method
     }
 
-    /// The path without the query, as sent. Not empty; it starts with `/`, but for an ordinary `OPTIONS *` and `CONNECT`.
+    /// The path without the query, as sent. It starts with `/` if the request is for WebSocket; an ordinary one may
+    /// have anything there (`OPTIONS *`).
     pub fn path(&self) -> &'b str {
         self.split_target().0
     }
@@ -157,7 +158,7 @@ pub enum HeadError {
     TooManyHeaders,
     /// A handshake that a proxy cut.
     #[error(
-        "WebSocket handshake without `Upgrade: websocket` and `Connection: Upgrade`: a proxy in between must pass them on"
+        "WebSocket handshake without `Upgrade: websocket` and `Connection: Upgrade`: a proxy must pass them on"
     )]
     NotPassedOn,
     /// A handshake with another method.

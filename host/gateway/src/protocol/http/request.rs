@@ -9,7 +9,9 @@ use super::handshake::is_token;
 pub(super) fn build(head: &Head<'_>) -> UpgradeRequest {
     let headers = head
         .headers()
-        .filter_map(|(name, value)| Some((name.to_ascii_lowercase(), std::str::from_utf8(value).ok()?.trim().into())))
+        .filter_map(|(name, value)| {
+            Some((name.to_ascii_lowercase(), std::str::from_utf8(value).ok()?.trim().into()))
+        })
         .collect();
     let cookies = head
         .values("cookie")
@@ -42,7 +44,7 @@ fn parse_query(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The cookies of one header, in order, as they are but for one pair of quotes. What has no `=` or no name is no cookie.
+/// The cookies of one header, in order, as they are but for one pair of quotes. What has no `=` or no name is left out.
 fn parse_cookies(header: &str) -> impl Iterator<Item = (&str, &str)> {
     header.split(';').filter_map(|cookie| {
         let (name, value) = cookie.split_once('=')?;
@@ -111,13 +113,23 @@ mod tests {
     fn query_parameters_are_decoded_in_order() {
         assert_eq!(
             query("room=a+b&name=J%C3%bcrgen&room=&flag&&=x&p=a=b"),
-            pairs(&[("room", "a b"), ("name", "Jürgen"), ("room", ""), ("flag", ""), ("", "x"), ("p", "a=b")])
+            pairs(&[
+                ("room", "a b"),
+                ("name", "Jürgen"),
+                ("room", ""),
+                ("flag", ""),
+                ("", "x"),
+                ("p", "a=b")
+            ])
         );
     }
 
     #[test]
     fn broken_percent_signs_stay_and_broken_utf8_is_replaced() {
-        assert_eq!(query("a=100%&b=%zz&c=%4&d=%ff"), pairs(&[("a", "100%"), ("b", "%zz"), ("c", "%4"), ("d", "\u{fffd}")]));
+        assert_eq!(
+            query("a=100%&b=%zz&c=%4&d=%ff"),
+            pairs(&[("a", "100%"), ("b", "%zz"), ("c", "%4"), ("d", "\u{fffd}")])
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 use tidegate_base::{CloseCode, MessageKind};
 
-use super::super::{Decoded, Item, Limits, ProtocolError};
 use super::head::{Head, Opcode, Parsed, parse};
 use super::mask::unmask;
+use crate::protocol::{Decoded, Item, Limits, ProtocolError};
 
 /// Takes frames off a client's stream and puts fragments together.
 ///
@@ -24,16 +24,20 @@ struct Fragments {
 }
 
 impl Decoder {
-    /// Takes one frame off the front of `buf`. See [`Codec::decode`](super::super::Codec::decode).
+    /// Takes one frame off the front of `buf`. See [`Codec::decode`](crate::protocol::Codec::decode).
     ///
     /// A frame is unmasked when it is all there, never before. The bytes of a fragment are copied once, into a buffer
     /// that lives until the call after the one that returned the message, or until [`release`](Self::release).
     ///
     /// # Errors
-    /// Anything that RFC 6455 forbids, as soon as the byte that does it is there; text that is not UTF-8, with the frame
-    /// in which it goes wrong; a message above the limit, with the head of the frame that exceeds it.
+    /// Anything that RFC 6455 forbids, as soon as the byte that does it is there; text that is not UTF-8, with the
+    /// frame in which it goes wrong; a message above the limit, with the head of the frame that exceeds it.
     #[inline]
-    pub fn decode<'a>(&'a mut self, buf: &'a mut [u8], limits: &Limits) -> Result<Decoded<'a>, ProtocolError> {
+    pub fn decode<'a>(
+        &'a mut self,
+        buf: &'a mut [u8],
+        limits: &Limits,
+    ) -> Result<Decoded<'a>, ProtocolError> {
         self.release();
         let joined = self.fragments.as_ref().map(|fragments| fragments.joined.len());
         let head = match parse(buf, joined, limits)? {
@@ -53,7 +57,9 @@ impl Decoder {
                 Item::Message(MessageKind::Text, payload)
             }
             (Opcode::Binary, true) => Item::Message(MessageKind::Binary, payload),
-            (Opcode::Text | Opcode::Binary | Opcode::Continuation, _) => self.absorb(head, payload, limits)?,
+            (Opcode::Text | Opcode::Binary | Opcode::Continuation, _) => {
+                self.absorb(head, payload, limits)?
+            }
             (Opcode::Ping, _) => Item::Ping(payload),
             (Opcode::Pong, _) => Item::Pong(payload),
             (Opcode::Close, _) => close(payload)?,
@@ -78,9 +84,9 @@ impl Decoder {
     fn absorb(&mut self, head: Head, payload: &[u8], limits: &Limits) -> Result<Item<'_>, ProtocolError> {
         let kind = if head.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
         // `parse` let a continuation through only if a message is open, and a new message only if none is.
-        let fragments = self
-            .fragments
-            .get_or_insert_with(|| Box::new(Fragments { kind, is_done: false, valid: 0, joined: Vec::new() }));
+        let fragments = self.fragments.get_or_insert_with(|| {
+            Box::new(Fragments { kind, is_done: false, valid: 0, joined: Vec::new() })
+        });
         fragments.append(payload, limits);
         if fragments.kind == MessageKind::Text {
             fragments.validate(head.fin)?;

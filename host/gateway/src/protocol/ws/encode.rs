@@ -6,7 +6,7 @@ use super::head::{FIN, LENGTH_16, LENGTH_64, Opcode};
 
 /// How many bytes come before a payload of this size.
 #[inline]
-pub(in super::super) const fn head_len(payload_bytes: usize) -> usize {
+pub(in crate::protocol) const fn head_len(payload_bytes: usize) -> usize {
     match payload_bytes {
         0..=CONTROL_BYTES_MAX => 2,
         126..=0xffff => 4,
@@ -16,7 +16,7 @@ pub(in super::super) const fn head_len(payload_bytes: usize) -> usize {
 
 /// Appends one whole unmasked frame.
 #[inline]
-pub(in super::super) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+pub(in crate::protocol) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     let bytes = payload.len();
     out.reserve(head_len(bytes) + bytes);
     let first = FIN | opcode as u8;
@@ -33,7 +33,7 @@ pub(in super::super) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>
 }
 
 /// Appends a close frame; an unfit code makes an empty one, a long reason is cut between characters.
-pub(in super::super) fn encode_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
+pub(in crate::protocol) fn encode_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
     if !code.is_valid_on_the_wire() {
         return encode(Opcode::Close, &[], out);
     }
@@ -44,6 +44,6 @@ pub(in super::super) fn encode_close(code: CloseCode, reason: &str, out: &mut Ve
 }
 
 /// Appends a ping or pong, cut to what a control frame may hold.
-pub(in super::super) fn encode_control(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+pub(in crate::protocol) fn encode_control(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     encode(opcode, payload.get(..CONTROL_BYTES_MAX).unwrap_or(payload), out);
 }

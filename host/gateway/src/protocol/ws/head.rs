@@ -1,7 +1,7 @@
-use super::super::{Limits, ProtocolError};
 use super::CONTROL_BYTES_MAX;
+use crate::protocol::{Limits, ProtocolError};
 
-pub(in super::super) const FIN: u8 = 0x80;
+pub(in crate::protocol) const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 /// Length codes that say "the length follows in 2, in 8 bytes".
@@ -11,7 +11,7 @@ pub(super) const LENGTH_64: u8 = 127;
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(in super::super) enum Opcode {
+pub(in crate::protocol) enum Opcode {
     Continuation = 0,
     Text = 1,
     Binary = 2,
@@ -79,7 +79,7 @@ pub(super) fn parse(buf: &[u8], joined: Option<usize>, limits: &Limits) -> Resul
     if opcode.is_control() && usize::from(code) > CONTROL_BYTES_MAX {
         return Err(ProtocolError::LongControl { opcode: opcode as u8 });
     }
-    let (length, mask_at) = match code {
+    let (length, mask_at): (u64, usize) = match code {
         LENGTH_16 => match buf.get(2..4).and_then(<[u8]>::as_array) {
             Some(bytes) => (u64::from(u16::from_be_bytes(*bytes)), 4),
             None => return Ok(Parsed::Needs(4)),
@@ -135,5 +135,8 @@ fn check_length(code: u8, length: u64, joined: usize, limits: &Limits) -> Result
     }
     let limit = limits.payload_bytes_max;
     let bytes = length.saturating_add(joined as u64);
-    usize::try_from(length).ok().filter(|_| bytes <= limit as u64).ok_or(ProtocolError::TooBig { bytes, limit })
+    usize::try_from(length)
+        .ok()
+        .filter(|_| bytes <= limit as u64)
+        .ok_or(ProtocolError::TooBig { bytes, limit })
 }

@@ -1,0 +1,30 @@
+//! What a gateway counts. Names are an API.
+
+tidegate_telemetry::counters! {
+    /// Client connections accepted.
+    ACCEPTED = "tidegate_gateway_connections_accepted_total";
+    /// Client connections refused: the app or the process holds as many as it may.
+    REFUSED = "tidegate_gateway_connections_refused_total";
+    /// Client connections ended.
+    CLOSED = "tidegate_gateway_connections_closed_total";
+    /// Clients that waited for a slot until their time was up.
+    WAITED_OUT = "tidegate_gateway_clients_waited_out_total";
+    /// Events sent to slots.
+    EVENTS = "tidegate_gateway_events_total";
+    /// Events whose turn failed.
+    EVENTS_FAILED = "tidegate_gateway_events_failed_total";
+    /// Events lost with their lane.
+    EVENTS_LOST = "tidegate_gateway_events_lost_total";
+    /// Events that a leaving slot did not read and another one got.
+    EVENTS_MOVED = "tidegate_gateway_events_moved_total";
+    /// Times that a client's socket was not read for lack of credit.
+    PAUSES = "tidegate_gateway_client_pauses_total";
+    /// Messages dropped before a slow client.
+    DROPPED = "tidegate_gateway_messages_dropped_total";
+    /// Clients cut because they read too slowly.
+    SLOW = "tidegate_gateway_clients_slow_total";
+    /// Commands that the hub refused.
+    COMMANDS_REFUSED = "tidegate_gateway_commands_refused_total";
+    /// Lanes ended by a broken frame.
+    LANES_BROKEN = "tidegate_gateway_lanes_broken_total";
+}

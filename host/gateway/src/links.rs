@@ -1,0 +1,100 @@
+//! Links to workers: which slots they have, and the lanes that they open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use tidegate_base::GatewayId;
+use tidegate_link::{ControlTx, LaneRx, LaneTx, Link};
+use tidegate_wire::control::{AppSlots, Control, LaneHello};
+use tidegate_wire::{RawFrame, ToGateway};
+
+use crate::shard::inbox::{Apps, Inbox, NewLane, ShardMsg};
+use crate::shard::tell;
+
+/// What every link needs of the gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkContext {
+    pub gateway: GatewayId,
+    pub apps: Apps,
+    pub inboxes: Arc<[Arc<Inbox>]>,
+}
+
+/// Serves a link to a worker until it ends. Its lanes live on shard `home`, on whose runtime this runs.
+pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let Some((control, mut from_worker)) = link.take_control() else { return };
+    let hello = Control::Gateway { id: context.gateway };
+    if control.send(hello.to_bytes()).is_err() {
+        return;
+    }
+    tracing::info!(worker = %link.peer().name, "a worker is linked");
+    let reason = loop {
+        tokio::select! {
+            // What is up comes before the lanes to it.
+            biased;
+            message = from_worker.recv() => match message {
+                Ok(message) => match Control::from_bytes(&message) {
+                    Ok(Control::Slots(slots)) => context.set_slots(number, home, &slots, &control),
+                    Ok(other) => break format!("it sent {other:?}, which a worker does not"),
+                    Err(error) => break error.to_string(),
+                },
+                Err(error) => break error.to_string(),
+            },
+            lane = link.accept_lane() => match lane {
+                Ok((tx, rx)) => {
+                    tokio::spawn(admit(context.clone(), number, home, tx, rx));
+                }
+                Err(error) => break error.to_string(),
+            },
+        }
+    };
+    tracing::info!(worker = %link.peer().name, reason, "a worker is not linked any more");
+    context.set_slots(number, home, &[], &control);
+    link.close(0, &reason);
+}
+
+impl LinkContext {
+    fn set_slots(&self, link: u64, home: usize, slots: &[AppSlots], control: &ControlTx) {
+        for app in self.apps.iter() {
+            let up = slots.iter().find(|s| s.app == app.settings.name);
+            let exports = up.map(|s| s.exports).or(app.exports()).unwrap_or_default();
+            let numbers = up.map(|s| &s.slots[..]).unwrap_or_default();
+            let freed = app.set_slots(link, home, numbers, exports, control);
+            tell(&self.inboxes, &freed, ShardMsg::Rebind);
+        }
+    }
+}
+
+/// Reads the first frame of a lane and gives the lane to its shard.
+async fn admit(context: LinkContext, link: u64, home: usize, tx: LaneTx, mut rx: LaneRx) {
+    let (hello, rest) = match read_hello(&mut rx, context.gateway).await {
+        Ok(first) => first,
+        Err(reason) => {
+            tracing::warn!(reason, "a lane is refused");
+            return tx.reset();
+        }
+    };
+    let Some(app) = context.apps.iter().position(|a| a.settings.name == hello.app) else {
+        tracing::warn!(app = %hello.app, "a worker has an app that this gateway does not: its lane is refused");
+        return tx.reset();
+    };
+    if let Some(inbox) = context.inboxes.get(home) {
+        inbox.push(ShardMsg::Lane(Box::new(NewLane { app, hello, link, tx, rx, rest })));
+    }
+}
+
+async fn read_hello(rx: &mut LaneRx, gateway: GatewayId) -> Result<(LaneHello, Bytes), String> {
+    let mut bytes = BytesMut::new();
+    loop {
+        bytes.extend_from_slice(&rx.recv().await.map_err(|e| e.to_string())?);
+        if let Some((frame, used)) = RawFrame::split(&bytes).map_err(|e| e.to_string())? {
+            let ToGateway::Hello(hello) = ToGateway::decode(&frame, gateway).map_err(|e| e.to_string())?
+            else {
+                return Err(format!("its first frame is {:?}, not Hello", frame.kind));
+            };
+            return Ok((hello, bytes.freeze().slice(used..)));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a gateway is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_base::{AppName, GatewayId, Protocol, limits};
+
+pub use crate::protocol::http::Origins;
+
+/// Settings of a gateway.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Its id in this life: 48 random bits.
+    pub id: GatewayId,
+    /// Its apps.
+    pub apps: Vec<AppSettings>,
+    /// The times that bound every wait for a client.
+    pub times: Times,
+}
+
+/// The times that bound every wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// For a client to send its whole HTTP head.
+    pub handshake: Duration,
+    /// For a plugin to decide an upgrade.
+    pub decision: Duration,
+    /// For a slot to come up while clients wait for one.
+    pub slot: Duration,
+    /// For a client to take what is queued for it and to close.
+    pub linger: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            decision: Duration::from_secs(5),
+            slot: Duration::from_secs(30),
+            linger: Duration::from_secs(5),
+        }
+    }
+}
+
+/// An app on a gateway.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Its name.
+    pub name: AppName,
+    /// Where its clients connect.
+    pub listeners: Vec<ListenerSettings>,
+    /// A folder of static files, answered on the WebSocket ports.
+    pub web: Option<PathBuf>,
+    /// Its limits on this gateway.
+    pub limits: AppLimits,
+}
+
+/// Limits of an app on a gateway. Memory for clients that read nothing is at most `connections_max` times
+/// `out_bytes_max`; for clients that wait for credit at most one payload and one read (64 KiB) each.
+#[derive(Debug, Clone, Copy)]
+pub struct AppLimits {
+    /// Client connections.
+    pub connections_max: usize,
+    /// Bytes of one message.
+    pub payload_bytes_max: usize,
+    /// Bytes of a session.
+    pub session_bytes_max: usize,
+    /// Groups of a client.
+    pub groups_per_client_max: usize,
+    /// Bytes queued for one client; a single message larger than that is taken when the queue is empty.
+    pub out_bytes_max: usize,
+    /// What happens when a client's queue is full.
+    pub slow_policy: SlowPolicy,
+    /// Events of one client that may be under way at once; every 4 KiB of an event count as one more.
+    pub client_events_max: u32,
+}
+
+impl Default for AppLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000_000,
+            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+            session_bytes_max: limits::SESSION_BYTES_MAX,
+            groups_per_client_max: limits::GROUPS_PER_CLIENT_MAX,
+            out_bytes_max: 1024 * 1024,
+            slow_policy: SlowPolicy::Disconnect,
+            client_events_max: 256,
+        }
+    }
+}
+
+/// What happens to a message for a client whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// The client is cut, with close code 4008.
+    Disconnect,
+    /// The message is dropped.
+    DropNewest,
+    /// The oldest queued messages are dropped until it fits.
+    DropOldest,
+}
+
+/// A place where clients connect.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Which pages may open a WebSocket here.
+    pub origins: Origins,
+    /// How silent clients are found.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// How silent clients are found.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// A client that said nothing for this long is asked, and asked again.
+    pub interval: Duration,
+    /// How often it may be silent before it is closed; 0: it is only asked.
+    pub misses_max: u8,
+    /// What it is asked with; none: a WebSocket ping, nothing for other protocols.
+    pub payload: Option<Vec<u8>>,
+}

@@ -1,0 +1,122 @@
+//! Listeners.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use mio::Interest;
+use mio::net::{TcpListener, TcpStream};
+use tidegate_base::{Addresses, Protocol};
+
+use super::conn::{Conn, Flags, Phase};
+use super::deadlines::Due;
+use super::{Shard, local_addr};
+use crate::counters;
+use crate::protocol::Codec;
+use crate::settings::ListenerSettings;
+
+/// Connections taken per round, so that a storm of them does not starve those who are in.
+const ACCEPTS_PER_ROUND: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub app: usize,
+    pub settings: ListenerSettings,
+    socket: TcpListener,
+}
+
+impl Listener {
+    pub fn new(
+        app: usize,
+        settings: ListenerSettings,
+        socket: std::net::TcpListener,
+        poll: &mio::Poll,
+        token: mio::Token,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpListener::from_std(socket);
+        poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        Ok(Self { app, settings, socket })
+    }
+
+    /// Stops listening.
+    pub fn close(mut self, poll: &mio::Poll) {
+        // Closing the descriptor deregisters it as well.
+        let _ = poll.registry().deregister(&mut self.socket);
+    }
+}
+
+impl Shard {
+    pub(super) fn accept(&mut self, number: usize) {
+        for _ in 0..ACCEPTS_PER_ROUND {
+            let Some(Some(listener)) = self.listeners.get(number) else { return };
+            match listener.socket.accept() {
+                Ok((stream, remote)) => self.admit(number, stream, remote),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // The client went away while it waited.
+                Err(e)
+                    if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; raise the limit of open files (ulimit -n)?");
+                    break;
+                }
+            }
+        }
+        // More may wait in the backlog, and the kernel will not say so again.
+        self.deadlines.set(Due::Accept, number as u32, Instant::now());
+    }
+
+    fn admit(&mut self, number: usize, mut stream: TcpStream, remote: std::net::SocketAddr) {
+        let Some(Some(listener)) = self.listeners.get(number) else { return };
+        let (app_index, protocol) = (listener.app, listener.settings.protocol);
+        let Some(app) = self.apps.get(app_index).cloned() else { return };
+        let Some(next_client) = self.next_client.checked_add(self.inboxes.len() as u32) else {
+            tracing::error!("connection numbers are used up: restart this gateway, it gets a fresh id");
+            return counters::REFUSED.inc();
+        };
+        if app.connections.fetch_add(1, Ordering::Relaxed) >= app.settings.limits.connections_max {
+            app.connections.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(app = %app.settings.name, "connections_max is reached: a client is refused");
+            return counters::REFUSED.inc();
+        }
+        let client = std::mem::replace(&mut self.next_client, next_client);
+        let entry = self.conns.vacant_entry();
+        let key = entry.key();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let ready = stream.set_nodelay(true).and_then(|()| {
+            self.poll.get_ref().registry().register(&mut stream, mio::Token(key), both)?;
+            local_addr(&stream).ok_or_else(|| io::ErrorKind::NotConnected.into())
+        });
+        let Ok(local) = ready else {
+            app.connections.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        entry.insert(Conn {
+            stream: Some(stream),
+            client,
+            app: app_index,
+            listener: number,
+            addresses: Addresses { remote, local, protocol },
+            phase: Phase::Head,
+            codec: Codec::new(protocol),
+            partial: Vec::new(),
+            needed: 1,
+            out: Default::default(),
+            mark: Default::default(),
+            lane: None,
+            stash: None,
+            farewell: None,
+            in_flight: 0,
+            misses: 0,
+            is: Flags { readable: true, ..Flags::default() },
+        });
+        self.by_client.insert(client, key);
+        counters::ACCEPTED.inc();
+        if protocol == Protocol::Ws {
+            self.deadlines.set(Due::Handshake, client, Instant::now());
+            self.pump(key);
+        } else {
+            self.open(key);
+        }
+    }
+}

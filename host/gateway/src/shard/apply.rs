@@ -1,0 +1,223 @@
+//! Commands: to the hub, and to the clients that they mean.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_base::{Audience, ClientId, CloseCode, CloseReason, Command};
+use tidegate_wire::{FrameError, RawFrame, ToGateway};
+
+use super::Shard;
+use super::inbox::{Op, RemoteOp, Targets};
+use super::output::Encoded;
+use crate::app::{App, Lane};
+use crate::counters;
+use crate::hub::{Hub, HubError};
+
+impl Shard {
+    /// Applies one command of a part.
+    pub(super) fn apply(
+        &mut self,
+        app: usize,
+        lane: &Arc<Lane>,
+        frame: &RawFrame<'_>,
+    ) -> Result<(), FrameError> {
+        match ToGateway::decode(frame, self.gateway)? {
+            ToGateway::Command(command) => {
+                self.command(app, lane, command);
+                Ok(())
+            }
+            ToGateway::Decision(client, decision) => {
+                self.apply_to_one(app, client, Op::Decision(decision));
+                Ok(())
+            }
+            _ => Err(FrameError::Unexpected(frame.kind)),
+        }
+    }
+
+    fn command(&mut self, app_index: usize, lane: &Arc<Lane>, command: Command<'_>) {
+        let Some(app) = self.apps.get(app_index).cloned() else { return };
+        match command {
+            Command::SendTo(client, message) => {
+                let shard = self.shard_of(client.connection);
+                if shard != self.index {
+                    let op = Op::Send(message.kind, Bytes::copy_from_slice(message.payload));
+                    return self.send_remote(shard, app_index, Targets::One(client.connection), op);
+                }
+                if let Some(key) = self.key_in(client.connection, app_index) {
+                    self.send_one(key, &mut Encoded::new(message.kind, message.payload));
+                }
+            }
+            Command::Send { to, except, message } => {
+                let local = self.spread(app_index, &to, &except, false, || {
+                    Op::Send(message.kind, Bytes::copy_from_slice(message.payload))
+                });
+                let mut encoded = Encoded::new(message.kind, message.payload);
+                for client in &local {
+                    if let Some(key) = self.key_in(*client, app_index) {
+                        self.send_one(key, &mut encoded);
+                    }
+                }
+                self.resolved = local;
+            }
+            Command::Close { to, except, code, reason, farewell } => {
+                let farewell = farewell.map(|m| (m.kind, Bytes::copy_from_slice(m.payload)));
+                let op = Op::Close { code: CloseCode(code), reason: reason.into(), farewell };
+                self.end_all(app_index, &to, &except, &op);
+            }
+            Command::Destroy { to, except } => self.end_all(app_index, &to, &except, &Op::Destroy),
+            Command::Bind(client, uid) => app.hub.lock().bind(client.connection, &uid),
+            Command::Unbind(client) => app.hub.lock().unbind(client.connection),
+            Command::Join(client, group) => {
+                refused(&app, app.hub.lock().join(client.connection, &group));
+            }
+            Command::Leave(client, group) => app.hub.lock().leave(client.connection, &group),
+            Command::Disband(group) => app.hub.lock().disband(&group),
+            Command::SetSession(client, session) => {
+                self.write_session(app_index, lane, client, |hub| {
+                    hub.set_session(client.connection, session.as_deref())
+                });
+            }
+            Command::UpdateSession(client, patch) => {
+                self.write_session(app_index, lane, client, |hub| {
+                    hub.update_session(client.connection, &patch)
+                });
+            }
+        }
+    }
+
+    fn write_session(
+        &mut self,
+        app_index: usize,
+        lane: &Lane,
+        client: ClientId,
+        write: impl FnOnce(&mut Hub) -> Result<bool, HubError>,
+    ) {
+        let Some(app) = self.apps.get(app_index) else { return };
+        let written = write(&mut app.hub.lock());
+        if refused(app, written) == Some(true) {
+            self.apply_to_one(app_index, client.connection, Op::SessionWritten(lane.key));
+        }
+    }
+
+    fn end_all(&mut self, app_index: usize, to: &Audience<'_>, except: &[ClientId], op: &Op) {
+        let local = self.spread(app_index, to, except, true, || op.clone());
+        for client in &local {
+            if let Some(key) = self.key_in(*client, app_index) {
+                self.apply_op(key, op.clone());
+            }
+        }
+        self.resolved = local;
+    }
+
+    /// Resolves an audience, sends `op` to the clients of other shards, and returns those of this one.
+    fn spread(
+        &mut self,
+        app_index: usize,
+        to: &Audience<'_>,
+        except: &[ClientId],
+        departs: bool,
+        op: impl Fn() -> Op,
+    ) -> Vec<u32> {
+        let mut local = std::mem::take(&mut self.resolved);
+        local.clear();
+        let Some(app) = self.apps.get(app_index).cloned() else { return local };
+        {
+            let mut hub = app.hub.lock();
+            hub.resolve(to, except, &mut local);
+            if departs {
+                // Whoever is closed is gone for every query from now on.
+                local.iter().for_each(|client| {
+                    hub.depart(*client);
+                });
+            }
+        }
+        let (shards, index) = (self.inboxes.len(), self.index);
+        if shards > 1 {
+            for shard in (0..shards).filter(|s| *s != index) {
+                let there: Vec<u32> =
+                    local.iter().copied().filter(|c| *c as usize % shards == shard).collect();
+                if !there.is_empty() {
+                    self.send_remote(shard, app_index, Targets::Many(there), op());
+                }
+            }
+            local.retain(|c| *c as usize % shards == index);
+        }
+        local
+    }
+
+    /// Applies an operation to a client of any shard.
+    pub(super) fn apply_to_one(&mut self, app: usize, client: u32, op: Op) {
+        let shard = self.shard_of(client);
+        if shard != self.index {
+            return self.send_remote(shard, app, Targets::One(client), op);
+        }
+        if let Some(key) = self.key_in(client, app) {
+            self.apply_op(key, op);
+        }
+    }
+
+    /// Operations that another shard sent.
+    pub(super) fn apply_remote(&mut self, RemoteOp { app, targets, op }: RemoteOp) {
+        let clients = match &targets {
+            Targets::One(client) => std::slice::from_ref(client),
+            Targets::Many(clients) => clients,
+        };
+        let mut encoded = match &op {
+            Op::Send(kind, payload) => Some(Encoded::new(*kind, payload)),
+            _ => None,
+        };
+        for key in clients.iter().filter_map(|client| self.key_in(*client, app)).collect::<Vec<_>>() {
+            match &mut encoded {
+                Some(message) => self.send_one(key, message),
+                None => self.apply_op(key, op.clone()),
+            }
+        }
+    }
+
+    fn apply_op(&mut self, key: usize, op: Op) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match op {
+            Op::Send(kind, payload) => self.send_one(key, &mut Encoded::new(kind, &payload)),
+            Op::Close { code, reason, farewell } => {
+                if let Some((kind, payload)) = farewell {
+                    self.send_one(key, &mut Encoded::new(kind, &payload));
+                }
+                self.close_conn(key, code, &reason, CloseReason::Plugin);
+            }
+            Op::Destroy => self.end(key, CloseReason::Plugin),
+            Op::SessionWritten(slot) => {
+                conn.is.session = true;
+                let by_own_slot = conn.is.attached && conn.lane.as_ref().is_some_and(|l| l.key == slot);
+                conn.is.session_news |= !by_own_slot;
+            }
+            Op::Finished(weight) => {
+                conn.in_flight = conn.in_flight.saturating_sub(weight.into());
+                if std::mem::take(&mut conn.is.capped) {
+                    self.resumed.push(key);
+                }
+            }
+            Op::Decision(decision) => self.on_decision(key, decision),
+        }
+    }
+
+    fn send_remote(&mut self, shard: usize, app: usize, targets: Targets, op: Op) {
+        if let Some(ops) = self.remote.get_mut(shard) {
+            ops.push(RemoteOp { app, targets, op });
+        }
+    }
+
+    /// A client of this shard, if it is one of the app's: an id is a name, never a credential.
+    fn key_in(&self, client: u32, app: usize) -> Option<usize> {
+        let key = self.by_client.get(&client).copied()?;
+        self.conns.get(key).filter(|c| c.app == app).map(|_| key)
+    }
+}
+
+fn refused<T>(app: &App, result: Result<T, HubError>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            counters::COMMANDS_REFUSED.inc();
+            tracing::warn!(app = %app.settings.name, %error, "a command is refused");
+        })
+        .ok()
+}

@@ -1,0 +1,85 @@
+//! One client connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use tidegate_base::{Addresses, CloseInfo, CloseReason};
+use tidegate_wire::Unfinished;
+
+use super::output::{Mark, OutQueue};
+use crate::app::Lane;
+use crate::protocol::Codec;
+use crate::protocol::http::AcceptKey;
+
+/// A client connection, owned by its shard. Idle, it holds no buffer.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// None once the connection has ended.
+    pub stream: Option<TcpStream>,
+    pub client: u32,
+    pub app: usize,
+    pub listener: usize,
+    pub addresses: Addresses,
+    pub phase: Phase,
+    pub codec: Codec,
+    /// Bytes that were read and are not decoded: the beginning of a frame, or whole frames that wait for credit.
+    pub partial: Vec<u8>,
+    /// How many bytes `partial` must have to get further.
+    pub needed: usize,
+    pub out: OutQueue,
+    pub mark: Mark,
+    pub lane: Option<Arc<Lane>>,
+    /// Events that a leaving slot did not read; they go first.
+    pub stash: Option<Box<VecDeque<Unfinished>>>,
+    /// The on-close event that is still to be sent.
+    pub farewell: Option<Box<CloseInfo>>,
+    /// The weight of its events that are not done.
+    pub in_flight: u32,
+    /// Heartbeats in a row without a word.
+    pub misses: u8,
+    pub is: Flags,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its HTTP head comes.
+    Head,
+    /// Its upgrade request waits for a slot, and then for the plugin's decision.
+    Upgrading { key: AcceptKey, head_bytes: usize, asked: bool },
+    /// Events and messages flow.
+    Open,
+    /// The last bytes go out; what it still says is not listened to.
+    Closing(CloseReason),
+    /// The connection has ended.
+    Ended,
+}
+
+/// What else is true of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, one byte each")]
+pub(crate) struct Flags {
+    /// The socket may have bytes.
+    pub readable: bool,
+    /// It is on its lane's list of clients that wait for credit.
+    pub paused: bool,
+    /// It has as many events under way as one client may.
+    pub capped: bool,
+    /// It waits for a slot or for a lane to open.
+    pub binding: bool,
+    /// Its slot knows it.
+    pub attached: bool,
+    /// Some slot has had an event of it: on-close is owed.
+    pub seen: bool,
+    /// on-connect is owed.
+    pub connect: bool,
+    /// It ever had a session.
+    pub session: bool,
+    /// Its slot has not seen the newest session.
+    pub session_news: bool,
+    /// It said something since the last heartbeat.
+    pub heard: bool,
+    /// Our side of the connection is shut.
+    pub shut: bool,
+}

@@ -1,0 +1,205 @@
+//! The reading ends of lanes: what slots say.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tidegate_link::LaneRx;
+use tidegate_wire::{Carry, EventLane, FrameError, RawFrame, ToGateway};
+
+use super::Shard;
+use super::inbox::{LaneWaker, NewLane, Op, ShardMsg};
+use crate::app::{Lane, Waiter};
+use crate::counters;
+use crate::router::SlotKey;
+
+/// Chunks read of one lane in a row, so that one slot does not keep the others waiting.
+const CHUNKS_PER_ROUND: usize = 16;
+
+/// A lane whose commands this shard applies.
+pub(crate) struct LaneEnd {
+    rx: LaneRx,
+    carry: Carry,
+    lane: Arc<Lane>,
+    app: usize,
+    waker: Waker,
+}
+
+impl LaneEnd {
+    /// No event is under way on it.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.lane.state.lock();
+        state.closed || state.events.unfinished() == 0
+    }
+}
+
+impl Shard {
+    pub(super) fn add_lane(&mut self, new: NewLane) {
+        let NewLane { app, hello, link, tx, rx, rest } = new;
+        let Some(of) = self.apps.get(app) else { return };
+        let key = SlotKey { link, slot: hello.slot };
+        let events = EventLane::new(hello.credit_events, hello.credit_bytes);
+        let exports = of.exports().unwrap_or_default();
+        let lane = Arc::new(Lane::new(key, exports, tx, events));
+        let entry = self.lanes.vacant_entry();
+        let number = entry.key();
+        let Some(inbox) = self.inboxes.get(self.index).cloned() else { return };
+        let waker = Waker::from(Arc::new(LaneWaker { inbox, lane: number }));
+        entry.insert(LaneEnd { rx, carry: Carry::default(), lane: lane.clone(), app, waker });
+        // A slot that was never announced sends commands but gets no clients.
+        let waiters = of.lane_opened(&lane).unwrap_or_default();
+        self.tell(&waiters, |clients| ShardMsg::Bound(clients, lane.clone()));
+        if self.read_chunk(number, &rest) {
+            self.read_lane(number);
+        }
+    }
+
+    pub(super) fn read_lane(&mut self, number: usize) {
+        for _ in 0..CHUNKS_PER_ROUND {
+            let Some(end) = self.lanes.get_mut(number) else { return };
+            let waker = end.waker.clone();
+            match end.rx.poll_recv(&mut Context::from_waker(&waker)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(chunk)) => {
+                    if !self.read_chunk(number, &chunk) {
+                        return;
+                    }
+                }
+                Poll::Ready(Err(end)) => {
+                    tracing::debug!(%end, "a lane ended");
+                    return self.lose_lane(number);
+                }
+            }
+        }
+        // There is more: it gets another turn in the next round.
+        if let Some(end) = self.lanes.get(number) {
+            end.waker.wake_by_ref();
+        }
+    }
+
+    /// False: the lane is gone.
+    fn read_chunk(&mut self, number: usize, chunk: &Bytes) -> bool {
+        let Some(end) = self.lanes.get_mut(number) else { return false };
+        let (lane, app, mut carry) = (end.lane.clone(), end.app, std::mem::take(&mut end.carry));
+        let read = carry.feed(chunk, |frame| self.on_frame(app, &lane, frame));
+        if let Some(end) = self.lanes.get_mut(number) {
+            end.carry = carry;
+        }
+        if let Err(error) = read {
+            tracing::error!(%error, slot = ?lane.key, "a worker sent a broken frame: its lane is reset");
+            counters::LANES_BROKEN.inc();
+            lane.tx.reset();
+            self.lose_lane(number);
+            return false;
+        }
+        true
+    }
+
+    fn on_frame(&mut self, app: usize, lane: &Arc<Lane>, frame: &RawFrame<'_>) -> Result<(), FrameError> {
+        match ToGateway::decode(frame, self.gateway)? {
+            ToGateway::Part(head, mut commands) => {
+                let effect = lane.state.lock().events.on_part(head)?;
+                if let Some((client, weight)) = effect.finished {
+                    self.apply_to_one(app, client, Op::Finished(weight));
+                }
+                if effect.failed {
+                    counters::EVENTS_FAILED.inc();
+                }
+                if head.flags.has(tidegate_wire::PartFlags::ACK) {
+                    self.mark_dirty(lane);
+                }
+                while let Some((command, used)) = RawFrame::split(commands)? {
+                    commands = commands.get(used..).unwrap_or_default();
+                    if effect.apply {
+                        self.apply(app, lane, &command)?;
+                    }
+                }
+                if commands.is_empty() { Ok(()) } else { Err(FrameError::Payload(frame.kind)) }
+            }
+            ToGateway::Credit(events, bytes) => {
+                let waiters = {
+                    let mut state = lane.state.lock();
+                    state.events.on_credit(events, bytes);
+                    std::mem::take(&mut state.paused)
+                };
+                self.tell(&waiters, ShardMsg::Resume);
+                Ok(())
+            }
+            ToGateway::Release(event) => lane.state.lock().events.on_release(event),
+            ToGateway::Drain(first_unread) => {
+                let unread = {
+                    let mut state = lane.state.lock();
+                    state.closed = true;
+                    state.paused = Vec::new();
+                    state.events.on_drain(first_unread)
+                };
+                self.leave_lane(app, lane, unread);
+                Ok(())
+            }
+            ToGateway::Query(number, query) => {
+                let Some(app) = self.apps.get(app) else { return Ok(()) };
+                let answer = app.hub.lock().answer(&query);
+                lane.state.lock().events.answer(number, &answer);
+                self.mark_dirty(lane);
+                Ok(())
+            }
+            ToGateway::Hello(_) | ToGateway::Command(_) | ToGateway::Decision(..) => {
+                Err(FrameError::Unexpected(frame.kind))
+            }
+        }
+    }
+
+    fn lose_lane(&mut self, number: usize) {
+        let Some(end) = self.lanes.try_remove(number) else { return };
+        let lost = {
+            let mut state = end.lane.state.lock();
+            let was_closed = std::mem::replace(&mut state.closed, true);
+            state.paused = Vec::new();
+            if was_closed { Vec::new() } else { state.events.on_lost() }
+        };
+        if !lost.is_empty() {
+            counters::EVENTS_LOST.add(lost.len() as u64);
+            tracing::warn!(slot = ?end.lane.key, events = lost.len(), "a lane was lost with events that were not done");
+        }
+        self.leave_lane(end.app, &end.lane, Vec::new());
+    }
+
+    /// The clients of a lane need another slot.
+    fn leave_lane(&mut self, app: usize, lane: &Arc<Lane>, unread: Vec<tidegate_wire::Unfinished>) {
+        if let Some(app) = self.apps.get(app) {
+            let waiters = app.slot_gone(lane.key);
+            self.tell(&waiters, ShardMsg::Rebind);
+        }
+        let mut per_shard: Vec<Vec<_>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        for event in unread {
+            if let Some(events) = per_shard.get_mut(self.shard_of(event.client)) {
+                events.push(event);
+            }
+        }
+        for (inbox, events) in self.inboxes.iter().zip(per_shard) {
+            inbox.push(ShardMsg::LaneGone(lane.clone(), events));
+        }
+    }
+
+    /// Tells the shards of these clients something.
+    fn tell(&self, waiters: &[Waiter], message: impl Fn(Vec<u32>) -> ShardMsg) {
+        tell(&self.inboxes, waiters, message);
+    }
+}
+
+/// Tells the shards of these clients something, one message per shard.
+pub(crate) fn tell(
+    inboxes: &[Arc<super::inbox::Inbox>],
+    waiters: &[Waiter],
+    message: impl Fn(Vec<u32>) -> ShardMsg,
+) {
+    if waiters.is_empty() {
+        return;
+    }
+    for (shard, inbox) in inboxes.iter().enumerate() {
+        let clients: Vec<u32> = waiters.iter().filter(|w| w.shard == shard).map(|w| w.client).collect();
+        if !clients.is_empty() {
+            inbox.push(message(clients));
+        }
+    }
+}

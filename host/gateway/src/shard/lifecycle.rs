@@ -1,0 +1,360 @@
+//! How a client comes, is bound to a slot, and goes.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tidegate_base::{CloseCode, CloseInfo, CloseReason, Event, Exports, Protocol};
+use tidegate_wire::Unfinished;
+
+use super::conn::{Conn, Phase};
+use super::deadlines::Due;
+use super::feed::{attach, pause};
+use super::output::Queued;
+use super::{Shard, is_open};
+use crate::app::{App, Binding, Lane, Waiter};
+use crate::counters;
+use crate::protocol::{encode_close, encode_ping, http};
+
+impl Shard {
+    /// The app and the lane of a client; binds it if it is not. None: it waits.
+    pub(super) fn bound(&mut self, key: usize) -> Option<(Arc<App>, Arc<Lane>)> {
+        let conn = self.conns.get_mut(key)?;
+        let app = self.apps.get(conn.app)?.clone();
+        if let Some(lane) = &conn.lane {
+            return Some((app, lane.clone()));
+        }
+        if conn.is.binding {
+            return None;
+        }
+        conn.is.binding = true;
+        let waiter = Waiter { shard: self.index, client: conn.client };
+        match app.bind(waiter, fastrand::u64(..)) {
+            Binding::Bound(lane) => {
+                conn.is.binding = false;
+                conn.lane = Some(lane.clone());
+                Some((app, lane))
+            }
+            Binding::Opening(_) | Binding::NoSlot => {
+                self.deadlines.set(Due::Slot, conn.client, Instant::now());
+                None
+            }
+        }
+    }
+
+    pub(super) fn on_bound(&mut self, clients: &[u32], lane: &Arc<Lane>) {
+        for client in clients {
+            let Some(key) = self.by_client.get(client).copied() else {
+                self.unbind_absent(lane);
+                continue;
+            };
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.is.binding = false;
+                conn.lane = Some(lane.clone());
+            }
+            self.pump(key);
+        }
+    }
+
+    // A client went away while its lane opened.
+    fn unbind_absent(&self, lane: &Lane) {
+        self.apps.iter().for_each(|app| app.unbind(lane.key));
+    }
+
+    /// The client can receive.
+    pub(super) fn open(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let asked = matches!(conn.phase, Phase::Upgrading { asked: true, .. });
+        conn.phase = Phase::Open;
+        conn.is.heard = true;
+        let Some(app) = self.apps.get(conn.app) else { return };
+        if !asked {
+            app.hub.lock().insert(conn.client);
+        }
+        conn.is.connect = app.exports().is_none_or(|e| e.has(Exports::CONNECT));
+        let listener = conn.listener;
+        self.deadlines.set(Due::Heartbeat(listener), conn.client, Instant::now());
+        if self.stopping {
+            return self.say_goodbye(key);
+        }
+        self.pump(key);
+    }
+
+    /// The client's WebSocket close frame came: answer it, and end.
+    pub(super) fn client_closes(&mut self, key: usize, code: Option<CloseCode>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let range =
+            self.batch.encode(|out| encode_close(Protocol::Ws, code.unwrap_or(CloseCode::NORMAL), "", out));
+        self.batch.note(key, &mut conn.mark, &range);
+        self.begin_closing(key, CloseReason::Client);
+    }
+
+    /// Closes a client that is there: what is queued for it goes out first.
+    pub(super) fn close_conn(&mut self, key: usize, code: CloseCode, text: &str, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match conn.phase {
+            Phase::Open => {
+                let protocol = conn.addresses.protocol;
+                let range = self.batch.encode(|out| encode_close(protocol, code, text, out));
+                if conn.out.is_empty() {
+                    self.batch.note(key, &mut conn.mark, &range);
+                } else {
+                    let frame = bytes::Bytes::copy_from_slice(self.batch.bytes(&range));
+                    let _ = conn.out.push(frame, usize::MAX, crate::settings::SlowPolicy::DropNewest);
+                }
+                self.begin_closing(key, reason);
+            }
+            Phase::Head => self.end(key, reason),
+            Phase::Upgrading { .. } => {
+                let range = self.batch.encode(|out| http::refusal(503, text, out));
+                self.refuse(key, &range);
+            }
+            Phase::Closing(_) | Phase::Ended => {}
+        }
+    }
+
+    /// From here on nothing that the client says counts.
+    pub(super) fn begin_closing(&mut self, key: usize, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.phase = Phase::Closing(reason);
+        conn.partial = Vec::new();
+        conn.is.readable = true;
+        if let Some(app) = self.apps.get(conn.app) {
+            app.hub.lock().depart(conn.client);
+        }
+        self.deadlines.set(Due::Linger, conn.client, Instant::now());
+        // Nothing may be written after this, so the batch's last write shuts our side.
+        self.batch.touch(key);
+    }
+
+    /// The connection is over.
+    pub(super) fn end(&mut self, key: usize, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let reason = match conn.phase {
+            Phase::Closing(earlier) => earlier,
+            Phase::Ended => return,
+            _ => reason,
+        };
+        conn.phase = Phase::Ended;
+        conn.partial = Vec::new();
+        conn.out = Default::default();
+        if let Some(mut stream) = conn.stream.take() {
+            let _ = self.poll.get_ref().registry().deregister(&mut stream);
+        }
+        let Some(app) = self.apps.get(conn.app) else { return };
+        app.connections.fetch_sub(1, Ordering::Relaxed);
+        counters::CLOSED.inc();
+        let left = app.hub.lock().remove(conn.client).unwrap_or_default();
+        let wants_close =
+            conn.lane.as_ref().map(|l| l.exports).or(app.exports()).is_some_and(|e| e.has(Exports::CLOSE));
+        if conn.is.seen && wants_close {
+            let (uid, groups, session) = (left.uid, left.groups, left.session);
+            conn.farewell = Some(Box::new(CloseInfo { reason, uid, groups, session }));
+        }
+        self.send_farewell(key);
+    }
+
+    /// Sends on-close if it is owed, and forgets the client.
+    pub(super) fn send_farewell(&mut self, key: usize) {
+        let Some(conn) = self.conns.get(key) else { return };
+        if conn.farewell.is_some() || conn.stash.is_some() {
+            if conn.is.paused {
+                return;
+            }
+            let Some((app, lane)) = self.bound(key) else { return };
+            if !self.send_owed(key, &app, &lane) {
+                return;
+            }
+            let Some(conn) = self.conns.get_mut(key) else { return };
+            let mut state = lane.state.lock();
+            if state.closed {
+                return;
+            }
+            if let Some(info) = conn.farewell.take() {
+                if !state.events.can_send() {
+                    conn.farewell = Some(info);
+                    return pause(conn, self.index, &mut state);
+                }
+                if !conn.is.attached {
+                    attach(conn, &mut state.events);
+                }
+                // Its session travels in the event.
+                conn.is.session_news = false;
+                state.events.event(conn.client, 1, &Event::Close(*info));
+            }
+            drop(state);
+            self.mark_dirty(&lane);
+        }
+        self.forget(key);
+    }
+
+    fn forget(&mut self, key: usize) {
+        let Some(conn) = self.conns.try_remove(key) else { return };
+        self.by_client.remove(&conn.client);
+        let Some(lane) = conn.lane else { return };
+        if let Some(app) = self.apps.get(conn.app) {
+            app.unbind(lane.key);
+        }
+        if conn.is.attached {
+            let mut state = lane.state.lock();
+            if !state.closed {
+                state.events.detach(conn.client);
+                drop(state);
+                self.mark_dirty(&lane);
+            }
+        }
+    }
+
+    /// A slot left or was lost: its clients are bound anew, and what it did not read goes first.
+    pub(super) fn on_lane_gone(&mut self, lane: &Arc<Lane>, unread: Vec<Unfinished>) {
+        let mine = |c: &Conn| c.lane.as_ref().is_some_and(|l| Arc::ptr_eq(l, lane));
+        let keys: Vec<usize> = self.conns.iter().filter(|(_, c)| mine(c)).map(|(key, _)| key).collect();
+        for key in &keys {
+            let Some(conn) = self.conns.get_mut(*key) else { continue };
+            conn.lane = None;
+            conn.in_flight = 0;
+            conn.is.attached = false;
+            conn.is.paused = false;
+            conn.is.capped = false;
+            if let Phase::Upgrading { asked, .. } = &mut conn.phase {
+                *asked = false;
+            }
+        }
+        for event in unread {
+            // A request is asked anew while it waits, and of no use afterwards.
+            if matches!(event.event(), Some(Event::WebsocketConnect(_))) {
+                continue;
+            }
+            let Some(key) = self.by_client.get(&event.client).copied() else { continue };
+            if let Some(conn) = self.conns.get_mut(key) {
+                counters::EVENTS_MOVED.inc();
+                conn.stash.get_or_insert_default().push_back(event);
+            }
+        }
+        keys.into_iter().for_each(|key| self.pump(key));
+    }
+
+    pub(super) fn on_due(&mut self, due: Due, key: usize, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        match (due, &conn.phase) {
+            (Due::Handshake, Phase::Head) => self.end(key, CloseReason::Protocol),
+            (Due::Decision, Phase::Upgrading { asked: true, .. }) => {
+                self.close_conn(
+                    key,
+                    CloseCode::TRY_AGAIN,
+                    "The app did not answer in time.",
+                    CloseReason::Protocol,
+                );
+            }
+            (Due::Slot, _) if conn.is.binding => {
+                counters::WAITED_OUT.inc();
+                if matches!(conn.phase, Phase::Ended) {
+                    return self.forget(key);
+                }
+                self.close_conn(
+                    key,
+                    CloseCode::TRY_AGAIN,
+                    "No worker is up for this app.",
+                    CloseReason::Shutdown,
+                );
+            }
+            (Due::Linger, Phase::Closing(reason)) => {
+                let reason = *reason;
+                self.end(key, reason);
+            }
+            (Due::Heartbeat(listener), Phase::Open) => self.on_heartbeat(listener, key, now),
+            _ => {}
+        }
+    }
+
+    fn on_heartbeat(&mut self, listener: usize, key: usize, now: Instant) {
+        let Some(heartbeat) =
+            self.listeners.get(listener).and_then(Option::as_ref).and_then(|l| l.settings.heartbeat.clone())
+        else {
+            return;
+        };
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        self.deadlines.set(Due::Heartbeat(listener), conn.client, now);
+        if std::mem::take(&mut conn.is.heard) {
+            conn.misses = 0;
+            return;
+        }
+        // Whoever is not read cannot be heard.
+        if conn.is.paused || conn.is.capped || conn.is.binding {
+            return;
+        }
+        conn.misses = conn.misses.saturating_add(1);
+        if heartbeat.misses_max > 0 && conn.misses > heartbeat.misses_max {
+            let text = "The heartbeat was not answered.";
+            return self.close_conn(key, CloseCode::POLICY, text, CloseReason::Heartbeat);
+        }
+        let protocol = conn.addresses.protocol;
+        match heartbeat.payload {
+            Some(payload) => {
+                let kind = tidegate_base::MessageKind::Text;
+                self.send_one(key, &mut super::output::Encoded::new(kind, &payload));
+            }
+            None if protocol == Protocol::Ws && conn.out.is_empty() => {
+                let range = self.batch.encode(|out| encode_ping(b"", out));
+                self.batch.note(key, &mut conn.mark, &range);
+            }
+            None => {}
+        }
+    }
+
+    /// The gateway stops.
+    pub(super) fn say_goodbye(&mut self, key: usize) {
+        let text = "This gateway stops: connect again.";
+        self.close_conn(key, CloseCode::GOING_AWAY, text, CloseReason::Shutdown);
+    }
+
+    /// Sends one message to one client.
+    pub(super) fn send_one(&mut self, key: usize, message: &mut super::output::Encoded<'_>) {
+        let Some(conn) = self.conns.get_mut(key).filter(|c| is_open(c)) else { return };
+        let protocol = conn.addresses.protocol;
+        let range = message.range(protocol, &mut self.batch);
+        if conn.out.is_empty() {
+            return self.batch.note(key, &mut conn.mark, &range);
+        }
+        let Some(app) = self.apps.get(conn.app) else { return };
+        let limits = app.settings.limits;
+        let shared = message.shared(protocol, &mut self.batch);
+        match conn.out.push(shared, limits.out_bytes_max, limits.slow_policy) {
+            Queued::Yes => {}
+            Queued::Dropped(n) => counters::DROPPED.add(n),
+            Queued::Overflow => {
+                counters::SLOW.inc();
+                // It does not read: a close frame behind a full queue would never arrive.
+                self.end(key, CloseReason::Slow);
+            }
+        }
+    }
+
+    pub(super) fn write_batch(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(stream) = &mut conn.stream else { return };
+        let written = self.batch.write(&mut conn.mark, stream, &mut conn.out);
+        self.after_write(key, written.is_ok());
+    }
+
+    pub(super) fn write_more(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(stream) = &mut conn.stream else { return };
+        let written = conn.out.flush(stream);
+        self.after_write(key, written.is_ok());
+    }
+
+    fn after_write(&mut self, key: usize, is_ok: bool) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !is_ok {
+            return self.end(key, CloseReason::Network);
+        }
+        if matches!(conn.phase, Phase::Closing(_)) && conn.out.is_empty() && !conn.is.shut {
+            conn.is.shut = true;
+            // Our last word is out. The client's end of the stream, or the linger time, ends the connection.
+            let _ = conn.stream.as_ref().map(|s| s.shutdown(Shutdown::Write));
+            self.read_to_end(key);
+        }
+    }
+}

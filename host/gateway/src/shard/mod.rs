@@ -1,0 +1,327 @@
+//! A shard of a gateway: one task that owns its listeners, its clients and the reading ends of its lanes.
+//!
+//! ```text
+//!  epoll ---> sockets ---> codec ---> lanes (events)  ----> slots
+//!  inbox ---> lanes (commands) ---> hub ---> batch  ---> sockets
+//! ```
+//!
+//! Everything that is ready is handled first; then each lane is flushed once and each client is written once. Nothing
+//! here waits, except in [`Shard::run`].
+
+mod accept;
+mod apply;
+pub(crate) mod conn;
+mod deadlines;
+mod feed;
+pub(crate) mod inbox;
+mod lanes;
+pub(crate) use self::lanes::tell;
+mod lifecycle;
+mod output;
+mod upgrade;
+
+use std::future::Future;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use tidegate_base::GatewayId;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use self::accept::Listener;
+use self::conn::{Conn, Phase};
+use self::deadlines::{Deadlines, Due};
+use self::inbox::{Apps, Inbox, RemoteOp, ShardMsg};
+use self::lanes::LaneEnd;
+use self::output::Batch;
+use crate::app::Lane;
+use crate::settings::Times;
+
+const EVENTS_PER_ROUND: usize = 1024;
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Listeners have the tokens from here on, clients those below.
+const LISTENER_TOKENS: usize = usize::MAX / 2;
+
+/// Everything that one shard owns.
+pub(crate) struct Shard {
+    index: usize,
+    gateway: GatewayId,
+    apps: Apps,
+    /// The inboxes of all shards, its own included.
+    inboxes: Arc<[Arc<Inbox>]>,
+    poll: AsyncFd<mio::Poll>,
+    ready: mio::Events,
+    listeners: Vec<Option<Listener>>,
+    conns: Slab<Conn>,
+    by_client: FxHashMap<u32, usize>,
+    next_client: u32,
+    lanes: Slab<LaneEnd>,
+    batch: Batch,
+    /// Lanes with events that are not handed to the link.
+    dirty: Vec<Arc<Lane>>,
+    /// Clients that may go on.
+    resumed: Vec<usize>,
+    /// Operations for clients of other shards.
+    remote: Vec<Vec<RemoteOp>>,
+    deadlines: Deadlines,
+    scratch: Box<[u8]>,
+    resolved: Vec<u32>,
+    web: Vec<Option<crate::web::Web>>,
+    stopping: bool,
+}
+
+/// What a shard needs to start.
+pub(crate) struct ShardParts {
+    pub index: usize,
+    pub gateway: GatewayId,
+    pub apps: Apps,
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    /// App, listener's number in the app, and its socket.
+    pub sockets: Vec<(usize, usize, std::net::TcpListener)>,
+    pub web: Vec<Option<crate::web::Web>>,
+    pub times: Times,
+}
+
+impl Shard {
+    /// A shard that listens. Call it on the runtime that will run it.
+    pub fn new(parts: ShardParts) -> std::io::Result<Self> {
+        let poll = mio::Poll::new()?;
+        let mut listeners = Vec::new();
+        let mut lengths = vec![
+            (Due::Handshake, parts.times.handshake),
+            (Due::Decision, parts.times.decision),
+            (Due::Slot, parts.times.slot),
+            (Due::Linger, parts.times.linger),
+            (Due::Accept, Duration::from_millis(100)),
+        ];
+        for (app, number, socket) in parts.sockets {
+            let Some(settings) = parts.apps.get(app).and_then(|a| a.settings.listeners.get(number)) else {
+                continue;
+            };
+            if let Some(heartbeat) = &settings.heartbeat {
+                lengths.push((Due::Heartbeat(listeners.len()), heartbeat.interval));
+            }
+            let token = mio::Token(LISTENER_TOKENS + listeners.len());
+            listeners.push(Some(Listener::new(app, settings.clone(), socket, &poll, token)?));
+        }
+        let shards = parts.inboxes.len();
+        Ok(Self {
+            index: parts.index,
+            gateway: parts.gateway,
+            apps: parts.apps,
+            poll: readable(poll)?,
+            ready: mio::Events::with_capacity(EVENTS_PER_ROUND),
+            listeners,
+            conns: Slab::new(),
+            by_client: FxHashMap::default(),
+            next_client: (shards + parts.index) as u32,
+            lanes: Slab::new(),
+            batch: Batch::default(),
+            dirty: Vec::new(),
+            resumed: Vec::new(),
+            remote: (0..shards).map(|_| Vec::new()).collect(),
+            deadlines: Deadlines::new(lengths),
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            resolved: Vec::new(),
+            web: parts.web,
+            stopping: false,
+            inboxes: parts.inboxes,
+        })
+    }
+
+    /// Serves until it is told to stop and every client is gone.
+    pub async fn run(mut self) {
+        let sleep = tokio::time::sleep(Duration::from_secs(3600));
+        tokio::pin!(sleep);
+        let (mut messages, mut ready_lanes) = (Vec::new(), Vec::new());
+        std::future::poll_fn(|cx| {
+            // A few rounds while there is work, then others on this thread get their turn.
+            for _ in 0..4 {
+                let inbox = self.own_inbox().take(&mut messages, &mut ready_lanes, cx.waker());
+                messages.drain(..).for_each(|message| self.on_message(message));
+                ready_lanes.drain(..).for_each(|lane| self.read_lane(lane));
+                let sockets = self.poll_sockets(cx);
+                let now = Instant::now();
+                self.expire(now);
+                self.flush();
+                if self.stopping && self.is_done() {
+                    return Poll::Ready(());
+                }
+                if !inbox && !sockets {
+                    if let Some(next) = self.deadlines.next() {
+                        sleep.as_mut().reset(next.into());
+                        if sleep.as_mut().poll(cx).is_ready() {
+                            continue;
+                        }
+                    }
+                    return Poll::Pending;
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn own_inbox(&self) -> Arc<Inbox> {
+        self.inboxes.get(self.index).cloned().unwrap_or_default()
+    }
+
+    fn poll_sockets(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut ready = std::mem::replace(&mut self.ready, mio::Events::with_capacity(0));
+        let any = match self.poll.poll_read_ready_mut(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Err(error)) => {
+                tracing::error!(%error, "cannot wait for sockets");
+                false
+            }
+            Poll::Ready(Ok(mut guard)) => {
+                let polled = guard.get_inner_mut().poll(&mut ready, Some(Duration::ZERO));
+                // Fewer than asked for: the next one makes the descriptor readable again.
+                if polled.is_err() || ready.iter().count() < EVENTS_PER_ROUND {
+                    guard.clear_ready();
+                }
+                polled.is_ok() && !ready.is_empty()
+            }
+        };
+        if any {
+            ready.iter().for_each(|event| self.on_socket(event));
+        }
+        self.ready = ready;
+        any
+    }
+
+    fn on_socket(&mut self, event: &mio::event::Event) {
+        let token = event.token().0;
+        if token >= LISTENER_TOKENS {
+            return self.accept(token - LISTENER_TOKENS);
+        }
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if event.is_error() {
+            return self.end(token, tidegate_base::CloseReason::Network);
+        }
+        if event.is_writable() && !conn.out.is_empty() {
+            self.write_more(token);
+        }
+        if event.is_readable() || event.is_read_closed() {
+            self.on_readable(token);
+        }
+    }
+
+    fn on_message(&mut self, message: ShardMsg) {
+        match message {
+            ShardMsg::Lane(new) => self.add_lane(*new),
+            ShardMsg::Bound(clients, lane) => self.on_bound(&clients, &lane),
+            ShardMsg::Rebind(clients) => self.each(&clients, |shard, key| {
+                if let Some(conn) = shard.conns.get_mut(key) {
+                    conn.is.binding = false;
+                }
+                shard.pump(key);
+            }),
+            ShardMsg::Resume(clients) => self.each(&clients, |shard, key| shard.resume(key)),
+            ShardMsg::LaneGone(lane, unread) => self.on_lane_gone(&lane, unread),
+            ShardMsg::Ops(ops) => ops.into_iter().for_each(|op| self.apply_remote(op)),
+            ShardMsg::Stop => self.stop(),
+        }
+    }
+
+    fn each(&mut self, clients: &[u32], mut call: impl FnMut(&mut Self, usize)) {
+        for client in clients {
+            if let Some(key) = self.by_client.get(client).copied() {
+                call(self, key);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((due, client)) = self.deadlines.pop(now) {
+            match due {
+                Due::Accept => self.accept(client as usize),
+                _ => {
+                    if let Some(key) = self.by_client.get(&client).copied() {
+                        self.on_due(due, key, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands out everything that this round produced.
+    fn flush(&mut self) {
+        // Going on may produce events and output again, so it comes first.
+        while let Some(key) = self.resumed.pop() {
+            self.pump(key);
+        }
+        while let Some(key) = self.batch.pop_touched() {
+            self.write_batch(key);
+        }
+        self.batch.clear();
+        // Writing may end clients, which sends events.
+        while let Some(lane) = self.dirty.pop() {
+            lane.flush();
+        }
+        for (shard, ops) in self.remote.iter_mut().enumerate() {
+            if !ops.is_empty() {
+                if let Some(inbox) = self.inboxes.get(shard) {
+                    inbox.push(ShardMsg::Ops(std::mem::take(ops)));
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        for listener in self.listeners.iter_mut().filter_map(Option::take) {
+            listener.close(self.poll.get_ref());
+        }
+        let keys: Vec<usize> = self.conns.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.say_goodbye(key);
+        }
+    }
+
+    /// Nobody is left, and every event that was sent is done.
+    fn is_done(&self) -> bool {
+        self.conns.is_empty() && self.lanes.iter().all(|(_, lane)| lane.is_quiet())
+    }
+
+    fn shard_of(&self, client: u32) -> usize {
+        client as usize % self.inboxes.len().max(1)
+    }
+
+    fn mark_dirty(&mut self, lane: &Arc<Lane>) {
+        if !lane.dirty.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            self.dirty.push(lane.clone());
+        }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("index", &self.index)
+            .field("clients", &self.conns.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The shard's own epoll, watched by the runtime's.
+#[expect(unsafe_code, reason = "AsyncFd asks its caller to vouch for the descriptor")]
+fn readable(poll: mio::Poll) -> std::io::Result<AsyncFd<mio::Poll>> {
+    // SAFETY: `mio::Poll` owns its descriptor: it stays open and the same for as long as the AsyncFd owns the Poll,
+    // and nothing here takes the Poll out of it or replaces it.
+    unsafe { AsyncFd::register_with_interest(poll, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// The client's address as seen by the kernel, or none if it is gone already.
+fn local_addr(socket: &impl AsFd) -> Option<std::net::SocketAddr> {
+    socket2::SockRef::from(socket).local_addr().ok()?.as_socket()
+}
+
+fn is_open(conn: &Conn) -> bool {
+    matches!(conn.phase, Phase::Open)
+}

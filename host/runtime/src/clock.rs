@@ -1,0 +1,276 @@
+//! The two clocks of a turn. [`TurnClock`] decides, with the time given from outside; [`Meter`] is its thread-safe
+//! shell between the engine's callback inside the store and the turn around it.
+//!
+//! A turn that ends within its first tick and never waits, which is nearly every one, is not measured at all: reading
+//! a thread's CPU clock is a system call. From the first tick or the first wait on it is metered: each poll is charged
+//! with the CPU time of the thread that polls, so neither waiting nor being descheduled costs a plugin anything.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::limits::Limits;
+
+/// How often the engine's epoch ticks.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// Ticks until a fresh turn is interrupted for the first time: it has one whole tick for itself, whenever it starts.
+pub(crate) const FIRST_TICKS: u64 = 2;
+/// CPU time in one poll after which a metered turn lets others run. A little less than a tick, since a tick that
+/// comes a moment early must not double it.
+const SLICE: Duration = Duration::from_micros(900);
+
+/// Which clock ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overrun {
+    /// `turn_cpu_ms`.
+    Cpu,
+    /// `turn_wall_ms`.
+    Wall,
+}
+
+/// What a turn does at a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Run on to the next tick.
+    Continue,
+    /// Run on, but let others run first.
+    Yield,
+    /// Stop for good.
+    Stop(Overrun),
+}
+
+/// The state of one turn's clocks. Call `begin` for each turn, `poll_started` and `poll_ended` around each poll of a
+/// metered turn, `tick` at each tick within a poll.
+#[derive(Debug)]
+pub(crate) struct TurnClock {
+    cpu_limit: Duration,
+    wall_limit: Duration,
+    /// CPU time of the polls that have ended.
+    used: Duration,
+    /// The thread's CPU time when the poll that runs began.
+    poll_began: Option<Duration>,
+    /// When the turn began, to a tick or two: taken when it is first of interest.
+    began: Option<Instant>,
+    overrun: Option<Overrun>,
+}
+
+impl TurnClock {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            cpu_limit: limits.cpu(),
+            wall_limit: limits.wall(),
+            used: Duration::ZERO,
+            poll_began: None,
+            began: None,
+            overrun: None,
+        }
+    }
+
+    /// A new turn.
+    pub(crate) fn begin(&mut self) {
+        self.used = Duration::ZERO;
+        self.poll_began = None;
+        self.began = None;
+        self.overrun = None;
+    }
+
+    /// A poll begins on a thread that has used `cpu`.
+    pub(crate) fn poll_started(&mut self, cpu: Duration) {
+        self.poll_began = Some(cpu);
+    }
+
+    /// A poll has ended, and the turn has not.
+    pub(crate) fn poll_ended(&mut self, cpu: Duration, now: Instant) {
+        if let Some(began) = self.poll_began.take() {
+            self.used += cpu.saturating_sub(began);
+        }
+        self.began.get_or_insert(now);
+    }
+
+    /// The engine ticked while the guest ran. `cpu` is the CPU time of the thread.
+    pub(crate) fn tick(&mut self, cpu: Duration, now: Instant) -> Verdict {
+        let began = *self.began.get_or_insert(now);
+        let Some(poll_began) = self.poll_began else {
+            // The first tick of a turn that was not metered: charge what it has run at least.
+            self.used += TICK;
+            self.poll_began = Some(cpu);
+            return self.stop_at_limits(self.used, now - began).unwrap_or(Verdict::Yield);
+        };
+        let slice = cpu.saturating_sub(poll_began);
+        let go_on = if slice >= SLICE { Verdict::Yield } else { Verdict::Continue };
+        self.stop_at_limits(self.used + slice, now - began).unwrap_or(go_on)
+    }
+
+    /// When the turn must be over; known from the first tick or wait on.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        // An absurdly large limit is no limit.
+        self.began.and_then(|began| began.checked_add(self.wall_limit))
+    }
+
+    fn stop_at_limits(&mut self, used: Duration, elapsed: Duration) -> Option<Verdict> {
+        self.overrun = if used >= self.cpu_limit {
+            Some(Overrun::Cpu)
+        } else if elapsed >= self.wall_limit {
+            Some(Overrun::Wall)
+        } else {
+            None
+        };
+        self.overrun.map(Verdict::Stop)
+    }
+}
+
+/// A [`TurnClock`] that the engine's callback and the turn share. They are always on the same thread or ordered by the
+/// move of the future, so the lock is never contended and relaxed flags do.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    clock: Mutex<TurnClock>,
+    metered: AtomicBool,
+}
+
+impl Meter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { clock: Mutex::new(TurnClock::new(limits)), metered: AtomicBool::new(false) }
+    }
+
+    /// A new turn. Costs one load if the turn before was not metered.
+    pub(crate) fn begin(&self) {
+        if self.metered.load(Ordering::Relaxed) {
+            self.metered.store(false, Ordering::Relaxed);
+            self.clock.lock().begin();
+        }
+    }
+
+    /// A poll begins. Costs one load if the turn is not metered.
+    pub(crate) fn poll_started(&self) {
+        if self.metered.load(Ordering::Relaxed) {
+            self.clock.lock().poll_started(thread_cpu());
+        }
+    }
+
+    /// A poll has ended, and the turn has not: from here on it is metered. Returns when the turn must be over.
+    pub(crate) fn poll_ended(&self) -> Option<Instant> {
+        self.metered.store(true, Ordering::Relaxed);
+        let mut clock = self.clock.lock();
+        clock.poll_ended(thread_cpu(), Instant::now());
+        clock.deadline()
+    }
+
+    /// The engine ticked while the guest ran.
+    pub(crate) fn tick(&self) -> Verdict {
+        self.metered.store(true, Ordering::Relaxed);
+        self.clock.lock().tick(thread_cpu(), Instant::now())
+    }
+
+    /// Why `tick` stopped the turn, if it did.
+    pub(crate) fn overrun(&self) -> Option<Overrun> {
+        if self.metered.load(Ordering::Relaxed) { self.clock.lock().overrun } else { None }
+    }
+}
+
+/// CPU time that the calling thread has used.
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Both parts are never negative.
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn clock(cpu: u64, wall: u64) -> TurnClock {
+        let mut clock = TurnClock::new(&Limits { turn_cpu_ms: cpu, turn_wall_ms: wall, ..Limits::default() });
+        clock.begin();
+        clock
+    }
+
+    #[test]
+    fn a_turn_leaves_at_its_first_tick_and_is_stopped_at_its_cpu_limit() {
+        let (mut clock, now) = (clock(3, 1000), Instant::now());
+        assert_eq!(clock.tick(ms(700), now), Verdict::Yield);
+        clock.poll_ended(ms(700), now);
+        // In the pool, on a thread with another clock.
+        clock.poll_started(ms(5));
+        assert_eq!(clock.tick(ms(6), now), Verdict::Yield);
+        assert_eq!(clock.tick(ms(7), now), Verdict::Stop(Overrun::Cpu));
+    }
+
+    #[test]
+    fn neither_waiting_nor_being_descheduled_is_charged() {
+        let (mut clock, now) = (clock(5, 1_000_000), Instant::now());
+        clock.poll_ended(ms(0), now);
+        for n in 1..500 {
+            clock.poll_started(ms(n * 10));
+            // The tick that is due right after a wait.
+            assert_eq!(clock.tick(ms(n * 10), now + ms(n * 1000)), Verdict::Continue);
+            clock.poll_ended(ms(n * 10), now + ms(n * 1000));
+        }
+    }
+
+    #[test]
+    fn short_bursts_between_waits_add_up() {
+        let (mut clock, now) = (clock(5, 1_000_000), Instant::now());
+        clock.poll_ended(ms(0), now);
+        let stopped_at = (1_u32..).find(|n| {
+            let cpu = Duration::from_micros(500) * *n;
+            clock.poll_started(cpu - Duration::from_micros(500));
+            let verdict = clock.tick(cpu, now);
+            clock.poll_ended(cpu, now);
+            verdict == Verdict::Stop(Overrun::Cpu)
+        });
+        assert_eq!(stopped_at, Some(10));
+    }
+
+    #[test]
+    fn the_wall_clock_runs_while_waiting() {
+        let (mut clock, now) = (clock(1000, 50), Instant::now());
+        assert_eq!(clock.deadline(), None);
+        clock.poll_ended(ms(0), now);
+        assert_eq!(clock.deadline(), Some(now + ms(50)));
+        clock.poll_started(ms(0));
+        assert_eq!(clock.tick(ms(0), now + ms(49)), Verdict::Continue);
+        assert_eq!(clock.tick(ms(0), now + ms(50)), Verdict::Stop(Overrun::Wall));
+        clock.begin();
+        assert_eq!(clock.deadline(), None);
+        assert_eq!(clock.tick(ms(0), now + ms(5000)), Verdict::Yield);
+    }
+
+    proptest! {
+        #[test]
+        fn a_turn_never_runs_longer_than_its_limit_and_one_tick(
+            polls in prop::collection::vec((0_u64..2_000, prop::bool::ANY), 1..200),
+        ) {
+            let (mut clock, now) = (clock(20, 1_000_000), Instant::now());
+            let (mut thread, mut used, mut polled) = (Duration::ZERO, Duration::ZERO, false);
+            for (micros, wait) in polls {
+                // A tick each millisecond of CPU.
+                let step = Duration::from_micros(micros.min(1000));
+                thread += step;
+                used += step;
+                match clock.tick(thread, now) {
+                    Verdict::Stop(overrun) => {
+                        prop_assert_eq!(overrun, Overrun::Cpu);
+                        prop_assert!(used <= ms(22), "{used:?}");
+                        return Ok(());
+                    }
+                    _ if wait => {
+                        clock.poll_ended(thread, now);
+                        clock.poll_started(thread);
+                        polled = true;
+                    }
+                    _ => {}
+                }
+                // The first tick is charged with a whole one whatever it was.
+                prop_assert!(used < ms(21), "{used:?} {polled}");
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tidegate_base::{Addresses, Answered, Command, Query};
+
+/// What a plugin asks for, as the runtime hands it to the worker. One value per instance.
+///
+/// Methods are called one at a time, on the thread that runs the turn at that moment: the shard's, or a thread of the
+/// [`SlowPool`](crate::SlowPool) if the turn has moved there. `query` alone is always called on the shard. None of
+/// them may block or panic.
+pub trait PluginHost: Send + 'static {
+    /// One command of the turn. It borrows from wasm memory; the host checks it and, if it breaks a limit, records
+    /// that the turn has failed.
+    fn command(&mut self, command: Command<'_>);
+
+    /// A question to the gateways: a commit point. Names and list lengths are checked already. The variant of the
+    /// answer must be the one that the query asks for.
+    fn query(&mut self, query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+    /// The turn fails: what has not left is dropped when the callback returns. The reason has at most
+    /// [`FAIL_REASON_BYTES_MAX`](tidegate_base::limits::FAIL_REASON_BYTES_MAX) bytes.
+    fn fail(&mut self, reason: &str);
+
+    /// Where the current client's connection ends; none in a turn without a client.
+    fn addresses(&self) -> Option<Addresses>;
+
+    /// The current client's session with this turn's own writes.
+    fn session(&mut self) -> Option<&str>;
+
+    /// Set a timer when the turn ends well. The key and the period are checked already; the host bounds their number.
+    fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>);
+
+    /// Cancel a timer when the turn ends well.
+    fn cancel_timer(&mut self, key: &str);
+
+    /// A line for the app's log, at most [`LOG_LINE_BYTES_MAX`](tidegate_base::limits::LOG_LINE_BYTES_MAX) bytes.
+    /// What the plugin prints arrives here too: stdout as info, stderr as warn.
+    fn log(&mut self, level: LogLevel, line: &str);
+
+    /// One of the app's settings.
+    fn setting(&self, key: &str) -> Option<&str>;
+
+    /// All of the app's settings in order of key.
+    fn settings(&self) -> Vec<(String, String)>;
+}
+
+/// How loud a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Data was lost or somebody must act.
+    Error,
+    /// Something is wrong but handled.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}

@@ -1,0 +1,56 @@
+use std::cell::RefCell;
+
+use tidegate_base::Exports;
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+
+use crate::limits::Limiter;
+use crate::stdio::Stdio;
+use crate::{Limits, LogLevel, PluginHost};
+
+/// Most resources of the host (streams, pollables) that a plugin may hold.
+const RESOURCES_MAX: usize = 10_000;
+/// Most random bytes that a plugin gets at once.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
+
+/// What belongs to one instance besides wasm: the data of its store.
+pub(crate) struct State<H> {
+    /// In a cell, so that the host can be called while wasm memory is borrowed from the same store. Host functions
+    /// never nest, so it is never borrowed twice.
+    pub(crate) host: RefCell<H>,
+    pub(crate) limiter: Limiter,
+    pub(crate) stdio: Stdio,
+    pub(crate) exports: Exports,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl<H: PluginHost> State<H> {
+    /// The base of WASI: no files, no environment, no arguments, no network.
+    pub(crate) fn new(host: H, limits: &Limits, exports: Exports) -> Self {
+        let stdio = Stdio::default();
+        let wasi = WasiCtx::builder()
+            .stdout(stdio.stream(LogLevel::Info))
+            .stderr(stdio.stream(LogLevel::Warn))
+            .max_random_size(RANDOM_BYTES_MAX)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self { host: RefCell::new(host), limiter: Limiter::new(limits), stdio, exports, wasi, table }
+    }
+
+    /// Hands what the plugin has printed to the host.
+    pub(crate) fn drain_stdio(&self) {
+        self.stdio.drain(|level, line| self.host.borrow_mut().log(level, line));
+    }
+
+    pub(crate) fn into_host(self) -> H {
+        self.drain_stdio();
+        self.host.into_inner()
+    }
+}
+
+impl<H: PluginHost> WasiView for State<H> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

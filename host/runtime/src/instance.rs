@@ -1,0 +1,284 @@
+use std::pin::pin;
+use std::sync::Arc;
+
+use tidegate_base::{ClientId, CloseInfo, Exports, MessageKind, UpgradeDecision, UpgradeRequest};
+use wasmtime::component::{
+    ComponentExportIndex, ComponentNamedList, Instance as WasmInstance, Lift, Lower, TypedFunc,
+};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+
+use crate::clock::{FIRST_TICKS, Meter, Verdict};
+use crate::fault::{Fault, StartError};
+use crate::host_functions::state::State;
+use crate::host_functions::types::{
+    WitCloseInfo, WitKind, WitStartInfo, WitStopReason, WitUpgradeDecision, WitUpgradeRequest,
+};
+use crate::template::{Callbacks, Template};
+use crate::ticker::Gate;
+use crate::turn::{Turn, WallTimer};
+use crate::{Limits, PluginHost, StartInfo, StopReason, place};
+
+/// One plugin instance: what lives in a slot.
+///
+/// Each callback is one turn. It is polled within a tokio runtime with time enabled, and should run inside a
+/// [`Movable`](crate::Movable), or it holds up its thread for up to `turn_cpu_ms`. A turn whose future is dropped, or
+/// that ends in a [`Fault`], leaves the instance unusable: start another one. A callback that the plugin does not
+/// export does nothing.
+pub struct Instance<H: PluginHost> {
+    store: Store<State<H>>,
+    calls: Calls,
+    gate: Gate,
+    meter: Arc<Meter>,
+    timer: WallTimer,
+    limits: Limits,
+    /// False while a turn runs, and for good after one that did not end well.
+    usable: bool,
+}
+
+impl<H: PluginHost> Instance<H> {
+    /// Makes an instance. Its initialisation is a turn, within the same limits. Cancelling it drops the host.
+    ///
+    /// # Errors
+    /// No room in the engine's pools, more memory needed than granted, a callback of a wrong type, or a fault while
+    /// it was initialised. The host is gone then.
+    pub async fn start(template: &Template<H>, host: H, limits: Limits) -> Result<Self, StartError> {
+        let exports = template.exports();
+        let mut store = Store::new(template.engine.wasm(), State::new(host, &limits, exports));
+        store.limiter(|state| &mut state.limiter);
+        let meter = Arc::new(Meter::new(&limits));
+        let of_store = Arc::clone(&meter);
+        store.epoch_deadline_callback(move |_| Ok(at_tick(&of_store)));
+        let gate = template.engine.ticker().gate();
+        let mut timer = None;
+
+        store.set_epoch_deadline(FIRST_TICKS);
+        let started = {
+            let call = pin!(template.linked.instantiate_async(&mut store));
+            Turn::new(call, &gate, &meter, &mut timer).await
+        };
+        place::go_home().await;
+        store.data().drain_stdio();
+        let instance = match started {
+            Ok(Ok(instance)) => instance,
+            Ok(Err(error)) => return Err(start_error(&error, &store, &meter, &limits)),
+            Err(overrun) => return Err(Fault::overrun(overrun, &limits, None).into()),
+        };
+        let calls = Calls::new(&mut store, &instance, &template.callbacks)?;
+        Ok(Self { store, calls, gate, meter, timer, limits, usable: true })
+    }
+
+    /// Whether it can be called. False while a turn runs, after a fault, and after a turn was dropped.
+    pub fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    /// The callbacks that the plugin exports.
+    pub fn exports(&self) -> Exports {
+        self.store.data().exports
+    }
+
+    /// The host.
+    pub fn host(&mut self) -> &mut H {
+        self.store.data_mut().host.get_mut()
+    }
+
+    /// Ends the instance, without calling it, and gives the host back.
+    pub fn into_host(self) -> H {
+        self.store.into_data().into_host()
+    }
+
+    /// Bytes of linear memory that the instance has.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes()
+    }
+
+    /// Before anything else.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_worker_start(&mut self, info: &StartInfo) -> Result<(), Fault> {
+        let Some(call) = self.calls.worker_start else { return Ok(()) };
+        self.turn(call, (info.into(),)).await
+    }
+
+    /// A client is connected.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_connect(&mut self, client: ClientId) -> Result<(), Fault> {
+        let Some(call) = self.calls.connect else { return Ok(()) };
+        self.turn(call, (client.gateway.get(), client.connection)).await
+    }
+
+    /// A client asks to upgrade. A plugin that does not export the callback accepts without a subprotocol.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_websocket_connect(
+        &mut self,
+        client: ClientId,
+        request: &UpgradeRequest,
+    ) -> Result<UpgradeDecision, Fault> {
+        let Some(call) = self.calls.websocket_connect else { return Ok(UpgradeDecision::Accept(None)) };
+        let params = (client.gateway.get(), client.connection, request.into());
+        let (decision,) = self.turn::<_, (WitUpgradeDecision,)>(call, params).await?;
+        Ok(decision.into())
+    }
+
+    /// A client sent a message.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_message(
+        &mut self,
+        client: ClientId,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<(), Fault> {
+        let call = self.calls.message;
+        self.turn(call, (client.gateway.get(), client.connection, kind.into(), payload)).await
+    }
+
+    /// A client is gone.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_close(&mut self, client: ClientId, info: &CloseInfo) -> Result<(), Fault> {
+        let Some(call) = self.calls.close else { return Ok(()) };
+        self.turn(call, (client.gateway.get(), client.connection, info.into())).await
+    }
+
+    /// A timer is due.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_timer(&mut self, key: &str) -> Result<(), Fault> {
+        let Some(call) = self.calls.timer else { return Ok(()) };
+        self.turn(call, (key,)).await
+    }
+
+    /// Before the instance ends.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn on_worker_stop(&mut self, reason: StopReason) -> Result<(), Fault> {
+        let Some(call) = self.calls.worker_stop else { return Ok(()) };
+        self.turn(call, (reason.into(),)).await
+    }
+
+    async fn turn<P, R>(&mut self, call: TypedFunc<P, R>, params: P) -> Result<R, Fault>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift + 'static,
+    {
+        // Stays false if this future is dropped.
+        if !std::mem::replace(&mut self.usable, false) {
+            return Err(Fault::Unusable);
+        }
+        self.meter.begin();
+        self.store.set_epoch_deadline(FIRST_TICKS);
+        let ended = {
+            let call = pin!(call.call_async(&mut self.store, params));
+            Turn::new(call, &self.gate, &self.meter, &mut self.timer).await
+        };
+        place::go_home().await;
+        self.store.data().drain_stdio();
+        match ended {
+            Ok(Ok(result)) => {
+                self.usable = true;
+                Ok(result)
+            }
+            Ok(Err(error)) => Err(fault(&error, &self.store, &self.meter, &self.limits)),
+            Err(overrun) => Err(Fault::overrun(overrun, &self.limits, None)),
+        }
+    }
+}
+
+/// What the engine does when an epoch deadline has passed.
+fn at_tick(meter: &Meter) -> UpdateDeadline {
+    match meter.tick() {
+        Verdict::Yield if place::should_yield() => UpdateDeadline::YieldCustom(1, Box::pin(place::go_away())),
+        Verdict::Continue | Verdict::Yield => UpdateDeadline::Continue(1),
+        Verdict::Stop(_) => UpdateDeadline::Interrupt,
+    }
+}
+
+fn fault<H: PluginHost>(
+    error: &wasmtime::Error,
+    store: &Store<State<H>>,
+    meter: &Meter,
+    limits: &Limits,
+) -> Fault {
+    match meter.overrun() {
+        Some(overrun) => Fault::overrun(overrun, limits, Some(error)),
+        None => Fault::from_error(error, store.data().limiter.note()),
+    }
+}
+
+fn start_error<H: PluginHost>(
+    error: &wasmtime::Error,
+    store: &Store<State<H>>,
+    meter: &Meter,
+    limits: &Limits,
+) -> StartError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return StartError::NoRoom(error.root_cause().to_string());
+    }
+    match store.data().limiter.note() {
+        // Refused before any of its code ran.
+        Some(note) if !error.is::<wasmtime::Trap>() => StartError::Memory(format!("{note} ({error:#})")),
+        _ => fault(error, store, meter, limits).into(),
+    }
+}
+
+/// The callbacks of an instance with their types. Lifetimes shrink at each call.
+struct Calls {
+    worker_start: Option<TypedFunc<(WitStartInfo<'static>,), ()>>,
+    connect: Option<TypedFunc<(u64, u32), ()>>,
+    websocket_connect: Option<TypedFunc<(u64, u32, WitUpgradeRequest<'static>), (WitUpgradeDecision,)>>,
+    message: TypedFunc<(u64, u32, WitKind, &'static [u8]), ()>,
+    close: Option<TypedFunc<(u64, u32, WitCloseInfo<'static>), ()>>,
+    timer: Option<TypedFunc<(&'static str,), ()>>,
+    worker_stop: Option<TypedFunc<(WitStopReason,), ()>>,
+}
+
+impl Calls {
+    fn new<H: PluginHost>(
+        store: &mut Store<State<H>>,
+        instance: &WasmInstance,
+        found: &Callbacks<ComponentExportIndex>,
+    ) -> Result<Self, StartError> {
+        let message = typed(store, instance, found.message.as_ref(), "on-message")?;
+        let missing = || StartError::WrongType { callback: "on-message", reason: "it is missing".to_owned() };
+        Ok(Self {
+            worker_start: typed(store, instance, found.worker_start.as_ref(), "on-worker-start")?,
+            connect: typed(store, instance, found.connect.as_ref(), "on-connect")?,
+            websocket_connect: typed(
+                store,
+                instance,
+                found.websocket_connect.as_ref(),
+                "on-websocket-connect",
+            )?,
+            message: message.ok_or_else(missing)?,
+            close: typed(store, instance, found.close.as_ref(), "on-close")?,
+            timer: typed(store, instance, found.timer.as_ref(), "on-timer")?,
+            worker_stop: typed(store, instance, found.worker_stop.as_ref(), "on-worker-stop")?,
+        })
+    }
+}
+
+fn typed<P, R, H: PluginHost>(
+    store: &mut Store<State<H>>,
+    instance: &WasmInstance,
+    index: Option<&ComponentExportIndex>,
+    callback: &'static str,
+) -> Result<Option<TypedFunc<P, R>>, StartError>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    index
+        .map(|index| instance.get_typed_func(&mut *store, index))
+        .transpose()
+        .map_err(|error| StartError::WrongType { callback, reason: format!("{error:#}") })
+}

@@ -1,0 +1,244 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tidegate_base::Exports;
+use wasmtime::component::Component;
+
+use crate::cache::{Key, ModuleCache};
+use crate::compile::{CompileError, Compiler};
+use crate::engine::Engine;
+
+/// The SHA-256 digest of a module's bytes: its name everywhere. Shown as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// A digest that was taken elsewhere.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let mut bytes = [0; 32];
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(InvalidDigest);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = hex(pair[0])? << 4 | hex(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The text is not a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a module's digest has 64 lower-case hex digits")]
+pub struct InvalidDigest;
+
+/// A compiled plugin, ready for any number of instances. A clone is a handle to the same.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Loaded>,
+}
+
+struct Loaded {
+    component: Component,
+    digest: Digest,
+    exports: Exports,
+}
+
+impl Module {
+    /// Its name.
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    /// The callbacks that it exports.
+    pub fn exports(&self) -> Exports {
+        self.inner.exports
+    }
+
+    pub(crate) fn component(&self) -> &Component {
+        &self.inner.component
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("digest", &self.digest()).field("exports", &self.exports()).finish()
+    }
+}
+
+/// Why a module cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It does not compile.
+    #[error("module {digest} cannot be compiled: {reason}")]
+    Compile {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        #[source]
+        reason: CompileError,
+    },
+    /// It was compiled, but the engine does not take the result.
+    #[error("module {digest} was compiled but does not load: {reason}")]
+    Load {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Loads modules: from memory if one is loaded already, else from the disk cache, else it compiles them.
+pub struct Modules {
+    engine: Engine,
+    compiler: Compiler,
+    cache: Option<ModuleCache>,
+    /// Modules that somebody still holds. Not larger than the most that were ever held at once.
+    loaded: Mutex<HashMap<Digest, Weak<Loaded>>>,
+    /// Held while compiling: one compilation uses all cores, and the second of two equal ones finds the first's result.
+    compiling: Mutex<()>,
+}
+
+impl Modules {
+    /// Without a cache every start compiles anew.
+    pub fn new(engine: Engine, compiler: Compiler, cache: Option<ModuleCache>) -> Self {
+        Self { engine, compiler, cache, loaded: Mutex::default(), compiling: Mutex::default() }
+    }
+
+    /// The engine that the modules are for.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Loads a component. **Blocks**, for seconds if it must compile: call it from `spawn_blocking` or a thread of its
+    /// own, never on a shard.
+    ///
+    /// # Errors
+    /// The bytes are not a component that compiles within the compiler's limits.
+    pub fn load(&self, bytes: &[u8]) -> Result<Module, LoadError> {
+        let digest = Digest::of(bytes);
+        if let Some(module) = self.find(digest) {
+            return Ok(module);
+        }
+        let _one_at_a_time = self.compiling.lock();
+        if let Some(module) = self.find(digest) {
+            return Ok(module);
+        }
+        let component = self.load_component(digest, bytes)?;
+        let exports = exports(&component);
+        let inner = Arc::new(Loaded { component, digest, exports });
+        let mut loaded = self.loaded.lock();
+        loaded.retain(|_, module| module.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&inner));
+        Ok(Module { inner })
+    }
+
+    fn find(&self, digest: Digest) -> Option<Module> {
+        self.loaded.lock().get(&digest)?.upgrade().map(|inner| Module { inner })
+    }
+
+    fn load_component(&self, digest: Digest, bytes: &[u8]) -> Result<Component, LoadError> {
+        let key = Key { digest, compatibility: self.engine.compatibility() };
+        if let Some(artifact) = self.cache.as_ref().and_then(|cache| cache.get(&key)) {
+            match deserialize(&self.engine, artifact.bytes()) {
+                Ok(component) => return Ok(component),
+                // The checksum holds, so this is an artifact of another engine: compile again, and overwrite it.
+                Err(reason) => tracing::warn!(%digest, reason, "a cached module does not load"),
+            }
+        }
+        let compile_error = |reason| LoadError::Compile { digest, reason };
+        let artifact = self.compiler.compile(self.engine.layout(), bytes).map_err(compile_error)?;
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.put(&key, &artifact)
+        {
+            // The module works all the same; the next start compiles it again.
+            tracing::warn!(%digest, %error, "a compiled module cannot be cached");
+        }
+        deserialize(&self.engine, &artifact).map_err(|reason| LoadError::Load { digest, reason })
+    }
+}
+
+#[expect(unsafe_code, reason = "compiled code can only be loaded by an unsafe function")]
+fn deserialize(engine: &Engine, artifact: &[u8]) -> Result<Component, String> {
+    // SAFETY: wasmtime requires that the bytes are what it serialized itself, unaltered. They come from the compiler
+    // of this process, from the compile child, which is the same binary, or from the cache: a directory that only
+    // this user can write to, in files whose checksum was verified over these very bytes.
+    unsafe { Component::deserialize(engine.wasm(), artifact) }.map_err(|error| format!("{error:#}"))
+}
+
+fn exports(component: &Component) -> Exports {
+    let has = |interface: &str| component.get_export_index(None, &*contract_interface(interface)).is_some();
+    let found = Exports::NAMES.iter().filter(|(_, interface)| has(interface));
+    found.fold(Exports::empty(), |all, (export, _)| all.with(*export))
+}
+
+/// The full name of an interface of the contract.
+pub(crate) fn contract_interface(interface: &str) -> String {
+    format!("tidegate:plugin/{interface}@0.1.0")
+}
+
+fn hex(digit: u8) -> Result<u8, InvalidDigest> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(InvalidDigest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_digest_survives_its_text(bytes: [u8; 32]) {
+            let digest = Digest::from_bytes(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        }
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        let good = Digest::of(b"").to_string();
+        assert_eq!(good, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        for bad in ["", &good[1..], &good.to_uppercase(), &good.replace('e', "g")] {
+            assert_eq!(bad.parse::<Digest>(), Err(InvalidDigest));
+        }
+    }
+}
