@@ -89,10 +89,8 @@ impl Lane {
 pub(crate) enum Binding {
     /// To this lane.
     Bound(Arc<Lane>),
-    /// To this slot, whose lane will open.
-    Opening(SlotKey),
-    /// No slot is up.
-    NoSlot,
+    /// Not yet: no slot is up, or its lane has still to open.
+    Later,
 }
 
 impl App {
@@ -111,11 +109,11 @@ impl App {
         let mut routing = self.routing.lock();
         let Some(key) = routing.router.bind(waiter.shard, random) else {
             routing.unbound.push(waiter);
-            return Binding::NoSlot;
+            return Binding::Later;
         };
         let Some(state) = routing.lanes.get_mut(&key) else {
             routing.unbound.push(waiter);
-            return Binding::NoSlot;
+            return Binding::Later;
         };
         match state {
             LaneState::Open(lane) => return Binding::Bound(lane.clone()),
@@ -127,7 +125,7 @@ impl App {
                 *state = LaneState::Wanted(vec![waiter]);
             }
         }
-        Binding::Opening(key)
+        Binding::Later
     }
 
     /// A client of a slot is gone.
@@ -178,11 +176,6 @@ impl App {
             LaneState::Wanted(waiters) => Some(waiters),
             LaneState::Idle(_) | LaneState::Open(_) => Some(Vec::new()),
         }
-    }
-
-    /// A slot leaves: it gets no new clients.
-    pub fn slot_drains(&self, key: SlotKey) {
-        self.routing.lock().router.drain(key);
     }
 
     /// A slot is gone. Returns who must bind anew because its lane never opened.

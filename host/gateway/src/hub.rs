@@ -77,11 +77,6 @@ impl Hub {
         self.clients.len() - self.departed
     }
 
-    /// Whether nobody is there.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Nobody finds the client any more; what it had is kept for [`Hub::remove`]. False: it was gone already.
     pub fn depart(&mut self, client: u32) -> bool {
         let Some(entry) = self.clients.get_mut(&client).filter(|c| !c.departed) else { return false };

@@ -26,7 +26,6 @@ struct Slot {
     key: SlotKey,
     shard: usize,
     bound: usize,
-    draining: bool,
 }
 
 impl Router {
@@ -34,13 +33,8 @@ impl Router {
     pub fn add(&mut self, key: SlotKey, shard: usize, exports: Exports) {
         self.exports = Some(exports);
         if !self.slots.iter().any(|s| s.key == key) {
-            self.slots.push(Slot { key, shard, bound: 0, draining: false });
+            self.slots.push(Slot { key, shard, bound: 0 });
         }
-    }
-
-    /// A slot takes no new clients.
-    pub fn drain(&mut self, key: SlotKey) {
-        self.slots.iter_mut().filter(|s| s.key == key).for_each(|s| s.draining = true);
     }
 
     /// A slot is gone.
@@ -56,9 +50,7 @@ impl Router {
 
     /// Binds a client of a shard to a slot.
     pub fn bind(&mut self, shard: usize, random: u64) -> Option<SlotKey> {
-        let at = self
-            .choose(|s| !s.draining && s.shard == shard, random)
-            .or_else(|| self.choose(|s| !s.draining, random))?;
+        let at = self.choose(|s| s.shard == shard, random).or_else(|| self.choose(|_| true, random))?;
         let slot = self.slots.get_mut(at)?;
         slot.bound += 1;
         Some(slot.key)
@@ -73,7 +65,7 @@ impl Router {
 
     /// Whether a client could be bound.
     pub fn is_up(&self) -> bool {
-        self.slots.iter().any(|s| !s.draining)
+        !self.slots.is_empty()
     }
 
     /// What the plugin exports, if a worker ever said so.
@@ -122,7 +114,7 @@ mod tests {
     fn of_two_slots_the_emptier_is_taken() {
         let mut router = router(&[0, 0]);
         for random in 0..100u64 {
-            router.bind(0, random * 0x1234_5678_9abc_def1);
+            router.bind(0, random.wrapping_mul(0x1234_5678_9abc_def1));
         }
         assert_eq!(router.load(), [(key(0), 50), (key(1), 50)]);
     }
@@ -132,9 +124,9 @@ mod tests {
         let mut router = router(&[0, 1]);
         assert_eq!(router.bind(1, 0), Some(key(1)));
         assert_eq!(router.bind(1, 0), Some(key(1)));
-        router.drain(key(1));
+        router.remove(key(1));
         assert_eq!(router.bind(1, 0), Some(key(0)));
-        router.drain(key(0));
+        router.remove(key(0));
         assert_eq!(router.bind(1, 0), None);
         assert!(!router.is_up());
     }

@@ -129,6 +129,12 @@ impl Engine {
         self.inner.ticker.is_parked()
     }
 
+    /// How many times guests that ran then could have been interrupted: the milliseconds since the start, less those
+    /// in which the thread slept.
+    pub fn ticks(&self) -> u64 {
+        self.inner.ticker.ticks()
+    }
+
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.inner.wasm
     }

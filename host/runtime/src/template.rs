@@ -11,7 +11,7 @@ use crate::module::{Module, contract_interface};
 
 /// A module that is linked and whose callbacks are found: what [`Instance`](crate::Instance)s are made of. One per
 /// module and kind of host; a clone is a handle to the same.
-pub struct Template<H> {
+pub struct Template<H: PluginHost> {
     pub(crate) engine: Engine,
     pub(crate) module: Module,
     pub(crate) linked: InstancePre<State<H>>,
@@ -51,7 +51,7 @@ impl<H: PluginHost> Template<H> {
     }
 }
 
-impl<H> Clone for Template<H> {
+impl<H: PluginHost> Clone for Template<H> {
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),

@@ -22,7 +22,8 @@ pub(crate) fn root() -> PathBuf {
 /// The target folder of the surrounding cargo, which has put the running test below it.
 pub(crate) fn target_dir() -> PathBuf {
     let running = std::env::current_exe().unwrap_or_default();
-    let marked = running.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    // A file that cargo writes into every target folder, also into one that was there before.
+    let marked = running.ancestors().find(|folder| folder.join(".rustc_info.json").is_file());
     marked.map_or_else(|| root().join("target"), Path::to_owned)
 }
 

@@ -100,13 +100,28 @@ mod tests {
 
     #[test]
     fn a_plugin_is_built_once_however_many_threads_ask() {
-        let name = fixtures().first().or(examples().first()).unwrap().name.clone();
         let paths: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| plugin(&name))).collect();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| plugin("echo"))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(paths.iter().all(|path| *path == paths[0]));
         assert!(tidegate_build::inspect(&paths[0]).is_ok());
+    }
+
+    #[test]
+    fn a_real_component_that_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
+        let bytes = std::fs::read(plugin("echo")).unwrap();
+        let whole = tidegate_contract::check(&bytes).unwrap();
+        for part in 0..100 {
+            let at = bytes.len() * part / 100;
+            // A cut between two sections may take away nothing but debug names.
+            if let Ok(cut) = tidegate_contract::check(&bytes[..at]) {
+                assert_eq!(cut, whole);
+            }
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x55;
+            let _ = tidegate_contract::check(&changed);
+        }
     }
 
     #[test]

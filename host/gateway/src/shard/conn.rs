@@ -31,7 +31,7 @@ pub(crate) struct Conn {
     pub mark: Mark,
     pub lane: Option<Arc<Lane>>,
     /// Events that a leaving slot did not read; they go first.
-    pub stash: Option<Box<VecDeque<Unfinished>>>,
+    pub stash: Option<VecDeque<Unfinished>>,
     /// The on-close event that is still to be sent.
     pub farewell: Option<Box<CloseInfo>>,
     /// The weight of its events that are not done.

@@ -24,8 +24,10 @@ pub(crate) enum Due {
 /// clients there are. An entry whose client has moved on is dropped when it comes up.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    queues: Vec<(Due, Duration, VecDeque<(Instant, u32)>)>,
+    queues: Vec<Queue>,
 }
+
+type Queue = (Due, Duration, VecDeque<(Instant, u32)>);
 
 impl Deadlines {
     pub fn new(lengths: impl IntoIterator<Item = (Due, Duration)>) -> Self {

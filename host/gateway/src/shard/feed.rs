@@ -252,8 +252,7 @@ impl Shard {
     /// Reads and forgets, until the client has closed its side.
     pub(super) fn read_to_end(&mut self, key: usize) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        loop {
-            let Some(conn) = self.conns.get_mut(key) else { break };
+        while let Some(conn) = self.conns.get_mut(key) {
             let reason = match conn.phase {
                 Phase::Closing(reason) if conn.is.readable => reason,
                 _ => break,

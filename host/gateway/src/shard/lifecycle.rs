@@ -36,7 +36,7 @@ impl Shard {
                 conn.lane = Some(lane.clone());
                 Some((app, lane))
             }
-            Binding::Opening(_) | Binding::NoSlot => {
+            Binding::Later => {
                 self.deadlines.set(Due::Slot, conn.client, Instant::now());
                 None
             }

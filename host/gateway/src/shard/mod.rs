@@ -265,10 +265,8 @@ impl Shard {
             lane.flush();
         }
         for (shard, ops) in self.remote.iter_mut().enumerate() {
-            if !ops.is_empty() {
-                if let Some(inbox) = self.inboxes.get(shard) {
-                    inbox.push(ShardMsg::Ops(std::mem::take(ops)));
-                }
+            if let Some(inbox) = self.inboxes.get(shard).filter(|_| !ops.is_empty()) {
+                inbox.push(ShardMsg::Ops(std::mem::take(ops)));
             }
         }
     }

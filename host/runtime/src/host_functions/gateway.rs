@@ -1,6 +1,8 @@
+use std::borrow::Cow;
+
 use tidegate_base::{ClientId, Command, GatewayId, InvalidCommand, Message};
 use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
-use wasmtime::{AsContext, Result, StoreContextMut};
+use wasmtime::{Result, StoreContextMut};
 
 use super::state::State;
 use super::types::{ReadAudience, WitAudience, WitClientId, WitKind, WitMessage, read_clients};
@@ -13,20 +15,28 @@ pub(super) fn link<H: PluginHost>(gateway: &mut LinkerInstance<'_, State<H>>) ->
     gateway.func_wrap("send", send)?;
     gateway.func_wrap("close", close)?;
     gateway.func_wrap("destroy", destroy)?;
-    gateway.func_wrap("bind", |store, args| client_and_name(store, args, Command::Bind))?;
+    gateway.func_wrap("bind", |store, args| {
+        client_and_name(store, args, |client, name| Command::Bind(client, name))
+    })?;
     gateway.func_wrap("unbind", |store: Store<'_, H>, (client,): (WitClientId,)| {
         store.data().host.borrow_mut().command(Command::Unbind(client.into()));
         Ok(())
     })?;
-    gateway.func_wrap("join", |store, args| client_and_name(store, args, Command::Join))?;
-    gateway.func_wrap("leave", |store, args| client_and_name(store, args, Command::Leave))?;
+    gateway.func_wrap("join", |store, args| {
+        client_and_name(store, args, |client, name| Command::Join(client, name))
+    })?;
+    gateway.func_wrap("leave", |store, args| {
+        client_and_name(store, args, |client, name| Command::Leave(client, name))
+    })?;
     gateway.func_wrap("disband", |store: Store<'_, H>, (group,): (WasmStr,)| {
         let group = group.to_str(&store)?;
         store.data().host.borrow_mut().command(Command::Disband(group));
         Ok(())
     })?;
     gateway.func_wrap("set-session", set_session)?;
-    gateway.func_wrap("update-session", |store, args| client_and_name(store, args, Command::UpdateSession))
+    gateway.func_wrap("update-session", |store, args| {
+        client_and_name(store, args, |client, name| Command::UpdateSession(client, name))
+    })
 }
 
 /// The hot one: nothing is allocated here, and the payload is read where it lies.
@@ -46,7 +56,7 @@ fn send<H: PluginHost>(
 ) -> Result<()> {
     let Some((to, except)) = read_audience(&mut store, &to, &except)? else { return Ok(()) };
     let message = Message { kind: kind.into(), payload: payload.as_le_slice(&store) };
-    let to = to.borrow(store.as_context())?;
+    let to = to.borrow(&store)?;
     store.data().host.borrow_mut().command(Command::Send { to, except, message });
     Ok(())
 }
@@ -58,7 +68,7 @@ fn close<H: PluginHost>(
     (to, except, code, reason, farewell): CloseArgs,
 ) -> Result<()> {
     let Some((to, except)) = read_audience(&mut store, &to, &except)? else { return Ok(()) };
-    let to = to.borrow(store.as_context())?;
+    let to = to.borrow(&store)?;
     let reason = reason.to_str(&store)?;
     let farewell = farewell
         .as_ref()
@@ -72,7 +82,7 @@ fn destroy<H: PluginHost>(
     (to, except): (WitAudience, WasmList<WitClientId>),
 ) -> Result<()> {
     let Some((to, except)) = read_audience(&mut store, &to, &except)? else { return Ok(()) };
-    let to = to.borrow(store.as_context())?;
+    let to = to.borrow(&store)?;
     store.data().host.borrow_mut().command(Command::Destroy { to, except });
     Ok(())
 }
@@ -89,7 +99,7 @@ fn set_session<H: PluginHost>(
 fn client_and_name<H: PluginHost>(
     store: Store<'_, H>,
     (client, name): (WitClientId, WasmStr),
-    command: for<'a> fn(ClientId, std::borrow::Cow<'a, str>) -> Command<'a>,
+    command: for<'a> fn(ClientId, Cow<'a, str>) -> Command<'a>,
 ) -> Result<()> {
     let name = name.to_str(&store)?;
     store.data().host.borrow_mut().command(command(client.into(), name));

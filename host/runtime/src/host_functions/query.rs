@@ -3,7 +3,7 @@ use std::future::Future;
 
 use tidegate_base::{Answer, Answered, Audience, ClientFields, ClientInfo, InvalidCommand, Query};
 use wasmtime::component::{ComponentType, LinkerInstance, Lower, WasmList, WasmStr};
-use wasmtime::{AsContext, Result, StoreContextMut};
+use wasmtime::{Result, StoreContextMut};
 
 use super::state::State;
 use super::types::{WitAudience, WitClientId, borrow_names, read_list};
@@ -198,7 +198,7 @@ fn read_audience<H: PluginHost>(
     of: &WitAudience,
 ) -> Result<Result<Audience<'static>, InvalidCommand>> {
     match of.read(store)? {
-        Ok(of) => Ok(Ok(of.borrow(store.as_context())?.into_owned())),
+        Ok(of) => Ok(Ok(of.borrow(store)?.into_owned())),
         Err(invalid) => Ok(Err(invalid)),
     }
 }
@@ -209,7 +209,7 @@ fn read_groups<H: PluginHost>(
 ) -> Result<Result<Query, InvalidCommand>> {
     match read_list(groups, store)? {
         Ok(names) => {
-            let names = borrow_names(&names, store.as_context())?;
+            let names = borrow_names(&names, store)?;
             let owned = names.into_iter().map(|name| Cow::Owned(name.into_owned())).collect();
             Ok(Ok(Query::CountByGroup(owned)))
         }

@@ -9,7 +9,7 @@ use tidegate_base::{
     UpgradeRequest,
 };
 use wasmtime::component::{ComponentType, Lift, Lower, WasmList, WasmStr};
-use wasmtime::{AsContextMut, Result, StoreContext, StoreContextMut};
+use wasmtime::{AsContextMut, Result, StoreContextMut};
 
 use crate::{LogLevel, StartInfo, StartReason, StopReason};
 
@@ -109,7 +109,7 @@ impl WitAudience {
 
 impl ReadAudience {
     /// The audience with its names borrowed from wasm memory.
-    pub(crate) fn borrow<'a, T: 'static>(self, store: StoreContext<'a, T>) -> Result<Audience<'a>> {
+    pub(crate) fn borrow<'a, T: 'static>(self, store: &'a StoreContextMut<'_, T>) -> Result<Audience<'a>> {
         Ok(match self {
             Self::All => Audience::All,
             Self::Clients(clients) => Audience::Clients(clients),
@@ -142,7 +142,7 @@ pub(crate) fn read_list<E: Lift, T: 'static>(
 /// Borrows strings from wasm memory. A string that is not UTF-8 traps.
 pub(crate) fn borrow_names<'a, T: 'static>(
     names: &[WasmStr],
-    store: StoreContext<'a, T>,
+    store: &'a StoreContextMut<'_, T>,
 ) -> Result<Vec<Cow<'a, str>>> {
     names.iter().map(|name| name.to_str(store)).collect()
 }
@@ -150,6 +150,7 @@ pub(crate) fn borrow_names<'a, T: 'static>(
 #[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "values are made by `Lift` out of a discriminant")]
 pub(crate) enum WitLogLevel {
     #[component(name = "error")]
     Error,

@@ -105,6 +105,10 @@ fn expand(mut block: ItemImpl) -> TokenStream {
 
             #(#exports)*
         };
+
+        // A native build has no exports that use the type: without this a private one would be dead code.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() -> #plugin = <#plugin as ::core::default::Default>::default;
     };
     block.items.insert(
         0,

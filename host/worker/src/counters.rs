@@ -1,0 +1,22 @@
+//! What a worker counts. Names are an API.
+
+tidegate_telemetry::counters! {
+    /// Turns run.
+    TURNS = "tidegate_worker_turns_total";
+    /// Turns whose callback failed or broke a limit.
+    TURNS_FAILED = "tidegate_worker_turns_failed_total";
+    /// Turns that ended in a trap or an overrun.
+    FAULTS = "tidegate_worker_turn_faults_total";
+    /// Instances started anew after a fault.
+    RESTARTS = "tidegate_worker_instance_restarts_total";
+    /// Starts after a fault that failed.
+    RESTARTS_FAILED = "tidegate_worker_instance_restarts_failed_total";
+    /// Queries that some gateway did not answer in time.
+    QUERIES_PARTIAL = "tidegate_worker_queries_partial_total";
+    /// Commands for gateways that no link leads to.
+    COMMANDS_UNROUTED = "tidegate_worker_commands_unrouted_total";
+    /// Times that a slot waited for its commands to be sent.
+    QUEUE_WAITS = "tidegate_worker_queue_waits_total";
+    /// Lines of plugins' logs.
+    LOG_LINES = "tidegate_worker_log_lines_total";
+}

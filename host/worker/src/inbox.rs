@@ -1,0 +1,92 @@
+//! How a slot is reached from outside its turns.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use parking_lot::Mutex;
+use tidegate_base::GatewayId;
+use tidegate_link::{LaneRx, Link};
+
+/// What a slot is told.
+#[derive(Debug)]
+pub(crate) enum SlotMsg {
+    /// A gateway is linked.
+    LinkUp(GatewayId, Link),
+    /// The link is gone.
+    LinkDown(GatewayId),
+    /// The gateway needs a lane.
+    LaneWanted(GatewayId),
+    /// The lane is open.
+    Lane(GatewayId, LaneRx),
+    /// The lane could not be opened.
+    LaneLost(GatewayId),
+    /// The gateway is lost for good: its clients are gone.
+    GatewayGone(GatewayId),
+    /// Leave, gracefully.
+    Stop,
+}
+
+/// A slot's mailbox. Bounded by the number of gateways and by what they may ask.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    messages: Vec<SlotMsg>,
+    ready: Vec<GatewayId>,
+    waker: Option<Waker>,
+}
+
+impl Inbox {
+    pub fn push(&self, message: SlotMsg) {
+        self.with(|inner| inner.messages.push(message));
+    }
+
+    /// Takes what is there; whoever comes later wakes `waker`. False: nothing was there.
+    pub fn take(&self, messages: &mut Vec<SlotMsg>, ready: &mut Vec<GatewayId>, waker: &Waker) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.messages.is_empty() && inner.ready.is_empty() {
+            if !inner.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+                inner.waker = Some(waker.clone());
+            }
+            return false;
+        }
+        messages.append(&mut inner.messages);
+        ready.append(&mut inner.ready);
+        true
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Inner)) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            change(&mut inner);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Wakes a slot for one lane, so that it polls only those that have something.
+#[derive(Debug)]
+pub(crate) struct LaneWaker {
+    pub inbox: Arc<Inbox>,
+    pub gateway: GatewayId,
+}
+
+impl Wake for LaneWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.inbox.with(|inner| {
+            if !inner.ready.contains(&self.gateway) {
+                inner.ready.push(self.gateway);
+            }
+        });
+    }
+}

@@ -1,0 +1,225 @@
+//! What comes in for a slot. It is read also while a turn runs, so that answers reach it and both ends of a lane always
+//! read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use tidegate_base::GatewayId;
+use tidegate_link::{LaneRx, Link};
+use tidegate_wire::frame::{HEAD_BYTES, Kind};
+use tidegate_wire::{FrameError, RawFrame, ToWorker};
+
+use crate::inbox::{Inbox, LaneWaker, SlotMsg};
+use crate::lane::LazyLane;
+use crate::query::Queries;
+
+/// The reading ends of a slot's lanes, and what is read and not handled. Events are bounded by the credit that the
+/// slot granted.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    inbox: Arc<Inbox>,
+    queries: Arc<Queries>,
+    lanes: FxHashMap<GatewayId, LaneIn>,
+    /// Whole frames in order of arrival.
+    chunks: VecDeque<(GatewayId, Bytes)>,
+    /// What must be done between two turns.
+    notices: VecDeque<Notice>,
+    messages: Vec<SlotMsg>,
+    ready: Vec<GatewayId>,
+}
+
+/// What must be done between two turns.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    LinkUp(GatewayId, Link),
+    LinkDown(GatewayId),
+    GatewayGone(GatewayId),
+    Ack(GatewayId, u32),
+    Stop,
+}
+
+#[derive(Debug)]
+struct LaneIn {
+    lane: Arc<LazyLane>,
+    rx: Option<LaneRx>,
+    waker: Waker,
+    /// The beginning of a frame whose rest has not come.
+    partial: Vec<u8>,
+}
+
+impl Intake {
+    pub fn new(inbox: Arc<Inbox>, queries: Arc<Queries>) -> Self {
+        Self {
+            inbox,
+            queries,
+            lanes: FxHashMap::default(),
+            chunks: VecDeque::new(),
+            notices: VecDeque::new(),
+            messages: Vec::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// A lane to a gateway may be opened from now on.
+    pub fn add(&mut self, gateway: GatewayId, lane: Arc<LazyLane>) {
+        let waker = Waker::from(Arc::new(LaneWaker { inbox: self.inbox.clone(), gateway }));
+        self.lanes.insert(gateway, LaneIn { lane, rx: None, waker, partial: Vec::new() });
+    }
+
+    /// Whether there is nothing to handle.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.notices.is_empty()
+    }
+
+    /// Whether one of these lanes is known to be lost.
+    pub fn is_lost_any(&self, lanes: &[Arc<LazyLane>]) -> bool {
+        self.notices.iter().any(|n| matches!(n, Notice::LinkDown(of) if lanes.iter().any(|l| l.is_to(*of))))
+    }
+
+    /// Whether the slot is told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.notices.iter().any(|n| matches!(n, Notice::Stop))
+    }
+
+    /// What to do before the next turn.
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Whole frames of one gateway.
+    pub fn next_chunk(&mut self) -> Option<(GatewayId, Bytes)> {
+        self.chunks.pop_front()
+    }
+
+    /// The rest of a chunk that is not handled now.
+    pub fn put_back(&mut self, gateway: GatewayId, rest: Bytes) {
+        if !rest.is_empty() {
+            self.chunks.push_front((gateway, rest));
+        }
+    }
+
+    /// Forgets what a gateway sent: its lane is lost.
+    pub fn forget(&mut self, gateway: GatewayId) {
+        self.lanes.remove(&gateway);
+        self.chunks.retain(|(of, _)| *of != gateway);
+    }
+
+    /// Reads what has come. Ready: there is something to handle.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (mut messages, mut ready) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.ready));
+        while self.inbox.take(&mut messages, &mut ready, cx.waker()) {
+            messages.drain(..).for_each(|message| self.on_message(message));
+            ready.drain(..).for_each(|gateway| self.read(gateway));
+        }
+        (self.messages, self.ready) = (messages, ready);
+        if self.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn on_message(&mut self, message: SlotMsg) {
+        match message {
+            SlotMsg::LinkUp(gateway, link) => self.notices.push_back(Notice::LinkUp(gateway, link)),
+            SlotMsg::LinkDown(gateway) => {
+                // A turn may wait for its answer.
+                self.queries.on_lost(gateway);
+                self.notices.push_back(Notice::LinkDown(gateway));
+            }
+            SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
+            SlotMsg::Stop => self.notices.push_back(Notice::Stop),
+            SlotMsg::LaneWanted(gateway) => {
+                if let Some(lane) = self.lanes.get(&gateway) {
+                    lane.lane.open();
+                }
+            }
+            SlotMsg::Lane(gateway, rx) => {
+                if let Some(lane) = self.lanes.get_mut(&gateway) {
+                    lane.rx = Some(rx);
+                    self.read(gateway);
+                }
+            }
+            SlotMsg::LaneLost(gateway) => self.queries.on_lost(gateway),
+        }
+    }
+
+    fn read(&mut self, gateway: GatewayId) {
+        while let Some(lane) = self.lanes.get_mut(&gateway) {
+            let Some(rx) = &mut lane.rx else { return };
+            match rx.poll_recv(&mut Context::from_waker(&lane.waker)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(chunk)) => {
+                    if let Err(error) = self.on_chunk(gateway, chunk) {
+                        tracing::error!(%gateway, %error, "a gateway sent a broken frame: its lane is reset");
+                        self.lose(gateway);
+                    }
+                }
+                Poll::Ready(Err(end)) => {
+                    tracing::debug!(%gateway, %end, "a lane ended");
+                    self.lose(gateway);
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, gateway: GatewayId) {
+        if let Some(lane) = self.lanes.get_mut(&gateway) {
+            lane.rx = None;
+            lane.lane.reset();
+        }
+        self.queries.on_lost(gateway);
+        self.notices.push_back(Notice::LinkDown(gateway));
+    }
+
+    fn on_chunk(&mut self, gateway: GatewayId, mut chunk: Bytes) -> Result<(), FrameError> {
+        let Some(lane) = self.lanes.get_mut(&gateway) else { return Ok(()) };
+        while !lane.partial.is_empty() && !chunk.is_empty() {
+            let missing = missing(&lane.partial).min(chunk.len());
+            lane.partial.extend_from_slice(&chunk.split_to(missing));
+            if RawFrame::split(&lane.partial)?.is_some() {
+                let whole = Bytes::from(std::mem::take(&mut lane.partial));
+                urgent(gateway, &whole, &self.queries, &mut self.notices)?;
+                self.chunks.push_back((gateway, whole));
+            }
+        }
+        let whole = urgent(gateway, &chunk, &self.queries, &mut self.notices)?;
+        let frames = chunk.split_to(whole);
+        if !frames.is_empty() {
+            self.chunks.push_back((gateway, frames));
+        }
+        if let Some(lane) = self.lanes.get_mut(&gateway) {
+            lane.partial.extend_from_slice(&chunk);
+        }
+        Ok(())
+    }
+}
+
+/// Handles at once what does not wait for its turn: answers. Returns the length of the whole frames.
+fn urgent(
+    gateway: GatewayId,
+    chunk: &[u8],
+    queries: &Queries,
+    notices: &mut VecDeque<Notice>,
+) -> Result<usize, FrameError> {
+    let mut at = 0;
+    while let Some((frame, used)) = RawFrame::split(chunk.get(at..).unwrap_or_default())? {
+        at += used;
+        if let Kind::Answer | Kind::Ack = frame.kind {
+            match ToWorker::decode(&frame)? {
+                ToWorker::Answer(number, answer) => queries.on_answer(number, gateway, answer),
+                ToWorker::Ack(parts) => notices.push_back(Notice::Ack(gateway, parts)),
+                _ => {}
+            }
+        }
+    }
+    Ok(at)
+}
+
+fn missing(partial: &[u8]) -> usize {
+    match partial.first_chunk::<4>() {
+        Some(len) if partial.len() >= HEAD_BYTES => {
+            (HEAD_BYTES + u32::from_le_bytes(*len) as usize).saturating_sub(partial.len())
+        }
+        _ => HEAD_BYTES - partial.len(),
+    }
+}

@@ -1,0 +1,123 @@
+//! A slot's lane to a gateway, opened when it is first needed.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tidegate_base::GatewayId;
+use tidegate_link::{LaneTx, Link};
+use tidegate_wire::control::LaneHello;
+use tidegate_wire::encode;
+use tokio::runtime::Handle;
+
+use crate::inbox::{Inbox, SlotMsg};
+
+/// Takes batches at once; those that come before the lane is open wait for it. Bounded as an open lane is: a slot
+/// takes no next turn while too much waits.
+#[derive(Debug)]
+pub(crate) struct LazyLane {
+    gateway: GatewayId,
+    link: Link,
+    hello: LaneHello,
+    runtime: Handle,
+    inbox: Arc<Inbox>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Opening(Vec<Bytes>),
+    Open(LaneTx),
+    Lost,
+}
+
+impl LazyLane {
+    pub fn new(gateway: GatewayId, link: Link, hello: LaneHello, runtime: Handle, inbox: Arc<Inbox>) -> Self {
+        Self { gateway, link, hello, runtime, inbox, state: Mutex::new(State::Idle) }
+    }
+
+    /// Whether it leads to this gateway.
+    pub fn is_to(&self, gateway: GatewayId) -> bool {
+        self.gateway == gateway
+    }
+
+    /// Opens the lane if it is not open.
+    pub fn open(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Idle) {
+            *state = State::Opening(Vec::new());
+            drop(state);
+            self.runtime.spawn(open(self.clone()));
+        }
+    }
+
+    /// Sends a batch of whole frames. On a lost lane it is dropped: the link's end is on its way to the slot.
+    pub fn send(self: &Arc<Self>, batch: Bytes) {
+        let mut state = self.state.lock();
+        match &mut *state {
+            State::Open(tx) => {
+                let _ = tx.send(batch);
+            }
+            State::Opening(waiting) => waiting.push(batch),
+            State::Idle => {
+                *state = State::Opening(vec![batch]);
+                drop(state);
+                self.runtime.spawn(open(self.clone()));
+            }
+            State::Lost => {}
+        }
+    }
+
+    /// Ready when fewer than `bytes` wait to be sent.
+    pub fn poll_below(&self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+        match &*self.state.lock() {
+            State::Open(tx) => tx.poll_below(cx, bytes).map(|_| ()),
+            // Opening ends with a message to the slot, which wakes it.
+            State::Opening(waiting) if waiting.iter().map(Bytes::len).sum::<usize>() >= bytes => {
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Waits until everything has arrived.
+    pub async fn finish(&self) {
+        let tx = match &*self.state.lock() {
+            State::Open(tx) => tx.clone(),
+            _ => return,
+        };
+        tx.finish().await;
+    }
+
+    /// A broken frame came: the gateway gets a fresh lane when it needs one.
+    pub fn reset(&self) {
+        if let State::Open(tx) = std::mem::replace(&mut *self.state.lock(), State::Lost) {
+            tx.reset();
+        }
+    }
+}
+
+async fn open(lane: Arc<LazyLane>) {
+    let opened = lane.link.open_lane().await;
+    let mut state = lane.state.lock();
+    let State::Opening(waiting) = std::mem::replace(&mut *state, State::Lost) else { return };
+    match opened {
+        Ok((tx, rx)) => {
+            let mut hello = Vec::new();
+            encode::hello(&lane.hello, &mut hello);
+            for batch in std::iter::once(hello.into()).chain(waiting) {
+                let _ = tx.send(batch);
+            }
+            *state = State::Open(tx);
+            drop(state);
+            lane.inbox.push(SlotMsg::Lane(lane.gateway, rx));
+        }
+        Err(error) => {
+            drop(state);
+            tracing::warn!(gateway = %lane.gateway, %error, "cannot open a lane");
+            lane.inbox.push(SlotMsg::LaneLost(lane.gateway));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The query that a turn waits for. A slot runs one turn at a time, so there is at most one.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_base::{Answer, Answered, GatewayId};
+use tidegate_wire::fanout::Fanout;
+
+use crate::counters;
+
+/// Where the turn that asked and the lanes that answer meet.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    number: u32,
+    fanout: Option<Fanout>,
+    waker: Option<Waker>,
+}
+
+impl Queries {
+    /// A query begins. Returns its number; answers to earlier ones are ignored from now on.
+    pub fn begin(&self, fanout: Fanout) -> u32 {
+        let mut inner = self.inner.lock();
+        inner.number = inner.number.wrapping_add(1);
+        inner.fanout = Some(fanout);
+        inner.number
+    }
+
+    pub fn on_answer(&self, number: u32, gateway: GatewayId, answer: Answer) {
+        self.change(|inner| {
+            if let Some(fanout) = inner.fanout.as_mut().filter(|_| inner.number == number) {
+                fanout.on_answer(gateway, answer);
+            }
+        });
+    }
+
+    pub fn on_lost(&self, gateway: GatewayId) {
+        self.change(|inner| {
+            if let Some(fanout) = &mut inner.fanout {
+                fanout.on_lost(gateway);
+            }
+        });
+    }
+
+    /// Waits for all answers, or for `wait`.
+    pub async fn finish(self: Arc<Self>, wait: Duration) -> Answered {
+        let whole = poll_fn(|cx| {
+            let mut inner = self.inner.lock();
+            if inner.fanout.as_ref().is_none_or(Fanout::is_done) {
+                return Poll::Ready(());
+            }
+            inner.waker = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        let _in_time = tokio::time::timeout(wait, whole).await;
+        let fanout = self.inner.lock().fanout.take();
+        let answered =
+            fanout.map_or_else(|| Answered { answer: Answer::Count(0), missing: Vec::new() }, Fanout::finish);
+        if !answered.missing.is_empty() {
+            counters::QUERIES_PARTIAL.inc();
+        }
+        answered
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            change(&mut inner);
+            inner.fanout.as_ref().is_some_and(Fanout::is_done).then(|| inner.waker.take()).flatten()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

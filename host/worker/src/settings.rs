@@ -1,0 +1,81 @@
+//! What a worker is told.
+
+use std::time::Duration;
+
+use tidegate_base::{AppName, NodeName, limits};
+use tidegate_runtime::{Limits, Module};
+use tidegate_wire::Grant;
+
+/// Settings of a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Its name, as plugins see it.
+    pub name: NodeName,
+    /// Its apps.
+    pub apps: Vec<WorkerApp>,
+    /// How far events may run ahead of a slot's turns, per gateway. A slot holds at most this many bytes per gateway.
+    pub grant: Grant,
+    /// Bytes of commands that may wait on one lane before the slot's next turn waits.
+    pub command_queue_bytes_max: usize,
+    /// How long a query waits for gateways.
+    pub query_wait: Duration,
+    /// How long a stop may take.
+    pub stop_wait: Duration,
+}
+
+impl WorkerSettings {
+    /// Defaults, without apps.
+    pub fn new(name: NodeName) -> Self {
+        Self {
+            name,
+            apps: Vec::new(),
+            grant: Grant { events: 4096, bytes: 4 * 1024 * 1024 },
+            command_queue_bytes_max: 8 * 1024 * 1024,
+            query_wait: Duration::from_secs(5),
+            stop_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+/// An app on a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerApp {
+    /// Its name.
+    pub name: AppName,
+    /// Its plugin.
+    pub module: Module,
+    /// Its version, from 1.
+    pub version: u32,
+    /// How many slots it has here.
+    pub slots: u32,
+    /// What each instance may use.
+    pub limits: Limits,
+    /// Bytes of commands that one turn may ask for.
+    pub turn_output_bytes_max: usize,
+    /// Bytes of one message.
+    pub payload_bytes_max: usize,
+    /// Bytes of a session.
+    pub session_bytes_max: usize,
+    /// Timers of one slot.
+    pub timers_max: usize,
+    /// The strings that the plugin reads as settings.
+    pub settings: Vec<(String, String)>,
+}
+
+impl WorkerApp {
+    /// Defaults: version 1, one slot.
+    pub fn new(name: AppName, module: Module) -> Self {
+        Self {
+            name,
+            module,
+            version: 1,
+            slots: 1,
+            limits: Limits::default(),
+            turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
+            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+            session_bytes_max: limits::SESSION_BYTES_MAX,
+            timers_max: limits::TIMERS_MAX,
+            settings: Vec::new(),
+        }
+    }
+}

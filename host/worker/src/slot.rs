@@ -1,0 +1,475 @@
+//! A slot: one instance at a time, one turn at a time.
+//!
+//! The whole slot is one future. Its turns run inline; one that needs the CPU for long takes the slot with it to the
+//! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
+use tidegate_link::Link;
+use tidegate_runtime::{Fault, Instance, StartError, StartInfo, StartReason, StopReason, Template};
+use tidegate_wire::control::LaneHello;
+use tidegate_wire::{FrameError, RawFrame, ToWorker};
+use tokio::runtime::Handle;
+
+use crate::counters;
+use crate::host::{Home, SlotCore, SlotHost};
+use crate::inbox::Inbox;
+use crate::intake::{Intake, Notice};
+use crate::lane::LazyLane;
+use crate::settings::{WorkerApp, WorkerSettings};
+
+/// Events handled in a row before others on the thread get their turn.
+const EVENTS_PER_ROUND: usize = 256;
+const RESTART_WAIT_MIN: Duration = Duration::from_millis(50);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What a slot is made of.
+pub(crate) struct SlotParts {
+    pub app: Arc<WorkerApp>,
+    pub slot: u32,
+    pub template: Arc<Template<SlotHost>>,
+    pub inbox: Arc<Inbox>,
+    pub settings: Arc<WorkerSettings>,
+    pub runtime: Handle,
+    pub stats: Arc<SlotStats>,
+}
+
+/// What a slot has done.
+#[derive(Debug, Default)]
+pub(crate) struct SlotStats {
+    pub turns: AtomicU64,
+    pub failed: AtomicU64,
+    pub restarts: AtomicU64,
+}
+
+pub(crate) struct Slot {
+    parts: SlotParts,
+    intake: Intake,
+    home: Home,
+    instance: Option<Instance<SlotHost>>,
+    generation: u64,
+    /// Clients of gateways whose link is down: closed if the gateway turns out to be lost.
+    orphans: Vec<(GatewayId, Vec<u32>)>,
+    stopping: bool,
+}
+
+/// What one turn calls.
+#[derive(Debug)]
+enum Call<'a> {
+    Start(StartReason),
+    Event(ClientId, Event<'a>),
+    Timer(&'a str),
+    Stop,
+}
+
+/// The outcome of a turn, as far as the slot cares.
+enum Turned {
+    Well,
+    Failed(String),
+    Fault(Fault),
+}
+
+impl Slot {
+    /// Starts the first instance.
+    pub async fn start(parts: SlotParts) -> Result<Self, SlotStartError> {
+        let queries = Arc::new(Default::default());
+        let intake = Intake::new(parts.inbox.clone(), Arc::clone(&queries));
+        let core = SlotCore::new(parts.app.clone(), parts.slot, queries, parts.settings.query_wait);
+        let home = Home::default();
+        *home.lock() = Some(Box::new(core));
+        let mut slot =
+            Self { parts, intake, home, instance: None, generation: 0, orphans: Vec::new(), stopping: false };
+        slot.start_instance(StartReason::New).await?;
+        Ok(slot)
+    }
+
+    /// Serves until it is told to stop.
+    pub async fn run(mut self) {
+        while !self.stopping {
+            self.wait_for_lanes().await;
+            for _ in 0..EVENTS_PER_ROUND {
+                self.handle_notices().await;
+                if self.stopping || !self.next_event().await {
+                    break;
+                }
+            }
+            self.run_timers().await;
+            self.flush();
+            self.rest().await;
+        }
+        self.leave().await;
+    }
+
+    /// Until something comes in or a timer is due; at least once past the other tasks of this thread.
+    async fn rest(&mut self) {
+        if !self.intake.is_empty() {
+            return tokio::task::yield_now().await;
+        }
+        let due = self.core(|core| core.timers.next()).flatten();
+        let come = poll_fn(|cx| self.intake.poll(cx));
+        match due {
+            None => come.await,
+            // Whichever is first; both are looked at again.
+            Some(at) => drop(tokio::time::timeout_at(at.into(), come).await),
+        }
+    }
+
+    /// A full command queue delays only this slot's next turn.
+    async fn wait_for_lanes(&mut self) {
+        let max = self.parts.settings.command_queue_bytes_max;
+        let lanes: Vec<_> = match self.core(|core| core.out.lanes().cloned().collect()) {
+            Some(lanes) => lanes,
+            None => return,
+        };
+        let mut waited = false;
+        poll_fn(|cx| {
+            // What comes in is read meanwhile: a lost link ends the waiting.
+            let _ = self.intake.poll(cx);
+            let full = lanes.iter().any(|lane| lane.poll_below(cx, max).is_pending());
+            if full && !self.intake.is_lost_any(&lanes) {
+                waited = true;
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        if waited {
+            counters::QUEUE_WAITS.inc();
+        }
+    }
+
+    async fn handle_notices(&mut self) {
+        while let Some(notice) = self.intake.next_notice() {
+            match notice {
+                Notice::LinkUp(gateway, link) => self.link_up(gateway, link),
+                Notice::LinkDown(gateway) => self.link_down(gateway),
+                Notice::GatewayGone(gateway) => self.gateway_gone(gateway).await,
+                Notice::Ack(gateway, parts) => {
+                    self.core(|core| core.out.on_ack(gateway, parts));
+                }
+                Notice::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn link_up(&mut self, gateway: GatewayId, link: Link) {
+        // It is there again: its clients were bound anew, here or elsewhere.
+        self.orphans.retain(|(of, _)| *of != gateway);
+        self.intake.forget(gateway);
+        self.generation += 1;
+        let grant = self.parts.settings.grant;
+        let hello = LaneHello {
+            app: self.parts.app.name.clone(),
+            slot: self.parts.slot,
+            generation: self.generation,
+            credit_events: grant.events,
+            credit_bytes: grant.bytes,
+        };
+        let (runtime, inbox) = (self.parts.runtime.clone(), self.parts.inbox.clone());
+        let lane = Arc::new(LazyLane::new(gateway, link, hello, runtime, inbox));
+        self.intake.add(gateway, lane.clone());
+        self.core(|core| core.out.add(gateway, lane, grant));
+    }
+
+    fn link_down(&mut self, gateway: GatewayId) {
+        self.intake.forget(gateway);
+        let clients = self.core(|core| core.out.remove(gateway)).unwrap_or_default();
+        if !clients.is_empty() && self.parts.app.module.exports().has(Exports::CLOSE) {
+            self.orphans.push((gateway, clients));
+        }
+    }
+
+    async fn gateway_gone(&mut self, gateway: GatewayId) {
+        let gone: Vec<_> = self.orphans.extract_if(.., |(of, _)| *of == gateway).collect();
+        for connection in gone.into_iter().flat_map(|(_, clients)| clients) {
+            let info =
+                CloseInfo { reason: CloseReason::GatewayLost, uid: None, groups: Vec::new(), session: None };
+            self.turn(Call::Event(ClientId { gateway, connection }, Event::Close(info)), None).await;
+        }
+    }
+
+    /// False: there is none.
+    async fn next_event(&mut self) -> bool {
+        let Some((gateway, mut chunk)) = self.intake.next_chunk() else { return false };
+        match self.handle_frame(gateway, &chunk).await {
+            Ok(used) => {
+                chunk.advance(used.min(chunk.len()));
+                self.intake.put_back(gateway, chunk);
+            }
+            Err(error) => {
+                tracing::error!(%gateway, %error, "a gateway sent a broken frame: its lane is reset");
+                self.core(|core| {
+                    core.out.lanes().for_each(|l| {
+                        if l.is_to(gateway) {
+                            l.reset()
+                        }
+                    })
+                });
+                self.link_down(gateway);
+            }
+        }
+        true
+    }
+
+    async fn handle_frame(&mut self, gateway: GatewayId, chunk: &Bytes) -> Result<usize, FrameError> {
+        let Some((frame, used)) = RawFrame::split(chunk)? else { return Ok(chunk.len()) };
+        match ToWorker::decode(&frame)? {
+            ToWorker::Event { client, number, event, .. } => {
+                self.core(|core| core.out.on_event(gateway, number, used)).transpose()?;
+                let client = ClientId { gateway, connection: client };
+                self.turn(Call::Event(client, event), Some((gateway, number))).await;
+            }
+            ToWorker::Attach(client, addresses) => {
+                self.core(|core| core.out.attach(gateway, client, addresses));
+            }
+            ToWorker::Detach(client) => {
+                self.core(|core| core.out.clients(gateway).map(|clients| clients.remove(&client)));
+            }
+            ToWorker::Session(client, _, session) => {
+                self.core(|core| {
+                    let attached = core.out.clients(gateway).and_then(|clients| clients.get_mut(&client));
+                    if let Some(attached) = attached {
+                        attached.session = session.map(Into::into);
+                    }
+                });
+            }
+            // Handled when they came in.
+            ToWorker::Answer(..) | ToWorker::Ack(_) => {}
+        }
+        Ok(used)
+    }
+
+    async fn run_timers(&mut self) {
+        for _ in 0..EVENTS_PER_ROUND {
+            let now = std::time::Instant::now();
+            let Some(key) = self.core(|core| core.timers.pop(now)).flatten() else { return };
+            self.turn(Call::Timer(&key), None).await;
+        }
+    }
+
+    /// Runs one turn, and replaces the instance if the turn broke it.
+    async fn turn(&mut self, call: Call<'_>, event: Option<(GatewayId, tidegate_wire::EventNo)>) {
+        let Some(instance) = &mut self.instance else { return };
+        let client = match &call {
+            Call::Event(client, _) => Some(*client),
+            _ => None,
+        };
+        if let Some(core) = instance.host().core() {
+            core.begin(client, event);
+        }
+        let turned = reading(&mut self.intake, run_call(instance, &self.parts, &call)).await;
+        self.parts.stats.turns.fetch_add(1, Ordering::Relaxed);
+        counters::TURNS.inc();
+        match turned {
+            Turned::Well => {}
+            Turned::Failed(reason) => {
+                self.parts.stats.failed.fetch_add(1, Ordering::Relaxed);
+                counters::TURNS_FAILED.inc();
+                let WorkerApp { name, version, .. } = &*self.parts.app;
+                tracing::warn!(app = %name, version, slot = self.parts.slot, call = call.name(), "a turn failed: {reason}");
+            }
+            Turned::Fault(fault) => {
+                counters::FAULTS.inc();
+                self.parts.stats.failed.fetch_add(1, Ordering::Relaxed);
+                let WorkerApp { name, version, .. } = &*self.parts.app;
+                tracing::warn!(app = %name, version, slot = self.parts.slot, call = call.name(), kind = fault.label(), "{fault}");
+                self.instance = None;
+                self.core(|core| {
+                    core.abandon_with(client.filter(|_| call.is_upgrade()));
+                    core.timers.clear();
+                    core.out.flush();
+                });
+                if !self.stopping {
+                    Box::pin(self.restart()).await;
+                }
+            }
+        }
+    }
+
+    /// Tries until an instance is up. Its clients wait meanwhile.
+    async fn restart(&mut self) {
+        let mut wait = RESTART_WAIT_MIN;
+        loop {
+            self.parts.stats.restarts.fetch_add(1, Ordering::Relaxed);
+            counters::RESTARTS.inc();
+            match self.start_instance(StartReason::Restart).await {
+                Ok(()) => return,
+                Err(error) => {
+                    counters::RESTARTS_FAILED.inc();
+                    let WorkerApp { name, version, .. } = &*self.parts.app;
+                    tracing::error!(app = %name, version, slot = self.parts.slot, "{error}; trying again in {wait:?}");
+                }
+            }
+            let jitter = wait.mul_f64(0.75 + fastrand::f64() / 2.0);
+            // Reading goes on, so that the links do not fill up; a stop is noticed afterwards.
+            reading(&mut self.intake, tokio::time::sleep(jitter)).await;
+            if self.intake.is_stopping() {
+                return;
+            }
+            wait = (wait * 2).min(RESTART_WAIT_MAX);
+        }
+    }
+
+    async fn start_instance(&mut self, reason: StartReason) -> Result<(), SlotStartError> {
+        let Some(core) = self.home.lock().take() else { return Err(SlotStartError::Busy) };
+        let host = SlotHost::new(core, self.home.clone());
+        let limits = self.parts.app.limits;
+        let started = reading(&mut self.intake, Instance::start(&self.parts.template, host, limits)).await;
+        let mut instance = started.map_err(SlotStartError::Start)?;
+        if let Some(core) = instance.host().core() {
+            core.begin(None, None);
+        }
+        let call = Call::Start(reason);
+        match reading(&mut self.intake, run_call(&mut instance, &self.parts, &call)).await {
+            Turned::Well => {
+                self.instance = Some(instance);
+                Ok(())
+            }
+            failed => {
+                drop(instance);
+                self.core(|core| {
+                    core.abandon_with(None);
+                    core.timers.clear();
+                });
+                Err(match failed {
+                    Turned::Fault(fault) => SlotStartError::Fault(fault),
+                    Turned::Failed(reason) => SlotStartError::Refused(reason),
+                    Turned::Well => SlotStartError::Busy,
+                })
+            }
+        }
+    }
+
+    /// The slot leaves: what it did not read goes to other slots.
+    async fn leave(mut self) {
+        self.turn(Call::Stop, None).await;
+        self.core(|core| core.out.drain());
+        self.flush();
+        let lanes: Vec<_> = self.core(|core| core.out.lanes().cloned().collect()).unwrap_or_default();
+        let finish = async {
+            for lane in &lanes {
+                lane.finish().await;
+            }
+        };
+        // Both ends of a lane always read, also at its end.
+        reading(&mut self.intake, finish).await;
+    }
+
+    fn flush(&mut self) {
+        self.core(|core| core.out.flush());
+    }
+
+    /// The slot's state, wherever it is.
+    fn core<T>(&mut self, call: impl FnOnce(&mut SlotCore) -> T) -> Option<T> {
+        match &mut self.instance {
+            Some(instance) => instance.host().core().map(call),
+            None => self.home.lock().as_deref_mut().map(call),
+        }
+    }
+}
+
+impl Call<'_> {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "on-worker-start",
+            Self::Event(_, Event::Connect) => "on-connect",
+            Self::Event(_, Event::WebsocketConnect(_)) => "on-websocket-connect",
+            Self::Event(_, Event::Message(..)) => "on-message",
+            Self::Event(_, Event::Close(_)) => "on-close",
+            Self::Timer(_) => "on-timer",
+            Self::Stop => "on-worker-stop",
+        }
+    }
+
+    const fn is_upgrade(&self) -> bool {
+        matches!(self, Self::Event(_, Event::WebsocketConnect(_)))
+    }
+}
+
+/// Calls the plugin and settles what it asked for. After a fault nothing is settled: the core is the slot's again.
+async fn run_call(instance: &mut Instance<SlotHost>, parts: &SlotParts, call: &Call<'_>) -> Turned {
+    let called = match call {
+        Call::Event(client, Event::Message(kind, payload)) => {
+            instance.on_message(*client, *kind, payload).await
+        }
+        Call::Event(client, Event::Connect) => instance.on_connect(*client).await,
+        Call::Event(client, Event::Close(info)) => instance.on_close(*client, info).await,
+        Call::Event(client, Event::WebsocketConnect(request)) => {
+            match instance.on_websocket_connect(*client, request).await {
+                Ok(decision) => {
+                    if let Some(core) = instance.host().core().filter(|core| !core.is_failing()) {
+                        core.decide(*client, &decision);
+                    }
+                    Ok(())
+                }
+                Err(fault) => Err(fault),
+            }
+        }
+        Call::Timer(key) => instance.on_timer(key).await,
+        Call::Start(reason) => {
+            let info = StartInfo {
+                slot: parts.slot,
+                slots: parts.app.slots,
+                worker: parts.settings.name.to_string(),
+                version: parts.app.version,
+                reason: *reason,
+            };
+            instance.on_worker_start(&info).await
+        }
+        Call::Stop => instance.on_worker_stop(StopReason::Shutdown).await,
+    };
+    if let Err(fault) = called {
+        return Turned::Fault(fault);
+    }
+    let Some(core) = instance.host().core() else { return Turned::Well };
+    let refuse = match call {
+        Call::Event(client, Event::WebsocketConnect(_)) if core.is_failing() => Some(*client),
+        _ => None,
+    };
+    match core.end(refuse) {
+        None => Turned::Well,
+        Some(reason) => Turned::Failed(reason),
+    }
+}
+
+/// Runs a future while what comes in is read.
+async fn reading<T>(intake: &mut Intake, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(done),
+        Poll::Pending => {
+            let _ = intake.poll(cx);
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// What a client gets whose upgrade the plugin could not decide.
+pub(crate) fn failed_upgrade() -> UpgradeDecision {
+    UpgradeDecision::Refuse(500, "The app failed.".into())
+}
+
+/// A slot that did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotStartError {
+    /// The instance could not be made.
+    #[error("an instance does not start: {0}")]
+    Start(StartError),
+    /// on-worker-start trapped or overran.
+    #[error("on-worker-start did not end well: {0}")]
+    Fault(Fault),
+    /// on-worker-start returned an error.
+    #[error("on-worker-start failed: {0}")]
+    Refused(String),
+    /// The slot's state is lent to another instance.
+    #[error("the slot has an instance already")]
+    Busy,
+}

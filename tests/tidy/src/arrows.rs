@@ -1,0 +1,178 @@
+//! Who may use whom: the map of ARCHITECTURE.md. A new arrow is a decision, made here in the open.
+
+use crate::repo::Package;
+
+/// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
+const HOST: [(&str, &[&str]); 13] = [
+    ("base", &[]),
+    ("contract", &["base"]),
+    ("wire", &["base"]),
+    ("telemetry", &[]),
+    ("link", &["base", "wire", "telemetry"]),
+    ("runtime", &["base", "contract", "telemetry"]),
+    ("register", &["base", "contract", "wire", "telemetry", "link"]),
+    ("gateway", &["base", "wire", "telemetry", "link"]),
+    ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
+    ("build", &["base", "contract"]),
+    ("bench", &["base", "wire", "link"]),
+    (
+        "node",
+        &[
+            "base",
+            "contract",
+            "wire",
+            "telemetry",
+            "link",
+            "runtime",
+            "register",
+            "gateway",
+            "worker",
+            "build",
+        ],
+    ),
+    ("cli", &["base", "contract", "wire", "telemetry", "link", "runtime", "build", "bench", "node"]),
+];
+
+/// An outside crate and the only crates of `host/` that may name it.
+const WRAPPED: [(&str, &[&str]); 6] = [
+    ("quinn", &["link"]),
+    ("quinn-proto", &["link"]),
+    ("rustls", &["link"]),
+    ("wasmtime", &["runtime"]),
+    ("wasmtime-wasi", &["runtime"]),
+    ("wasmparser", &["contract"]),
+];
+
+/// Crates that stay without I/O and without async.
+const PURE: [&str; 3] = ["base", "contract", "wire"];
+
+/// What brings I/O or async along.
+const IMPURE: [&str; 8] = ["tokio", "mio", "socket2", "rustix", "hyper", "async-trait", "futures", "libc"];
+
+/// What breaks the arrows among the workspace's members.
+fn broken_arrows(members: &[Package]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for package in members {
+        let Some(name) = package.folder.strip_prefix("host/") else {
+            if !package.folder.starts_with("tests/") {
+                broken.push(format!("{} is neither in host/ nor in tests/", package.folder));
+            }
+            continue;
+        };
+        let Some((_, allowed)) = HOST.iter().find(|(host, _)| *host == name) else {
+            broken.push(format!("host/{name} is new: give it its place in tests/tidy/src/arrows.rs"));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            broken.extend(broken_arrow(name, allowed, &dependency.name, dependency.folder.as_deref()));
+        }
+    }
+    broken
+}
+
+fn broken_arrow(name: &str, allowed: &[&str], dependency: &str, folder: Option<&str>) -> Option<String> {
+    let fine = match folder.map(|folder| folder.strip_prefix("host/").ok_or(folder)) {
+        Some(Ok(host)) => allowed.contains(&host),
+        Some(Err(_)) => false,
+        None => {
+            let wrapped = WRAPPED.iter().find(|(wrapped, _)| *wrapped == dependency);
+            wrapped.is_none_or(|(_, wrappers)| wrappers.contains(&name))
+                && !(PURE.contains(&name) && IMPURE.contains(&dependency))
+        }
+    };
+    (!fine).then(|| format!("host/{name} must not use {}", folder.unwrap_or(dependency)))
+}
+
+/// What breaks the arrows among guests: they know the SDK, never the host or the tests.
+fn broken_guest_arrows(guests: &[Package]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for package in guests {
+        for folder in package.dependencies.iter().filter_map(|dependency| dependency.folder.as_deref()) {
+            if !folder.starts_with("sdk/") {
+                broken.push(format!("{} must not use {folder}", package.folder));
+            }
+        }
+    }
+    broken
+}
+
+mod tests {
+    use super::*;
+    use crate::repo::{Dependency, guests, members, refuse};
+
+    #[test]
+    fn the_crates_use_each_other_only_downwards() {
+        refuse("Arrows between crates (ARCHITECTURE.md, the map):", &broken_arrows(&members()));
+    }
+
+    #[test]
+    fn every_crate_of_the_table_is_there() {
+        let folders: Vec<_> = members().into_iter().map(|package| package.folder).collect();
+        let gone: Vec<_> = HOST.iter().map(|(name, _)| format!("host/{name}")).collect();
+        let gone: Vec<_> = gone.into_iter().filter(|folder| !folders.contains(folder)).collect();
+        refuse("Crates that are in the table of arrows only:", &gone);
+    }
+
+    #[test]
+    fn the_table_itself_has_no_circle_and_no_arrow_between_roles() {
+        for (at, (name, allowed)) in HOST.iter().enumerate() {
+            let above = |used: &&str| HOST[..at].iter().any(|(host, _)| host == used);
+            assert!(allowed.iter().all(above), "{name} may use only crates above it");
+            let roles = ["register", "gateway", "worker"];
+            assert!(
+                *name == "node" || !allowed.iter().any(|used| roles.contains(used)),
+                "{name} uses a role"
+            );
+        }
+    }
+
+    #[test]
+    fn guests_use_the_sdk_and_nothing_of_the_host() {
+        let guests = guests();
+        assert!(guests.iter().any(|guest| guest.folder == "sdk/rust"));
+        refuse("Arrows from guests:", &broken_guest_arrows(&guests));
+    }
+
+    fn package(folder: &str, name: &str, path: Option<&str>) -> Vec<Package> {
+        let dependency = Dependency { name: name.to_owned(), folder: path.map(str::to_owned) };
+        vec![Package { folder: folder.to_owned(), dependencies: vec![dependency] }]
+    }
+
+    #[test]
+    fn forbidden_arrows_are_found() {
+        let inside = [
+            ("host/gateway", "host/worker"),
+            ("host/gateway", "host/runtime"),
+            ("host/register", "host/runtime"),
+            ("host/runtime", "host/wire"),
+            ("host/base", "host/wire"),
+            ("host/node", "tests/harness"),
+            ("host/cli", "sdk/rust"),
+        ];
+        for (from, to) in inside {
+            assert_eq!(broken_arrows(&package(from, "x", Some(to))), [format!("{from} must not use {to}")]);
+        }
+        let outside = [
+            ("host/gateway", "quinn"),
+            ("host/worker", "wasmtime"),
+            ("host/wire", "tokio"),
+            ("host/base", "tokio"),
+            ("host/wire", "quinn"),
+            ("host/contract", "wasmtime"),
+        ];
+        for (from, to) in outside {
+            assert_eq!(broken_arrows(&package(from, to, None)), [format!("{from} must not use {to}")]);
+        }
+        assert_eq!(broken_arrows(&package("host/new", "serde", None)).len(), 1);
+        assert_eq!(broken_arrows(&package("elsewhere", "serde", None)).len(), 1);
+        assert!(broken_arrows(&package("host/link", "quinn", None)).is_empty());
+        assert!(broken_arrows(&package("tests/e2e", "x", Some("host/node"))).is_empty());
+    }
+
+    #[test]
+    fn a_guest_that_uses_the_host_is_found() {
+        assert_eq!(broken_guest_arrows(&package("sdk/rust", "x", Some("host/base"))).len(), 1);
+        assert_eq!(broken_guest_arrows(&package("tests/fixtures/a", "x", Some("tests/harness"))).len(), 1);
+        assert!(broken_guest_arrows(&package("examples/01-echo/plugin", "x", Some("sdk/rust"))).is_empty());
+    }
+}
