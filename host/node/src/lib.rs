@@ -1,1 +1,7 @@
 //! Composition: configuration to roles to run to drain.
+
+pub mod config;
+#[cfg(test)]
+mod testing;
+
+pub use config::Config;

@@ -1,58 +1,19 @@
 //! What one turn costs: on-message with a payload of 64 bytes, and one send-to-client into a buffer.
 //!
-//! `cargo bench -p tidegate-runtime` prints the best and the median of 20 rounds, in nanoseconds.
+//! `cargo test --release -p tidegate-runtime --bench turn` prints the best and the median of 20 rounds, in nanoseconds.
+#![expect(clippy::expect_used, reason = "a test or benchmark that cannot be set up has failed")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use support::{CLIENT, engine, module};
-use tidegate_base::{Addresses, Answered, Command, MessageKind, Query};
-use tidegate_runtime::{Instance, Limits, LogLevel, PluginHost, SlowPool, SlowPoolSettings, Template};
+use support::{Buffer, CLIENT, engine, module};
+use tidegate_base::MessageKind;
+use tidegate_runtime::{Instance, Limits, SlowPool, SlowPoolSettings, Template};
 
 const TURNS: u32 = 200_000;
 const ROUNDS: usize = 20;
-
-struct Buffer(Vec<u8>);
-
-impl PluginHost for Buffer {
-    fn command(&mut self, command: Command<'_>) {
-        if let Command::SendTo(_, message) = command {
-            self.0.extend_from_slice(message.payload);
-        }
-    }
-
-    fn query(&mut self, _query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn fail(&mut self, _reason: &str) {}
-
-    fn addresses(&self) -> Option<Addresses> {
-        None
-    }
-
-    fn session(&mut self) -> Option<&str> {
-        None
-    }
-
-    fn set_timer(&mut self, _key: &str, _after: Duration, _every: Option<Duration>) {}
-
-    fn cancel_timer(&mut self, _key: &str) {}
-
-    fn log(&mut self, _level: LogLevel, _line: &str) {}
-
-    fn setting(&self, _key: &str) -> Option<&str> {
-        None
-    }
-
-    fn settings(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

@@ -103,6 +103,12 @@ impl Engine {
         }
         check_mappings(settings, max_map_count())?;
         let layout = Layout::choose(settings, getrlimit(Resource::As).current)?;
+        if layout.reservation < 4 << 30 {
+            tracing::warn!(
+                instances = settings.instances,
+                "too little address space for 4 GiB per memory: plugins run slower"
+            );
+        }
         let mut config = layout.config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pools(settings)));
         let wasm =

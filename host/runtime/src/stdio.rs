@@ -34,9 +34,10 @@ impl Stdio {
     /// Hands the whole lines over, and that some were lost if it is so.
     pub(crate) fn drain(&self, mut log: impl FnMut(LogLevel, &str)) {
         // Relaxed: the plugin runs on the same thread as whoever drains, or has been moved there.
-        if !self.0.pending.swap(false, Ordering::Relaxed) {
+        if !self.0.pending.load(Ordering::Relaxed) {
             return;
         }
+        self.0.pending.store(false, Ordering::Relaxed);
         let mut buffer = self.0.buffer.lock();
         for (level, line) in std::mem::take(&mut buffer.lines) {
             log(level, &line);

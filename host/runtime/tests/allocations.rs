@@ -3,14 +3,11 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use support::{CLIENT, engine, module};
-use tidegate_base::{Addresses, Answered, Command, MessageKind, Query};
-use tidegate_runtime::{Instance, Limits, LogLevel, PluginHost, Template};
+use support::{Buffer, CLIENT, engine, module};
+use tidegate_base::MessageKind;
+use tidegate_runtime::{Instance, Limits, Template};
 
 struct Counting;
 
@@ -33,49 +30,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Copies what is sent into a buffer, as a worker does.
-struct Buffer(Vec<u8>);
-
-impl PluginHost for Buffer {
-    fn command(&mut self, command: Command<'_>) {
-        if let Command::SendTo(_, message) = command {
-            self.0.extend_from_slice(message.payload);
-        }
-    }
-
-    fn query(&mut self, _query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn fail(&mut self, reason: &str) {
-        panic!("{reason}");
-    }
-
-    fn addresses(&self) -> Option<Addresses> {
-        None
-    }
-
-    fn session(&mut self) -> Option<&str> {
-        None
-    }
-
-    fn set_timer(&mut self, _key: &str, _after: Duration, _every: Option<Duration>) {}
-
-    fn cancel_timer(&mut self, _key: &str) {}
-
-    fn log(&mut self, _level: LogLevel, line: &str) {
-        panic!("{line}");
-    }
-
-    fn setting(&self, _key: &str) -> Option<&str> {
-        None
-    }
-
-    fn settings(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
 
 /// What the engine itself allocates for each call on a stack of its own: one closure.
 const OF_THE_ENGINE: u64 = 1;

@@ -1,4 +1,10 @@
 //! The compile child. A test without the usual harness, because its binary must be the child as well.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test or benchmark that cannot be set up has failed"
+)]
 
 mod support;
 

@@ -87,6 +87,25 @@ async fn without_a_pool_an_endless_loop_is_stopped_and_lets_others_run_at_each_t
 }
 
 #[tokio::test]
+async fn a_turn_overruns_its_cpu_limit_by_at_most_10_ms() {
+    let engine = engine();
+    let used = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+    };
+    let mut overruns = Vec::new();
+    for _ in 0..5 {
+        let mut plugin = start(&engine, Recorder::default(), cpu(50)).await;
+        let before = used();
+        assert_eq!(text(&mut plugin, "spin").await.unwrap_err().label(), "cpu-limit");
+        overruns.push(used() - before - 50);
+    }
+    // CPU time, not time; but the thread that ticks may come late on a busy machine, so the median counts.
+    overruns.sort_unstable();
+    assert!((-2..=10).contains(&overruns[2]), "{overruns:?}");
+}
+
+#[tokio::test]
 async fn cpu_bound_turns_share_the_pool_and_each_ends_on_its_shard() {
     let engine = engine();
     let pool = SlowPool::new(&SlowPoolSettings { threads: 2, ..SlowPoolSettings::default() }).unwrap();

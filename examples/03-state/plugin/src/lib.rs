@@ -53,7 +53,7 @@ pub enum ToClient<'a> {
         /// The visits of this client, out of its session.
         yours: u64,
         /// The visits of all clients since this instance of the plugin started, out of its memory.
-        slots: u64,
+        here: u64,
     },
     /// Every second from every slot.
     Tick {
@@ -125,7 +125,7 @@ impl State {
         visitor.visits += 1;
         self.visits += 1;
         client.set_session(&visitor);
-        client.send_json(&ToClient::Visited { yours: visitor.visits, slots: self.visits });
+        client.send_json(&ToClient::Visited { yours: visitor.visits, here: self.visits });
         Ok(())
     }
 }
@@ -152,7 +152,7 @@ mod tests {
         gateway.text(bob, "visit");
         gateway.text(ann, "visit");
         let hello = json!({"type": "hello", "id": ann, "worker": "test", "slot": 0});
-        let visited = |yours: u64, slots: u64| json!({"type": "visited", "yours": yours, "slots": slots});
+        let visited = |yours: u64, here: u64| json!({"type": "visited", "yours": yours, "here": here});
         assert_eq!(gateway.received_json(ann), [hello, visited(1, 1), visited(2, 3)]);
         assert_eq!(gateway.received_json(bob).last(), Some(&visited(1, 2)));
         assert_eq!(gateway.session(ann), json!({"visits": 2}));

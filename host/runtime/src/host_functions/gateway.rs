@@ -10,6 +10,10 @@ use crate::PluginHost;
 
 type Store<'a, H> = StoreContextMut<'a, State<H>>;
 
+#[expect(
+    clippy::redundant_closure,
+    reason = "a variant is a function of one lifetime, the closures are of any"
+)]
 pub(super) fn link<H: PluginHost>(gateway: &mut LinkerInstance<'_, State<H>>) -> Result<()> {
     gateway.func_wrap("send-to-client", send_to_client)?;
     gateway.func_wrap("send", send)?;

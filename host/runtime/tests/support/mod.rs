@@ -1,11 +1,11 @@
 //! What the runtime's tests share: the guest of `tests/guest`, and a host that records what it is asked for.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part of this module")]
+#![allow(clippy::expect_used, clippy::panic, reason = "outside of `#[test]` functions, but for tests only")]
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::process::Command as Process;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -13,40 +13,31 @@ use parking_lot::Mutex;
 use tidegate_base::{
     Addresses, Answer, Answered, ClientId, Command, GatewayId, MessageKind, Protocol, Query,
 };
+use tidegate_build::{BuildRequest, Event, Progress, build};
 use tidegate_runtime::{
     Compiler, Engine, EngineSettings, Instance, Limits, LogLevel, Module, Modules, PluginHost, Template,
 };
 
-/// The guest's component, built once per process; cargo's own lock orders processes.
+/// The guest's component, built once per process if it has changed.
 pub fn guest() -> &'static [u8] {
     static GUEST: LazyLock<Vec<u8>> = LazyLock::new(build_guest);
     &GUEST
 }
 
 fn build_guest() -> Vec<u8> {
-    let runtime = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("TIDEGATE_GUEST_TARGET")
-        .map_or_else(|| runtime.join("../../target/guest-runtime"), Into::into);
-    let mut build = Process::new("cargo");
-    // The cargo that runs this test has set variables for its own build.
-    for (name, _) in std::env::vars_os() {
-        let name_text = name.to_string_lossy();
-        if name_text.starts_with("CARGO") && name_text != "CARGO_HOME" || name_text.starts_with("RUST") {
-            build.env_remove(&name);
-        }
+    struct Quiet;
+    impl Progress for Quiet {
+        fn event(&mut self, _event: Event<'_>) {}
     }
-    let prepared = Process::new("rustup").args(["run", "tidegate-guest", "rustc", "--version"]).output();
-    if prepared.is_ok_and(|output| output.status.success()) {
-        build.env("RUSTUP_TOOLCHAIN", "tidegate-guest");
-    }
-    let output = build
-        .args(["build", "--release", "--locked", "--target", "wasm32-wasip2", "--target-dir"])
-        .arg(&target)
-        .current_dir(runtime.join("tests/guest"))
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::read(target.join("wasm32-wasip2/release/runtime_guest.wasm")).expect("the guest is there")
+    let running = std::env::current_exe().expect("this program");
+    // A file that cargo writes into every target folder.
+    let target = running.ancestors().find(|folder| folder.join(".rustc_info.json").is_file());
+    let request = BuildRequest {
+        target_dir: target.map(|target| target.join("guest")),
+        ..BuildRequest::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest"))
+    };
+    let built = build(&request, &mut Quiet).expect("the guest builds");
+    std::fs::read(built.wasm).expect("the guest is there")
 }
 
 pub fn engine() -> Engine {
@@ -158,6 +149,49 @@ impl PluginHost for Recorder {
 
     fn settings(&self) -> Vec<(String, String)> {
         vec![("colour".to_owned(), "red".to_owned()), ("size".to_owned(), "3".to_owned())]
+    }
+}
+
+/// Copies what is sent into a buffer, as a worker does.
+pub struct Buffer(pub Vec<u8>);
+
+impl PluginHost for Buffer {
+    fn command(&mut self, command: Command<'_>) {
+        if let Command::SendTo(_, message) = command {
+            self.0.extend_from_slice(message.payload);
+        }
+    }
+
+    fn query(&mut self, _query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn fail(&mut self, reason: &str) {
+        panic!("{reason}");
+    }
+
+    fn addresses(&self) -> Option<Addresses> {
+        None
+    }
+
+    fn session(&mut self) -> Option<&str> {
+        None
+    }
+
+    fn set_timer(&mut self, _key: &str, _after: Duration, _every: Option<Duration>) {}
+
+    fn cancel_timer(&mut self, _key: &str) {}
+
+    fn log(&mut self, _level: LogLevel, line: &str) {
+        panic!("{line}");
+    }
+
+    fn setting(&self, _key: &str) -> Option<&str> {
+        None
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 

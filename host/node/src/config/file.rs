@@ -1,0 +1,116 @@
+//! The shape of the settings file. Everything is optional: what is missing comes from the next weaker source, and in
+//! the end from the defaults.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::values::{
+    Address, AllowedOrigins, Bytes, Label, Listen, Millis, NodeRole, Plugin, Settings, Slow, Within,
+};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub node: Node,
+    pub cluster: Cluster,
+    pub register: Register,
+    pub gateway: Gateway,
+    pub worker: Worker,
+    pub app: Vec<Spanned<App>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Node {
+    pub name: Option<Label>,
+    pub data_dir: Option<PathBuf>,
+    pub roles: Option<Vec<NodeRole>>,
+    pub shards: Option<Shards>,
+    pub log: Option<String>,
+    pub stop_wait_ms: Option<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cluster {
+    pub name: Option<Label>,
+    pub registers: Option<Vec<Address>>,
+    pub identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Register {
+    pub listen: Option<Address>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Gateway {
+    pub listen: Option<Address>,
+    pub advertise: Option<Address>,
+    pub handshake_ms: Option<Millis>,
+    pub decision_ms: Option<Millis>,
+    pub slot_wait_ms: Option<Millis>,
+    pub linger_ms: Option<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Worker {
+    pub instances: Option<Instances>,
+    pub memory_mib: Option<MemoryMib>,
+    pub credit_events: Option<CreditEvents>,
+    pub credit_bytes: Option<CreditBytes>,
+    pub command_queue_bytes_max: Option<Bytes>,
+    pub query_wait_ms: Option<Millis>,
+    pub stop_wait_ms: Option<Millis>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct App {
+    pub name: Option<Label>,
+    pub tenant: Option<Label>,
+    pub plugin: Option<Plugin>,
+    pub version: Option<Within<1, { u32::MAX as u64 }>>,
+    pub slots: Option<Instances>,
+    pub listen: Option<Vec<Listen>>,
+    pub web: Option<PathBuf>,
+    pub origins: Option<AllowedOrigins>,
+    pub heartbeat: Option<Heartbeat>,
+    pub slow_policy: Option<Slow>,
+    pub connections_max: Option<Within<1, 100_000_000>>,
+    pub client_events_max: Option<Within<1, 1_000_000>>,
+    pub payload_bytes_max: Option<PayloadBytes>,
+    pub out_bytes_max: Option<Bytes>,
+    pub session_bytes_max: Option<Within<2, { 16 * 1024 * 1024 }>>,
+    pub groups_per_client_max: Option<Within<0, 1_000_000>>,
+    pub memory_mib: Option<MemoryMib>,
+    pub turn_cpu_ms: Option<Millis>,
+    pub turn_wall_ms: Option<Millis>,
+    pub turn_output_bytes_max: Option<Bytes>,
+    pub timers_max: Option<Within<0, 1_000_000>>,
+    pub settings: Settings,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Heartbeat {
+    pub interval_ms: Within<0, 86_400_000>,
+    #[serde(default)]
+    pub misses_max: Option<Within<0, 255>>,
+    #[serde(default)]
+    pub payload: Option<String>,
+}
+
+pub(super) type Shards = Within<1, 1024>;
+pub(super) type Instances = Within<1, 100_000>;
+pub(super) type MemoryMib = Within<1, 4096>;
+pub(super) type CreditEvents = Within<1, 1_000_000>;
+pub(super) type CreditBytes = Within<1024, 0x4000_0000>;
+/// A frame on a lane must take it, with room for an audience.
+pub(super) type PayloadBytes = Within<1, { 32 * 1024 * 1024 }>;

@@ -1,0 +1,302 @@
+//! Settings: a TOML file, weaker than the environment, weaker than flags. Whatever is wrong is said before anything
+//! starts: file, line, column, key, and how to mend it.
+
+mod env;
+mod file;
+mod locate;
+mod resolve;
+mod values;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidegate_base::{AppName, NodeName, Role, limits};
+use tidegate_gateway::settings::{AppLimits, ListenerSettings, Times};
+use tidegate_link::certs::{Identity, IdentityError};
+use tidegate_runtime::{Compiler, EngineSettings, Limits};
+use tidegate_wire::Grant;
+
+pub use env::VARIABLES;
+pub use locate::Mistake;
+pub use values::{Listen, Plugin, scheme};
+
+/// What a node is told: everything checked, every path absolute.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name; in a cluster that of its certificate.
+    pub name: NodeName,
+    /// Whether it is alone or one of a cluster.
+    pub place: Place,
+    /// Where it keeps its files: compiled modules, the control socket. Made if need be; private to its user.
+    pub data_dir: PathBuf,
+    /// Shards: one thread each, shared by the roles.
+    pub shards: usize,
+    /// What is logged, as in `RUST_LOG`.
+    pub log: String,
+    /// How long a stop may take in all.
+    pub stop_wait: Duration,
+    /// Where a register listens (QUIC).
+    pub register_listen: SocketAddr,
+    /// The gateway's part.
+    pub gateway: GatewayConfig,
+    /// The worker's part.
+    pub worker: WorkerConfig,
+    /// The apps.
+    pub apps: Vec<AppConfig>,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Register, gateway and worker in one process, joined in memory. It opens no port but those of its apps.
+    AllInOne,
+    /// One role of a cluster: that of its certificate.
+    Member {
+        /// Its certificate.
+        identity: Identity,
+        /// The registers that it announces itself at. Empty for a register.
+        registers: Vec<SocketAddr>,
+    },
+}
+
+impl Place {
+    /// The roles that run here.
+    pub fn roles(&self) -> Vec<Role> {
+        match self {
+            Self::AllInOne => vec![Role::Register, Role::Gateway, Role::Worker],
+            Self::Member { identity, .. } => vec![identity.uri().role()],
+        }
+    }
+
+    /// Whether a role runs here.
+    pub fn runs(&self, role: Role) -> bool {
+        self.roles().contains(&role)
+    }
+}
+
+/// How a gateway is set up.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The UDP address where workers dial it; unused in an all-in-one.
+    pub listen: SocketAddr,
+    /// Where it tells workers to dial it, if that is another address.
+    pub advertise: Option<SocketAddr>,
+    /// The times that bound every wait for a client.
+    pub times: Times,
+}
+
+/// How a worker is set up.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The pools of plugin instances.
+    pub engine: EngineSettings,
+    /// The credit of one lane.
+    pub grant: Grant,
+    /// Bytes of commands that may wait on one lane.
+    pub command_queue_bytes_max: usize,
+    /// How long a query waits for gateways.
+    pub query_wait: Duration,
+    /// How long its slots may take to finish when it stops.
+    pub stop_wait: Duration,
+    /// How plugins are compiled.
+    pub compiler: Compiler,
+    /// Who hears how the build of plugins goes on.
+    pub build: BuildOutput,
+}
+
+/// Where the progress of a build of plugins goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildOutput {
+    /// To standard error.
+    Stderr,
+    /// Nowhere.
+    Silent,
+}
+
+/// An app.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    /// Its full name.
+    pub name: AppName,
+    /// Its plugin; none on a gateway.
+    pub plugin: Option<Plugin>,
+    /// Its version, from 1.
+    pub version: u32,
+    /// Slots on this worker.
+    pub slots: u32,
+    /// Where its clients connect; empty on a worker.
+    pub listeners: Vec<ListenerSettings>,
+    /// A folder of files, answered on its WebSocket ports.
+    pub web: Option<PathBuf>,
+    /// Its limits at the gateway. The largest payload and session hold for the worker too.
+    pub limits: AppLimits,
+    /// What a plugin instance may use.
+    pub instance: Limits,
+    /// Bytes of commands that one turn may ask for.
+    pub turn_output_bytes_max: usize,
+    /// Timers of one slot.
+    pub timers_max: usize,
+    /// What the plugin reads as its settings.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What the command line sets over the file and the environment. Paths are relative to the current folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `[node] name`.
+    pub name: Option<String>,
+    /// `[node] data_dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `[node] roles`.
+    pub roles: Option<Vec<Role>>,
+    /// `[node] shards`.
+    pub shards: Option<u64>,
+    /// `[node] log`.
+    pub log: Option<String>,
+    /// `[cluster] registers`.
+    pub registers: Option<Vec<SocketAddr>>,
+    /// `[cluster] identity`.
+    pub identity: Option<PathBuf>,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}; name a settings file with -c, or write one (an empty one will do)", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A mistake in the file.
+    #[error("{0}")]
+    Mistake(Box<Mistake>),
+    /// A wrong environment variable.
+    #[error("environment variable {name}: {reason}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A wrong flag.
+    #[error("{flag}: {reason}")]
+    Flag {
+        /// Its name.
+        flag: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The certificate cannot be used.
+    #[error("[cluster] identity: {0}")]
+    Identity(#[from] IdentityError),
+    /// Settings do not fit together.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl Config {
+    /// An all-in-one on loopback without apps, with the defaults: what an empty file means.
+    pub fn all_in_one(data_dir: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let worker = tidegate_worker::WorkerSettings::new(default_name());
+        Self {
+            name: default_name(),
+            place: Place::AllInOne,
+            data_dir: data_dir.into(),
+            shards: cores,
+            log: "info".to_owned(),
+            stop_wait: Duration::from_secs(20),
+            register_listen: SocketAddr::from(([127, 0, 0, 1], 7010)),
+            gateway: GatewayConfig {
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                advertise: None,
+                times: Times::default(),
+            },
+            worker: WorkerConfig {
+                engine: EngineSettings::default(),
+                grant: worker.grant,
+                command_queue_bytes_max: worker.command_queue_bytes_max,
+                query_wait: worker.query_wait,
+                stop_wait: worker.stop_wait,
+                compiler: Compiler::InProcess,
+                build: BuildOutput::Silent,
+            },
+            apps: Vec::new(),
+        }
+    }
+
+    /// Reads a file, and overlays it with the environment and then with flags. Paths in the file are relative to it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and how to mend it.
+    pub fn load(
+        path: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        Self::parse(&text, path, variables, flags)
+    }
+
+    /// As [`load`](Self::load), of a text: `path` is what errors name, and what paths in it are relative to.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let source = locate::Source { path, text };
+        let mut file: file::File = toml::from_str(text).map_err(|error| mistake(source.explain(&error)))?;
+        let folder = std::path::absolute(path)
+            .ok()
+            .and_then(|path| path.parent().map(Path::to_owned))
+            .unwrap_or_default();
+        file.resolve_paths(&folder);
+        env::overlay(&mut file, variables)?;
+        file.overlay(flags)?;
+        resolve::resolve(file, source, &folder)
+    }
+}
+
+impl AppConfig {
+    /// An app with the defaults: version 1, one slot, no plugin and no listeners.
+    pub fn new(name: AppName) -> Self {
+        Self {
+            name,
+            plugin: None,
+            version: 1,
+            slots: 1,
+            listeners: Vec::new(),
+            web: None,
+            limits: AppLimits::default(),
+            instance: Limits::default(),
+            turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
+            timers_max: limits::TIMERS_MAX,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+fn mistake(mistake: Mistake) -> ConfigError {
+    ConfigError::Mistake(Box::new(mistake))
+}
+
+/// The name of a node that has no certificate and was given none.
+fn default_name() -> NodeName {
+    // `local` is a name, so the fallback is never taken; there is no constructor that cannot fail.
+    #[expect(clippy::expect_used, reason = "a constant that a test checks")]
+    NodeName::new("local").expect("`local` is a name")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! From what the sources say to what a node is told: defaults, and checks of what must fit together.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_base::{AppName, Protocol, Role};
+use tidegate_gateway::settings::{Heartbeat, ListenerSettings, Origins};
+use tidegate_link::certs::Identity;
+
+use super::file::{self, File};
+use super::locate::Source;
+use super::values::{Address, Label, NodeRole, Plugin, Within};
+use super::{AppConfig, Config, ConfigError, Overrides, Place, mistake};
+
+impl File {
+    /// Makes the paths of the file absolute.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        let own = [&mut self.node.data_dir, &mut self.cluster.identity];
+        let apps = self.app.iter_mut().map(|app| &mut app.as_mut().web);
+        for path in own.into_iter().chain(apps).flatten() {
+            *path = folder.join(&path);
+        }
+        for plugin in self.app.iter_mut().filter_map(|app| app.as_mut().plugin.as_mut()) {
+            if let Plugin::Wasm(path) | Plugin::Folder(path) = plugin {
+                *path = folder.join(&path);
+            }
+        }
+    }
+
+    /// Flags win.
+    pub fn overlay(&mut self, flags: &Overrides) -> Result<(), ConfigError> {
+        let wrong = |flag| move |reason: String| ConfigError::Flag { flag, reason };
+        let absolute = |path: &Path, flag| {
+            std::path::absolute(path).map_err(|error| ConfigError::Flag { flag, reason: error.to_string() })
+        };
+        if let Some(name) = &flags.name {
+            self.node.name = Some(name.parse::<Label>().map_err(wrong("--name"))?);
+        }
+        if let Some(path) = &flags.data_dir {
+            self.node.data_dir = Some(absolute(path, "--data-dir")?);
+        }
+        if let Some(roles) = &flags.roles {
+            self.node.roles = Some(roles.iter().copied().map(NodeRole).collect());
+        }
+        if let Some(shards) = flags.shards {
+            self.node.shards = Some(shards.to_string().parse().map_err(wrong("--shards"))?);
+        }
+        if let Some(log) = &flags.log {
+            self.node.log = Some(log.clone());
+        }
+        if let Some(registers) = &flags.registers {
+            self.cluster.registers = Some(registers.iter().copied().map(Address).collect());
+        }
+        if let Some(path) = &flags.identity {
+            self.cluster.identity = Some(absolute(path, "--identity")?);
+        }
+        Ok(())
+    }
+}
+
+/// Everything checked.
+pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<Config, ConfigError> {
+    let File { node, cluster, register, gateway, worker, app: apps } = file;
+    let mut config = Config::all_in_one(node.data_dir.unwrap_or_else(|| folder.join("data")));
+    let name = node.name.map(|label| label.0);
+    let roles = node.roles.map(|roles| roles.into_iter().map(|role| role.0).collect::<Vec<_>>());
+    config.place = place(roles, cluster, name.as_ref())?;
+    if let Some(name) = name {
+        config.name = name;
+    }
+    if let Place::Member { identity, .. } = &config.place {
+        config.name = identity.uri().name().clone();
+    }
+    set(&mut config.shards, node.shards.map(size));
+    set(&mut config.log, node.log);
+    set(&mut config.stop_wait, node.stop_wait_ms.map(millis));
+    set(&mut config.register_listen, register.listen.map(|address| address.0));
+    apply_gateway(&mut config, gateway)?;
+    apply_worker(&mut config, worker);
+    let mut slots = 0_u64;
+    for app in apps {
+        let span = app.span();
+        let app = App { source, span, config: &config }.resolve(app.into_inner())?;
+        slots += u64::from(app.slots);
+        config.apps.push(app);
+    }
+    let instances = config.worker.engine.instances;
+    if config.place.runs(Role::Worker) && slots > u64::from(instances) {
+        return Err(ConfigError::Conflict(format!(
+            "the apps have {slots} slots together, but the worker has room for {instances} plugin instances: raise \
+             `instances` in [worker], or lower `slots`"
+        )));
+    }
+    Ok(config)
+}
+
+fn place(
+    roles: Option<Vec<Role>>,
+    cluster: file::Cluster,
+    name: Option<&tidegate_base::NodeName>,
+) -> Result<Place, ConfigError> {
+    let conflict = |text: String| Err(ConfigError::Conflict(text));
+    let registers: Vec<SocketAddr> =
+        cluster.registers.unwrap_or_default().into_iter().map(|address| address.0).collect();
+    let Some(folder) = cluster.identity else {
+        return alone(roles.as_deref(), &registers);
+    };
+    let identity = Identity::load(&folder)?;
+    let uri = identity.uri();
+    let (role, folder) = (uri.role(), folder.display());
+    if role == Role::Operator {
+        return conflict(format!(
+            "{folder} has the certificate of an operator, who runs no node: make one with `tidegate cert node ROLE NAME`"
+        ));
+    }
+    if let Some(roles) = roles.filter(|roles| *roles != [role]) {
+        let names: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+        return conflict(format!(
+            "this node is to be {}, but {folder} has the certificate of a {role}: in a cluster every process runs one \
+             role. Start one process for each, with the certificate of its role (`tidegate cert node ROLE NAME`), and \
+             leave `roles` out of [node]",
+            names.join(" and ")
+        ));
+    }
+    if let Some(name) = name.filter(|name| *name != uri.name()) {
+        return conflict(format!(
+            "[node] name is {name}, but {folder} has the certificate of {}: leave `name` out, or make a certificate \
+             with `tidegate cert node {role} {name}`",
+            uri.name()
+        ));
+    }
+    if let Some(Label(named)) = cluster.name.filter(|named| named.0.as_str() != uri.cluster()) {
+        return conflict(format!(
+            "[cluster] name is {named}, but {folder} has a certificate of the cluster {}: leave `name` out, or use a \
+             certificate of {named}",
+            uri.cluster()
+        ));
+    }
+    if role != Role::Register && registers.is_empty() {
+        return conflict(format!(
+            "a {role} needs to know a register: write its address into [cluster] registers, such as \
+             [\"127.0.0.1:7010\"]"
+        ));
+    }
+    Ok(Place::Member { identity, registers })
+}
+
+/// Without a certificate: everything in one process, or nothing.
+fn alone(roles: Option<&[Role]>, registers: &[SocketAddr]) -> Result<Place, ConfigError> {
+    const MEND: &str = "make certificates with `tidegate cert init` and `tidegate cert node ROLE NAME`, and name the \
+                        folder of this node's as `identity` in [cluster]";
+    if let Some(register) = registers.first() {
+        return Err(ConfigError::Conflict(format!(
+            "this node is to join the register at {register}, but has no certificate: {MEND}"
+        )));
+    }
+    let missing: Vec<_> = [Role::Gateway, Role::Worker]
+        .into_iter()
+        .filter(|role| roles.is_some_and(|roles| !roles.contains(role)))
+        .map(Role::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(Place::AllInOne);
+    }
+    Err(ConfigError::Conflict(format!(
+        "this node is no {}, so it must join others, and has no certificate: {MEND}. Or leave `roles` out, to run all of \
+         them in this process",
+        missing.join(" and no ")
+    )))
+}
+
+fn apply_gateway(config: &mut Config, file: file::Gateway) -> Result<(), ConfigError> {
+    let gateway = &mut config.gateway;
+    set(&mut gateway.listen, file.listen.map(|address| address.0));
+    gateway.advertise = file.advertise.map(|address| address.0);
+    set(&mut gateway.times.handshake, file.handshake_ms.map(millis));
+    set(&mut gateway.times.decision, file.decision_ms.map(millis));
+    set(&mut gateway.times.slot, file.slot_wait_ms.map(millis));
+    set(&mut gateway.times.linger, file.linger_ms.map(millis));
+    if let Place::Member { identity, .. } = &config.place
+        && identity.uri().role() == Role::Gateway
+    {
+        let told = gateway.advertise.unwrap_or(gateway.listen);
+        if told.ip().is_unspecified() || (gateway.advertise.is_some() && told.port() == 0) {
+            return Err(ConfigError::Conflict(format!(
+                "workers cannot dial {told}: write the address by which they reach this gateway as `advertise` into \
+                 [gateway], such as \"10.0.0.2:7011\""
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn apply_worker(config: &mut Config, file: file::Worker) {
+    let worker = &mut config.worker;
+    set(&mut worker.engine.instances, file.instances.map(count));
+    set(&mut worker.engine.memory_mib, file.memory_mib.map(count));
+    set(&mut worker.grant.events, file.credit_events.map(count));
+    set(&mut worker.grant.bytes, file.credit_bytes.map(count));
+    set(&mut worker.command_queue_bytes_max, file.command_queue_bytes_max.map(size));
+    set(&mut worker.query_wait, file.query_wait_ms.map(millis));
+    set(&mut worker.stop_wait, file.stop_wait_ms.map(millis));
+}
+
+/// One `[[app]]` of the file, and what is known by then.
+struct App<'a> {
+    source: Source<'a>,
+    span: Range<usize>,
+    config: &'a Config,
+}
+
+impl App<'_> {
+    fn resolve(&self, mut file: file::App) -> Result<AppConfig, ConfigError> {
+        let Some(Label(name)) = file.name.take() else {
+            return self.wrong("the app has no name: add `name = \"…\"` to it");
+        };
+        let tenant =
+            file.tenant.take().map_or(AppName::DEFAULT_TENANT.to_owned(), |label| label.0.to_string());
+        let name = AppName::new(&format!("{tenant}/{name}"))
+            .map_err(|error| mistake(self.source.at(&self.span, error.to_string())))?;
+        if self.config.apps.iter().any(|app| app.name == name) {
+            return self.wrong(&format!("there are two apps {name}: give one of them another name"));
+        }
+        let mut app = AppConfig::new(name);
+        self.apply_worker_part(&mut app, &mut file)?;
+        self.apply_gateway_part(&mut app, file)?;
+        Ok(app)
+    }
+
+    fn apply_worker_part(&self, app: &mut AppConfig, file: &mut file::App) -> Result<(), ConfigError> {
+        app.plugin = file.plugin.take();
+        if self.config.place.runs(Role::Worker) && app.plugin.is_none() {
+            return self.wrong(&format!(
+                "app {} has no plugin: add `plugin = \"…\"`, the folder of its source or its .wasm file",
+                app.name
+            ));
+        }
+        set(&mut app.version, file.version.map(count));
+        set(&mut app.slots, file.slots.map(count));
+        set(&mut app.instance.memory_mib, file.memory_mib.map(count));
+        set(&mut app.instance.turn_cpu_ms, file.turn_cpu_ms.map(Within::get));
+        set(&mut app.instance.turn_wall_ms, file.turn_wall_ms.map(Within::get));
+        set(&mut app.turn_output_bytes_max, file.turn_output_bytes_max.map(size));
+        set(&mut app.timers_max, file.timers_max.map(size));
+        app.settings = std::mem::take(&mut file.settings.0);
+        let (wanted, most) = (app.instance.memory_mib, self.config.worker.engine.memory_mib);
+        if wanted > most {
+            return self.wrong(&format!(
+                "app {} may use {wanted} MiB per instance, but the worker grants at most {most}: lower `memory_mib` of \
+                 the app, or raise that of [worker]",
+                app.name
+            ));
+        }
+        Ok(())
+    }
+
+    fn apply_gateway_part(&self, app: &mut AppConfig, file: file::App) -> Result<(), ConfigError> {
+        let listen = file.listen.unwrap_or_default();
+        let runs = self.config.place.runs(Role::Gateway);
+        if runs && listen.is_empty() {
+            return self.wrong(&format!(
+                "app {} listens nowhere: add `listen = [\"ws://127.0.0.1:7272\"]` to it",
+                app.name
+            ));
+        }
+        let others = self.config.apps.iter().flat_map(|app| &app.listeners).map(|listener| listener.address);
+        let mut taken: HashSet<SocketAddr> = others.collect();
+        for listen in &listen {
+            if listen.address.port() != 0 && !taken.insert(listen.address) {
+                return self
+                    .wrong(&format!("{listen}: this address is listened on twice: take another port"));
+            }
+            app.listeners.push(ListenerSettings {
+                protocol: listen.protocol,
+                address: listen.address,
+                origins: file.origins.as_ref().map_or(Origins::Same, |origins| origins.0.clone()),
+                heartbeat: heartbeat(file.heartbeat.as_ref(), listen.protocol),
+            });
+        }
+        app.web = file.web;
+        if runs && let Some(web) = &app.web {
+            if !web.is_dir() {
+                return self.wrong(&format!(
+                    "app {}: `web` is to be a folder of files, but there is none at {}",
+                    app.name,
+                    web.display()
+                ));
+            }
+            if !listen.iter().any(|listen| listen.protocol == Protocol::Ws) {
+                return self.wrong(&format!(
+                    "app {}: files are answered on a WebSocket port: add a ws:// address to `listen`, or leave out `web`",
+                    app.name
+                ));
+            }
+        }
+        let limits = &mut app.limits;
+        set(&mut limits.connections_max, file.connections_max.map(size));
+        set(&mut limits.payload_bytes_max, file.payload_bytes_max.map(size));
+        set(&mut limits.session_bytes_max, file.session_bytes_max.map(size));
+        set(&mut limits.groups_per_client_max, file.groups_per_client_max.map(size));
+        set(&mut limits.out_bytes_max, file.out_bytes_max.map(size));
+        set(&mut limits.client_events_max, file.client_events_max.map(count));
+        set(&mut limits.slow_policy, file.slow_policy.map(|policy| policy.0));
+        Ok(())
+    }
+
+    fn wrong<T>(&self, reason: &str) -> Result<T, ConfigError> {
+        Err(mistake(self.source.at(&self.span, reason.to_owned())))
+    }
+}
+
+/// WebSocket clients answer pings by themselves, so by default they are asked once a minute and closed after two silent
+/// ones: else a client whose network went away would stay for hours. Others are asked only if the app says with what.
+fn heartbeat(file: Option<&file::Heartbeat>, protocol: Protocol) -> Option<Heartbeat> {
+    const BY_DEFAULT: Heartbeat =
+        Heartbeat { interval: Duration::from_secs(60), misses_max: 2, payload: None };
+    let Some(file) = file else { return (protocol == Protocol::Ws).then_some(BY_DEFAULT) };
+    let interval = file.interval_ms.get();
+    (interval > 0).then(|| Heartbeat {
+        interval: Duration::from_millis(interval),
+        misses_max: file
+            .misses_max
+            .map_or(BY_DEFAULT.misses_max, |n| u8::try_from(n.get()).unwrap_or(u8::MAX)),
+        payload: file.payload.clone().map(String::into_bytes),
+    })
+}
+
+fn set<T>(into: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *into = value;
+    }
+}
+
+fn millis<const MIN: u64, const MAX: u64>(value: Within<MIN, MAX>) -> Duration {
+    Duration::from_millis(value.get())
+}
+
+fn size<const MIN: u64, const MAX: u64>(value: Within<MIN, MAX>) -> usize {
+    usize::try_from(value.get()).unwrap_or(usize::MAX)
+}
+
+fn count<const MIN: u64, const MAX: u64>(value: Within<MIN, MAX>) -> u32 {
+    u32::try_from(value.get()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,301 @@
+//! What the settings promise.
+
+use std::os::unix::fs::DirBuilderExt;
+
+use proptest::prelude::*;
+use tidegate_base::Protocol;
+use tidegate_gateway::settings::{Origins, SlowPolicy};
+use tidegate_link::certs::Authority;
+
+use super::*;
+use crate::testing::Folder;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    with(text, &Overrides::default())
+}
+
+fn with(text: &str, flags: &Overrides) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/tidegate/t.toml"), [], flags)
+}
+
+fn wrong(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_is_an_all_in_one_on_loopback() {
+    let config = parse("").unwrap();
+    assert!(matches!(config.place, Place::AllInOne));
+    assert_eq!(config.name.as_str(), "local");
+    assert_eq!(config.data_dir, Path::new("/etc/tidegate/data"));
+    assert!(config.shards >= 1 && config.apps.is_empty());
+    assert!(config.register_listen.ip().is_loopback() && config.gateway.listen.ip().is_loopback());
+}
+
+#[test]
+fn every_key_is_read() {
+    let web = Folder::new();
+    let text = format!(
+        r#"
+        [node]
+        name = "n-1"
+        data_dir = "var"
+        roles = ["gateway", "worker", "register"]
+        shards = 3
+        log = "debug"
+        stop_wait_ms = 1
+        [cluster]
+        name = "prod"
+        [register]
+        listen = "127.0.0.1:1"
+        [gateway]
+        listen = "127.0.0.1:2"
+        advertise = "127.0.0.1:3"
+        handshake_ms = 4
+        decision_ms = 5
+        slot_wait_ms = 6
+        linger_ms = 7
+        [worker]
+        instances = 8
+        memory_mib = 99
+        credit_events = 10
+        credit_bytes = 1100
+        command_queue_bytes_max = 12
+        query_wait_ms = 13
+        stop_wait_ms = 14
+        [[app]]
+        name = "chat"
+        tenant = "acme"
+        plugin = "plugins/chat"
+        version = 15
+        slots = 4
+        listen = ["ws://127.0.0.1:7272", "text://127.0.0.1:7273"]
+        web = "{}"
+        origins = ["https://example.org"]
+        heartbeat = {{ interval_ms = 16, misses_max = 17, payload = "hi" }}
+        slow_policy = "drop-oldest"
+        connections_max = 18
+        client_events_max = 19
+        payload_bytes_max = 20
+        out_bytes_max = 21
+        session_bytes_max = 22
+        groups_per_client_max = 23
+        memory_mib = 24
+        turn_cpu_ms = 25
+        turn_wall_ms = 26
+        turn_output_bytes_max = 27
+        timers_max = 28
+        [app.settings]
+        greeting = "hello"
+        times = 3
+        loud = true
+        "#,
+        web.path().display()
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!((config.name.as_str(), config.shards, config.log.as_str()), ("n-1", 3, "debug"));
+    assert_eq!(config.data_dir, Path::new("/etc/tidegate/var"));
+    let ms = Duration::from_millis;
+    assert_eq!((config.stop_wait, config.register_listen.port()), (ms(1), 1));
+    let GatewayConfig { listen, advertise, times } = config.gateway;
+    assert_eq!((listen.port(), advertise.unwrap().port()), (2, 3));
+    assert_eq!((times.handshake, times.decision, times.slot, times.linger), (ms(4), ms(5), ms(6), ms(7)));
+    let worker = config.worker;
+    assert_eq!((worker.engine.instances, worker.engine.memory_mib), (8, 99));
+    assert_eq!((worker.grant.events, worker.grant.bytes, worker.command_queue_bytes_max), (10, 1100, 12));
+    assert_eq!((worker.query_wait, worker.stop_wait), (ms(13), ms(14)));
+    let [app] = &config.apps[..] else { panic!("one app") };
+    assert_eq!((app.name.as_str(), app.version, app.slots), ("acme/chat", 15, 4));
+    assert_eq!(app.plugin, Some(Plugin::Folder("/etc/tidegate/plugins/chat".into())));
+    assert_eq!(app.web.as_deref(), Some(web.path()));
+    for (listener, protocol) in app.listeners.iter().zip([Protocol::Ws, Protocol::Text]) {
+        assert_eq!(listener.protocol, protocol);
+        assert!(matches!(&listener.origins, Origins::List(list) if list.len() == 1));
+        let heartbeat = listener.heartbeat.as_ref().unwrap();
+        assert_eq!((heartbeat.interval, heartbeat.misses_max), (ms(16), 17));
+        assert_eq!(heartbeat.payload.as_deref(), Some(&b"hi"[..]));
+    }
+    let limits = app.limits;
+    assert_eq!(limits.slow_policy, SlowPolicy::DropOldest);
+    assert_eq!((limits.connections_max, limits.client_events_max, limits.payload_bytes_max), (18, 19, 20));
+    assert_eq!((limits.out_bytes_max, limits.session_bytes_max, limits.groups_per_client_max), (21, 22, 23));
+    let instance = app.instance;
+    assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
+    assert_eq!((app.turn_output_bytes_max, app.timers_max), (27, 28));
+    let settings: Vec<_> = app.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(settings, ["greeting=hello", "loud=true", "times=3"]);
+}
+
+const APP: &str =
+    "[[app]]\nname = \"a\"\nplugin = \"p\"\nlisten = [\"ws://127.0.0.1:0\", \"tcp://127.0.0.1:0\"]\n";
+
+#[test]
+fn web_socket_clients_have_a_heartbeat_by_default_and_pages_of_others_are_kept_out() {
+    let heartbeats = |more: &str| {
+        let config = parse(&format!("{APP}{more}")).unwrap();
+        config.apps[0].listeners.iter().map(|l| l.heartbeat.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(heartbeats(""), [true, false]);
+    assert_eq!(heartbeats("heartbeat = { interval_ms = 0 }"), [false, false]);
+    assert_eq!(heartbeats("heartbeat = { interval_ms = 5 }"), [true, true]);
+    let origins = |more: &str| parse(&format!("{APP}{more}")).unwrap().apps[0].listeners[0].origins.clone();
+    assert!(matches!(origins(""), Origins::Same));
+    assert!(matches!(origins("origins = \"any\""), Origins::Any));
+}
+
+#[test]
+fn every_mistake_names_file_line_column_key_and_the_mend() {
+    let text = |more: &str| format!("{APP}{more}\n");
+    for (text, place, says) in [
+        ("[node\n".to_owned(), "t.toml:1:6: ", ""),
+        ("[node]\nnam = \"x\"\n".into(), "t.toml:2:1: node.nam: ", "did you mean `name`?"),
+        ("[nodes]\n".into(), "t.toml:1:2: nodes: ", "did you mean `node`?"),
+        ("[node]\nname = \"X\"\n".into(), "t.toml:2:8: node.name: ", "a-z, 0-9"),
+        ("[node]\nshards = 0\n".into(), "t.toml:2:10: node.shards: ", "1 to 1024"),
+        ("[node]\nshards = \"2\"\n".into(), "t.toml:2:10: node.shards: ", "whole number"),
+        (
+            "[node]\nroles = [\"worker\", \"boss\"]\n".into(),
+            "t.toml:2:20: node.roles[1]: ",
+            "gateway or worker",
+        ),
+        ("[gateway]\nlisten = \"host:1\"\n".into(), "t.toml:2:10: gateway.listen: ", "IP:PORT"),
+        (text("origins = \"all\""), "t.toml:5:11: app[0].origins: ", "\"same\", \"any\""),
+        (text("origins = [\"example.org\"]"), "app[0].origins", "scheme://host"),
+        (text("heartbeat = { interval = 5 }"), "app[0].heartbeat", "did you mean `interval_ms`?"),
+        (text("heartbeat = {}"), "t.toml:5:13: app[0].heartbeat: ", "interval_ms"),
+        (text("payload_max = 5"), "t.toml:5:1: app[0].payload_max: ", "payload_bytes_max"),
+        (text("slow_policy = \"drop\""), "t.toml:5:15: app[0].slow_policy: ", "drop-newest"),
+        (text("settings = { a = [1] }"), "app[0].settings.a", "flat"),
+        (text("web = \"/no/such/folder\""), "t.toml:1:1: app", "/no/such/folder"),
+        (text("memory_mib = 4000"), "t.toml:1:1: app", "raise that of [worker]"),
+        (format!("{APP}{APP}"), "t.toml:5:1: app[1]", "two apps default/a"),
+        ("[[app]]\nplugin = \"p\"\n".into(), "t.toml:1:1: app", "no name"),
+        ("[[app]]\nname = \"a\"\nplugin = \"p\"\n".into(), "t.toml:1:1: app", "listens nowhere"),
+        ("[[app]]\nname = \"a\"\nlisten = [\"ws://127.0.0.1:0\"]\n".into(), "t.toml:1:1: app", "no plugin"),
+        (APP.replace(":0", ":7272"), "t.toml:1:1: app", "listened on twice"),
+    ] {
+        let error = wrong(&text);
+        assert!(error.contains(place), "{text}: wanted {place}\n{error}");
+        assert!(error.contains(says), "{text}: wanted {says}\n{error}");
+    }
+}
+
+#[test]
+fn more_slots_than_instances_are_refused() {
+    let error = wrong(&format!("[worker]\ninstances = 2\n{APP}slots = 3\n"));
+    assert!(error.contains("3 slots") && error.contains("`instances`"), "{error}");
+}
+
+#[test]
+fn several_processes_need_certificates() {
+    for text in ["[node]\nroles = [\"gateway\"]\n", "[cluster]\nregisters = [\"127.0.0.1:7010\"]\n"] {
+        let error = wrong(text);
+        assert!(error.contains("tidegate cert init") && error.contains("identity"), "{error}");
+    }
+    let error =
+        with("", &Overrides { roles: Some(vec![Role::Register]), ..Overrides::default() }).unwrap_err();
+    assert!(error.to_string().contains("no gateway and no worker"), "{error}");
+    assert!(parse("[node]\nroles = [\"gateway\", \"worker\"]\n").is_ok());
+}
+
+/// A folder with the certificate of a role.
+fn certificate(role: Role) -> Folder {
+    let folder = Folder::new();
+    let name = NodeName::new("n-1").unwrap();
+    Authority::create("prod").unwrap().issue(role, &name, 1).unwrap().save(folder.path()).unwrap();
+    folder
+}
+
+#[test]
+fn a_certificate_says_what_a_node_of_a_cluster_is() {
+    let folder = certificate(Role::Gateway);
+    let cluster = |more: &str| {
+        let identity = folder.path().display();
+        format!("[cluster]\nidentity = \"{identity}\"\nregisters = [\"127.0.0.1:7010\"]\n{more}\n")
+    };
+    let config = parse(&cluster("")).unwrap();
+    assert_eq!((config.name.as_str(), config.place.roles()), ("n-1", vec![Role::Gateway]));
+    for (more, says) in [
+        ("[node]\nroles = [\"worker\"]", "certificate of a gateway"),
+        ("[node]\nroles = [\"gateway\", \"worker\"]", "every process runs one role"),
+        ("[node]\nname = \"n-2\"", "tidegate cert node gateway n-2"),
+        ("name = \"test\"", "the cluster prod"),
+        ("[gateway]\nlisten = \"0.0.0.0:7011\"", "`advertise`"),
+        ("[gateway]\nadvertise = \"10.0.0.1:0\"", "`advertise`"),
+        ("[[app]]\nname = \"a\"\nplugin = \"p\"", "listens nowhere"),
+    ] {
+        let error = wrong(&cluster(more));
+        assert!(error.contains(says), "{more}: {error}");
+    }
+    assert!(parse(&cluster("[[app]]\nname = \"a\"\nlisten = [\"ws://127.0.0.1:0\"]")).is_ok());
+    let alone = format!("[cluster]\nidentity = \"{}\"\n", folder.path().display());
+    assert!(wrong(&alone).contains("[cluster] registers"));
+}
+
+#[test]
+fn operators_run_no_nodes_and_missing_certificates_are_named() {
+    let folder = certificate(Role::Operator);
+    let text = |path: &Path| format!("[cluster]\nidentity = \"{}\"\n", path.display());
+    assert!(wrong(&text(folder.path())).contains("an operator, who runs no node"));
+    let error = wrong(&text(Path::new("/no/such/folder")));
+    assert!(error.contains("/no/such/folder") && error.contains("tidegate cert"), "{error}");
+}
+
+#[test]
+fn flags_are_stronger_than_the_environment_which_is_stronger_than_the_file() {
+    let folder = certificate(Role::Worker);
+    let text = "[node]\nname = \"f\"\ndata_dir = \"f\"\nroles = [\"gateway\"]\nshards = 1\nlog = \"f\"\n[cluster]\n\
+                registers = [\"127.0.0.1:1\"]\nidentity = \"f\"\n";
+    let variables: Vec<(OsString, OsString)> = [
+        ("TIDEGATE_NODE_NAME", "e"),
+        ("TIDEGATE_NODE_DATA_DIR", "/e"),
+        ("TIDEGATE_NODE_ROLES", "register"),
+        ("TIDEGATE_NODE_SHARDS", "2"),
+        ("TIDEGATE_NODE_LOG", "e"),
+        ("TIDEGATE_CLUSTER_REGISTERS", "127.0.0.1:2"),
+        ("TIDEGATE_CLUSTER_IDENTITY", "/e"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into();
+    let flags = Overrides {
+        name: Some("n-1".into()),
+        data_dir: Some("/flag".into()),
+        roles: Some(vec![Role::Worker]),
+        shards: Some(3),
+        log: Some("flag".into()),
+        registers: Some(vec![SocketAddr::from(([127, 0, 0, 1], 3))]),
+        identity: Some(folder.path().to_owned()),
+    };
+    let config = Config::parse(text, Path::new("/t.toml"), variables, &flags).unwrap();
+    assert_eq!((config.name.as_str(), config.shards, config.log.as_str()), ("n-1", 3, "flag"));
+    assert_eq!(config.data_dir, Path::new("/flag"));
+    let Place::Member { registers, .. } = &config.place else { panic!("a member") };
+    assert_eq!(registers[0].port(), 3);
+    let error = with("", &Overrides { shards: Some(0), ..Overrides::default() }).unwrap_err().to_string();
+    assert!(error.contains("--shards") && error.contains("1 to 1024"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let path = Path::new("/no/such/file.toml");
+    let error = Config::load(path, [], &Overrides::default()).unwrap_err().to_string();
+    assert!(error.contains("/no/such/file.toml") && error.contains("-c"), "{error}");
+}
+
+#[test]
+fn a_web_folder_is_relative_to_the_file() {
+    let folder = Folder::new();
+    std::fs::DirBuilder::new().mode(0o700).create(folder.path().join("web")).unwrap();
+    let path = folder.path().join("t.toml");
+    let config = Config::parse(&format!("{APP}web = \"web\"\n"), &path, [], &Overrides::default()).unwrap();
+    assert_eq!(config.apps[0].web, Some(folder.path().join("web")));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(\\[\\[?[a-z]{0,8}\\]?\\]?\n|[a-z_]{1,8} = [\"a-z0-9\\[\\]{}=, ]{0,20}\n|.{0,9}){0,8}") {
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}

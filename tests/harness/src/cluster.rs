@@ -1,0 +1,388 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tidegate_base::{AppName, GatewayId, NodeName, Protocol, Role};
+use tidegate_gateway::Gateway;
+use tidegate_gateway::settings::{
+    AppLimits, AppSettings, GatewaySettings, Heartbeat, ListenerSettings, Origins, Times,
+};
+use tidegate_link::certs::{Authority, Identity};
+use tidegate_link::{Endpoint, Link, LinkSettings, Peer, memory_pair};
+use tidegate_runtime::{Compiler, Engine, EngineSettings, Modules, SlowPool, SlowPoolSettings};
+use tidegate_worker::{Worker, WorkerApp, WorkerSettings};
+
+use crate::{Client, Shards, eventually};
+
+/// How gateways and workers are linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// In memory, as in one process.
+    Memory,
+    /// QUIC over loopback, with certificates of one CA.
+    Quic,
+}
+
+/// Settings of a cluster.
+pub struct ClusterBuilder {
+    gateways: usize,
+    workers: usize,
+    shards: usize,
+    slots: u32,
+    link: LinkKind,
+    plugin: String,
+    protocols: Vec<Protocol>,
+    heartbeat: Option<Heartbeat>,
+    limits: AppLimits,
+    times: Times,
+    worker: Box<dyn Fn(&mut WorkerSettings)>,
+    app: Box<dyn Fn(&mut WorkerApp)>,
+}
+
+/// A cluster of one app, in this process but on threads of their own per node.
+pub struct Cluster {
+    app: AppName,
+    link: LinkKind,
+    /// The gateways.
+    pub gateways: Vec<GatewayNode>,
+    /// The workers; none where one was stopped.
+    pub workers: Vec<Option<WorkerNode>>,
+    authority: Authority,
+    make_worker: MakeWorker,
+}
+
+struct MakeWorker {
+    plugin: String,
+    slots: u32,
+    shards: usize,
+    worker: Box<dyn Fn(&mut WorkerSettings)>,
+    app: Box<dyn Fn(&mut WorkerApp)>,
+}
+
+/// A gateway with its threads.
+pub struct GatewayNode {
+    /// The gateway.
+    pub gateway: Arc<Mutex<Gateway>>,
+    endpoint: Option<Endpoint>,
+    addresses: Vec<(Protocol, SocketAddr)>,
+    name: NodeName,
+    /// Last: the threads end when everything that runs on them is dropped.
+    _shards: Shards,
+}
+
+/// A worker with its threads.
+pub struct WorkerNode {
+    /// The worker.
+    pub worker: Worker,
+    /// Its links to each gateway.
+    pub links: Vec<Vec<Link>>,
+    name: NodeName,
+    identity: Identity,
+    shards: Shards,
+}
+
+impl ClusterBuilder {
+    /// So many gateways.
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// So many workers.
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// So many shards per node.
+    pub fn shards(mut self, count: usize) -> Self {
+        self.shards = count;
+        self
+    }
+
+    /// So many slots per worker.
+    pub fn slots(mut self, count: u32) -> Self {
+        self.slots = count;
+        self
+    }
+
+    /// How they are linked.
+    pub fn link(mut self, link: LinkKind) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// The listeners' protocols.
+    pub fn protocols(mut self, protocols: &[Protocol]) -> Self {
+        self.protocols = protocols.to_vec();
+        self
+    }
+
+    /// The listeners' heartbeat.
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.heartbeat = Some(heartbeat);
+        self
+    }
+
+    /// Changes the app's limits on gateways.
+    pub fn limits(mut self, change: impl FnOnce(&mut AppLimits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Changes the gateways' times.
+    pub fn times(mut self, change: impl FnOnce(&mut Times)) -> Self {
+        change(&mut self.times);
+        self
+    }
+
+    /// Changes the workers' settings.
+    pub fn worker(mut self, change: impl Fn(&mut WorkerSettings) + 'static) -> Self {
+        self.worker = Box::new(change);
+        self
+    }
+
+    /// Changes the app's settings on workers.
+    pub fn app(mut self, change: impl Fn(&mut WorkerApp) + 'static) -> Self {
+        self.app = Box::new(change);
+        self
+    }
+
+    /// Starts everything and waits until every gateway knows every slot.
+    pub async fn start(self) -> Cluster {
+        tidegate_telemetry::init_logging(&std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into()));
+        let mut cluster = Cluster {
+            app: AppName::new("test").unwrap(),
+            link: self.link,
+            gateways: Vec::new(),
+            workers: Vec::new(),
+            authority: Authority::create("test").unwrap(),
+            make_worker: MakeWorker {
+                plugin: self.plugin.clone(),
+                slots: self.slots,
+                shards: self.shards,
+                worker: self.worker,
+                app: self.app,
+            },
+        };
+        let listeners: Vec<_> = self
+            .protocols
+            .iter()
+            .map(|protocol| ListenerSettings {
+                protocol: *protocol,
+                address: "127.0.0.1:0".parse().unwrap(),
+                origins: Origins::Any,
+                heartbeat: self.heartbeat.clone(),
+            })
+            .collect();
+        for n in 0..self.gateways {
+            let app = AppSettings {
+                name: cluster.app.clone(),
+                listeners: listeners.clone(),
+                web: None,
+                limits: self.limits,
+            };
+            let name = NodeName::new(&format!("gateway-{n}")).unwrap();
+            cluster.add_gateway(name, app, self.times, self.shards);
+        }
+        for _ in 0..self.workers {
+            cluster.add_worker().await;
+        }
+        cluster
+    }
+}
+
+impl Cluster {
+    /// One gateway and one worker with one slot, linked in memory, with a plugin of this name.
+    pub fn of(plugin: &str) -> ClusterBuilder {
+        ClusterBuilder {
+            gateways: 1,
+            workers: 1,
+            shards: 1,
+            slots: 1,
+            link: LinkKind::Memory,
+            plugin: plugin.into(),
+            protocols: vec![Protocol::Ws],
+            heartbeat: None,
+            limits: AppLimits::default(),
+            times: Times::default(),
+            worker: Box::new(|_| {}),
+            app: Box::new(|_| {}),
+        }
+    }
+
+    fn add_gateway(&mut self, name: NodeName, app: AppSettings, times: Times, shards: usize) {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0x00a0_0000_0001);
+        let id = GatewayId::new(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let shards = Shards::start(name.as_str(), shards);
+        let settings = GatewaySettings { id, apps: vec![app], times };
+        let gateway = Gateway::start(settings, shards.handles()).unwrap();
+        let addresses = gateway.bound().iter().map(|b| (b.protocol, b.address)).collect();
+        let gateway = Arc::new(Mutex::new(gateway));
+        let endpoint = (self.link == LinkKind::Quic).then(|| {
+            let identity = self.authority.issue(Role::Gateway, &name, 1).unwrap();
+            let _on_its_runtime = shards.handles()[0].enter();
+            let endpoint =
+                Endpoint::bind("127.0.0.1:0".parse().unwrap(), &identity, &LinkSettings::default()).unwrap();
+            tokio::spawn(accept(endpoint.clone(), gateway.clone(), shards.handles().to_vec()));
+            endpoint
+        });
+        self.gateways.push(GatewayNode { gateway, endpoint, addresses, name, _shards: shards });
+    }
+
+    /// Starts another worker and links it to every gateway. Returns its number.
+    pub async fn add_worker(&mut self) -> usize {
+        let number = self.workers.len();
+        let name = NodeName::new(&format!("worker-{number}")).unwrap();
+        let shards = Shards::start(name.as_str(), self.make_worker.shards);
+        let worker = self.make_worker.make(&name, &shards).await;
+        let identity = self.authority.issue(Role::Worker, &name, 1).unwrap();
+        let mut node = WorkerNode { worker, links: Vec::new(), name, identity, shards };
+        for gateway in &self.gateways {
+            node.links.push(link(self.link, gateway, &node).await);
+        }
+        self.workers.push(Some(node));
+        self.until_linked().await;
+        number
+    }
+
+    /// Waits until every gateway knows every slot.
+    pub async fn until_linked(&self) {
+        let workers = self.workers.iter().filter(|w| w.is_some()).count();
+        let slots = workers * self.make_worker.slots as usize;
+        for gateway in &self.gateways {
+            let loaded = || gateway.gateway.lock().unwrap().load(&self.app).len() == slots;
+            eventually("every gateway knows every slot", || loaded().then_some(())).await;
+        }
+    }
+
+    /// Where a gateway's WebSocket clients connect.
+    pub fn ws(&self, gateway: usize) -> SocketAddr {
+        self.address(gateway, Protocol::Ws)
+    }
+
+    /// Where a gateway's clients of a protocol connect.
+    pub fn address(&self, gateway: usize, protocol: Protocol) -> SocketAddr {
+        self.gateways[gateway].addresses.iter().find(|(p, _)| *p == protocol).expect("a listener").1
+    }
+
+    /// A client of the `callbacks` fixture on a gateway.
+    pub async fn client(&self, gateway: usize) -> Client {
+        Client::of_callbacks(self.ws(gateway)).await
+    }
+
+    /// How many clients a gateway has.
+    pub fn clients(&self, gateway: usize) -> usize {
+        self.gateways[gateway].gateway.lock().unwrap().clients().iter().map(|(_, n)| n).sum()
+    }
+
+    /// How many clients each slot of a gateway has.
+    pub fn load(&self, gateway: usize) -> Vec<usize> {
+        self.gateways[gateway].gateway.lock().unwrap().load(&self.app)
+    }
+
+    /// Stops a worker gracefully.
+    pub async fn stop_worker(&mut self, number: usize) {
+        let mut node = self.workers[number].take().expect("a worker");
+        node.worker.stop().await;
+        node.links.iter().flatten().for_each(|link| link.close(0, "stopped"));
+    }
+
+    /// Cuts a worker off as a crash would.
+    pub fn kill_worker(&mut self, number: usize) {
+        let node = self.workers[number].take().expect("a worker");
+        node.links.iter().flatten().for_each(|link| link.close(0, "killed"));
+    }
+
+    /// Checks what must always hold.
+    pub fn check_invariants(&self) {
+        for gateway in &self.gateways {
+            gateway.gateway.lock().unwrap().check_invariants().unwrap();
+        }
+    }
+
+    /// Stops every gateway and then every worker, gracefully.
+    pub async fn stop(mut self) {
+        self.check_invariants();
+        for node in &self.gateways {
+            let gateway = node.gateway.clone();
+            // The lock is the harness's own: nobody else waits for it while the gateway stops.
+            #[expect(clippy::await_holding_lock, reason = "nobody else takes it any more")]
+            gateway.lock().unwrap().stop().await;
+        }
+        for number in 0..self.workers.len() {
+            if self.workers[number].is_some() {
+                self.stop_worker(number).await;
+            }
+        }
+    }
+}
+
+impl MakeWorker {
+    async fn make(&self, name: &NodeName, shards: &Shards) -> Worker {
+        let wasm = tidegate_artifacts::plugin(&self.plugin);
+        let module = modules().load(&std::fs::read(wasm).unwrap()).unwrap();
+        let mut app = WorkerApp::new(AppName::new("test").unwrap(), module);
+        app.slots = self.slots;
+        (self.app)(&mut app);
+        let mut settings = WorkerSettings::new(name.clone());
+        settings.apps.push(app);
+        (self.worker)(&mut settings);
+        Worker::start(settings, modules().engine(), slow_pool(), shards.handles()).await.unwrap()
+    }
+}
+
+async fn link(kind: LinkKind, gateway: &GatewayNode, node: &WorkerNode) -> Vec<Link> {
+    let mut links = Vec::new();
+    for (shard, handle) in node.shards.handles().iter().enumerate() {
+        let link = match kind {
+            LinkKind::Memory => {
+                let peer = |role, name: &NodeName| Peer { role, name: name.clone(), address: None };
+                let (to_gateway, to_worker) =
+                    memory_pair(peer(Role::Gateway, &gateway.name), peer(Role::Worker, &node.name));
+                gateway.gateway.lock().unwrap().add_link(to_worker, shard);
+                to_gateway
+            }
+            LinkKind::Quic => {
+                let address = gateway.endpoint.as_ref().expect("an endpoint").local_addr().unwrap();
+                let identity = node.identity.clone();
+                let dial = async move {
+                    let settings = LinkSettings::default();
+                    let endpoint =
+                        Endpoint::bind("127.0.0.1:0".parse().unwrap(), &identity, &settings).unwrap();
+                    endpoint.connect(address, Role::Gateway).await.unwrap()
+                };
+                handle.spawn(dial).await.unwrap()
+            }
+        };
+        node.worker.add_link(link.clone(), shard);
+        links.push(link);
+    }
+    links
+}
+
+async fn accept(endpoint: Endpoint, gateway: Arc<Mutex<Gateway>>, shards: Vec<tokio::runtime::Handle>) {
+    let mut next = 0;
+    while let Some(incoming) = endpoint.accept().await {
+        let home = next % shards.len();
+        next += 1;
+        let gateway = gateway.clone();
+        shards[home].spawn(async move {
+            if let Ok(link) = incoming.accept().await {
+                gateway.lock().unwrap().add_link(link, home);
+            }
+        });
+    }
+}
+
+fn modules() -> &'static Modules {
+    static MODULES: OnceLock<Modules> = OnceLock::new();
+    MODULES.get_or_init(|| {
+        let engine = Engine::new(&EngineSettings { instances: 200, memory_mib: 256 }).unwrap();
+        Modules::new(engine, Compiler::InProcess, None)
+    })
+}
+
+fn slow_pool() -> Arc<SlowPool> {
+    static POOL: OnceLock<Arc<SlowPool>> = OnceLock::new();
+    POOL.get_or_init(|| Arc::new(SlowPool::new(&SlowPoolSettings::default()).unwrap())).clone()
+}

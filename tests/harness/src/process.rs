@@ -1,0 +1,109 @@
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use serde_json::Value;
+
+use crate::DEADLINE;
+
+/// The real `tidegate`, built once per test run with the tests' own profile.
+pub fn binary() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let built = Command::new(cargo)
+                .args([
+                    "build",
+                    "--release",
+                    "--quiet",
+                    "-p",
+                    "tidegate-cli",
+                    "--message-format=json-render-diagnostics",
+                ])
+                .current_dir(&root)
+                .stderr(Stdio::inherit())
+                .output()
+                .expect("cargo runs");
+            assert!(built.status.success(), "the binary does not build");
+            let lines = String::from_utf8_lossy(&built.stdout).into_owned();
+            let path = lines.lines().find_map(|line| {
+                let message: Value = serde_json::from_str(line).ok()?;
+                let is_ours = message["target"]["name"] == "tidegate";
+                is_ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+            });
+            path.expect("cargo names the binary")
+        })
+        .clone()
+}
+
+/// A process of the real binary. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts `tidegate` with these arguments in this folder.
+    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(binary())
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("its output");
+        let (tx, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if tx.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line of its output for which `wanted` has a value.
+    pub fn line<T>(&self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        loop {
+            match self.lines.recv_timeout(DEADLINE) {
+                Ok(line) => {
+                    if let Some(value) = wanted(&line) {
+                        return value;
+                    }
+                }
+                Err(_) => panic!("it never printed {what}"),
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop and waits for its exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        self.child.wait().expect("it was started").code()
+    }
+
+    /// Kills it at once.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
