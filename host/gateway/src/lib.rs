@@ -26,7 +26,7 @@ use std::sync::Arc;
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::Link;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use self::app::App;
 use self::links::LinkContext;
@@ -40,6 +40,7 @@ pub struct Gateway {
     context: LinkContext,
     shards: Vec<Handle>,
     tasks: Vec<JoinHandle<()>>,
+    aborts: Vec<AbortHandle>,
     bound: Vec<Bound>,
 }
 
@@ -107,7 +108,7 @@ impl Gateway {
             let _on_its_runtime = handle.enter();
             tasks.push(handle.spawn(Shard::new(parts)?.run()));
         }
-        Ok(Self { context, shards: shards.to_vec(), tasks, bound })
+        Ok(Self { context, shards: shards.to_vec(), tasks, aborts: Vec::new(), bound })
     }
 
     /// Its id in this life.
@@ -155,17 +156,26 @@ impl Gateway {
     /// Stops: no new clients, the ones that are there are told and closed, their on-close events are done. Bounded by
     /// the caller; dropping the future leaves the rest as it is, and [`Gateway::abort`] ends it.
     pub async fn stop(&mut self) {
+        self.begin_stop().await;
+    }
+
+    /// Begins to stop. What it returns is ready when [`Gateway::stop`] would be.
+    pub fn begin_stop(&mut self) -> impl Future<Output = ()> + Send + use<> {
         self.context.inboxes.iter().for_each(|inbox| inbox.push(ShardMsg::Stop));
-        for task in &mut self.tasks {
-            // A shard that panicked has stopped too.
-            let _ = task.await;
+        let tasks = std::mem::take(&mut self.tasks);
+        self.aborts.extend(tasks.iter().map(JoinHandle::abort_handle));
+        async move {
+            for task in tasks {
+                // A shard that panicked has stopped too.
+                let _ = task.await;
+            }
         }
-        self.tasks.clear();
     }
 
     /// Ends at once what [`Gateway::stop`] did not.
     pub fn abort(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.aborts.iter().for_each(AbortHandle::abort);
     }
 }
 

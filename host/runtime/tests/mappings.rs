@@ -1,5 +1,7 @@
 //! What an engine assumes of the kernel. Alone in its binary: mappings are the whole process's.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod support;
 
 use support::{Recorder, module, text};

@@ -7,8 +7,11 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct Shards {
     handles: Vec<Handle>,
-    threads: Vec<(Option<oneshot::Sender<()>>, Option<JoinHandle<()>>)>,
+    threads: Vec<Thread>,
 }
+
+/// Dropping the sender ends the thread.
+type Thread = (Option<oneshot::Sender<()>>, Option<JoinHandle<()>>);
 
 impl Shards {
     /// Starts `count` threads.

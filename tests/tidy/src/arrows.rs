@@ -1,6 +1,6 @@
 //! Who may use whom: the map of ARCHITECTURE.md. A new arrow is a decision, made here in the open.
 
-use crate::repo::Package;
+use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
 const HOST: [(&str, &[&str]); 13] = [
@@ -31,6 +31,12 @@ const HOST: [(&str, &[&str]); 13] = [
         ],
     ),
     ("cli", &["base", "contract", "wire", "telemetry", "link", "runtime", "build", "bench", "node"]),
+];
+
+/// Crates of `host/` that the tests of a crate may use besides.
+const FOR_TESTS: [(&str, &str); 1] = [
+    // Its guest is compiled as a user's plugin is.
+    ("runtime", "build"),
 ];
 
 /// An outside crate and the only crates of `host/` that may name it.
@@ -64,23 +70,28 @@ fn broken_arrows(members: &[Package]) -> Vec<String> {
             continue;
         };
         for dependency in &package.dependencies {
-            broken.extend(broken_arrow(name, allowed, &dependency.name, dependency.folder.as_deref()));
+            broken.extend(broken_arrow(name, allowed, dependency));
         }
     }
     broken
 }
 
-fn broken_arrow(name: &str, allowed: &[&str], dependency: &str, folder: Option<&str>) -> Option<String> {
-    let fine = match folder.map(|folder| folder.strip_prefix("host/").ok_or(folder)) {
-        Some(Ok(host)) => allowed.contains(&host),
-        Some(Err(_)) => false,
-        None => {
-            let wrapped = WRAPPED.iter().find(|(wrapped, _)| *wrapped == dependency);
-            wrapped.is_none_or(|(_, wrappers)| wrappers.contains(&name))
-                && !(PURE.contains(&name) && IMPURE.contains(&dependency))
-        }
+fn broken_arrow(name: &str, allowed: &[&str], dependency: &Dependency) -> Option<String> {
+    let fine = match dependency.folder.as_deref().map(|folder| folder.strip_prefix("host/")) {
+        Some(Some(host)) => allowed.contains(&host) || (dependency.dev && FOR_TESTS.contains(&(name, host))),
+        Some(None) => false,
+        None => may_name(name, &dependency.name),
     };
-    (!fine).then(|| format!("host/{name} must not use {}", folder.unwrap_or(dependency)))
+    (!fine).then(|| {
+        let used = dependency.folder.as_ref().unwrap_or(&dependency.name);
+        format!("host/{name} must not use {used}")
+    })
+}
+
+fn may_name(name: &str, outside: &str) -> bool {
+    let wrapped = WRAPPED.iter().find(|(wrapped, _)| *wrapped == outside);
+    let impure = PURE.contains(&name) && IMPURE.contains(&outside);
+    wrapped.is_none_or(|(_, wrappers)| wrappers.contains(&name)) && !impure
 }
 
 /// What breaks the arrows among guests: they know the SDK, never the host or the tests.
@@ -98,7 +109,7 @@ fn broken_guest_arrows(guests: &[Package]) -> Vec<String> {
 
 mod tests {
     use super::*;
-    use crate::repo::{Dependency, guests, members, refuse};
+    use crate::repo::{guests, members, refuse};
 
     #[test]
     fn the_crates_use_each_other_only_downwards() {
@@ -134,7 +145,7 @@ mod tests {
     }
 
     fn package(folder: &str, name: &str, path: Option<&str>) -> Vec<Package> {
-        let dependency = Dependency { name: name.to_owned(), folder: path.map(str::to_owned) };
+        let dependency = Dependency { name: name.to_owned(), folder: path.map(str::to_owned), dev: false };
         vec![Package { folder: folder.to_owned(), dependencies: vec![dependency] }]
     }
 
@@ -166,6 +177,10 @@ mod tests {
         assert_eq!(broken_arrows(&package("host/new", "serde", None)).len(), 1);
         assert_eq!(broken_arrows(&package("elsewhere", "serde", None)).len(), 1);
         assert!(broken_arrows(&package("host/link", "quinn", None)).is_empty());
+        let mut for_tests = package("host/runtime", "tidegate-build", Some("host/build"));
+        assert_eq!(broken_arrows(&for_tests).len(), 1);
+        for_tests[0].dependencies[0].dev = true;
+        assert!(broken_arrows(&for_tests).is_empty());
         assert!(broken_arrows(&package("tests/e2e", "x", Some("host/node"))).is_empty());
     }
 

@@ -79,6 +79,8 @@ pub struct Dependency {
     pub name: String,
     /// The folder from the root, if it is a package of this repository.
     pub folder: Option<String>,
+    /// Whether only its tests and benchmarks need it.
+    pub dev: bool,
 }
 
 /// The members of the workspace.
@@ -112,6 +114,7 @@ fn package(package: &Value) -> Package {
     let dependency = |dependency: &Value| Dependency {
         name: dependency["name"].as_str().unwrap().to_owned(),
         folder: dependency["path"].as_str().map(|path| from_root(Path::new(path))),
+        dev: dependency["kind"] == "dev",
     };
     Package {
         folder: from_root(manifest.parent().unwrap()),

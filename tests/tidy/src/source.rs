@@ -17,6 +17,8 @@ pub struct Source {
 #[derive(Debug, PartialEq)]
 pub struct Function {
     pub name: String,
+    /// The place of its `fn`.
+    pub at: usize,
     /// Its lines, from 1.
     pub lines: Range<usize>,
 }
@@ -62,7 +64,7 @@ impl Source {
         let function = |at: usize| {
             let name: String = self.code[at + 2..].trim_start().chars().take_while(|c| is_word(*c)).collect();
             let body = self.body(at).filter(|_| !name.is_empty())?;
-            Some(Function { name, lines: self.line(at)..self.line(body.end) + 1 })
+            Some(Function { name, at, lines: self.line(at)..self.line(body.end) + 1 })
         };
         words.into_iter().filter_map(function).collect()
     }
@@ -256,7 +258,7 @@ mod tests {
     fn functions_have_their_lines_and_declarations_are_none() {
         let text = "trait T { fn a(&self); }\nfn b(x: [u8; 2]) {\n  if x { \"}\" }\n}\ntype F = fn(u8);\n";
         let functions = Source::read("x.rs", text).functions();
-        assert_eq!(functions, [Function { name: "b".to_owned(), lines: 2..5 }]);
+        assert_eq!(functions, [Function { name: "b".to_owned(), at: 25, lines: 2..5 }]);
     }
 
     #[test]

@@ -41,7 +41,9 @@ use self::output::Batch;
 use crate::app::Lane;
 use crate::settings::Times;
 
-const EVENTS_PER_ROUND: usize = 1024;
+/// Sockets looked at per round. Few enough that what the kernel and we keep of them is still in the cache when the
+/// answers are written: with 64 an echo costs a tenth less than with 1024.
+const EVENTS_PER_ROUND: usize = 64;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Listeners have the tokens from here on, clients those below.
 const LISTENER_TOKENS: usize = usize::MAX / 2;
@@ -139,29 +141,24 @@ impl Shard {
         tokio::pin!(sleep);
         let (mut messages, mut ready_lanes) = (Vec::new(), Vec::new());
         std::future::poll_fn(|cx| {
-            // A few rounds while there is work, then others on this thread get their turn.
-            for _ in 0..4 {
-                let inbox = self.own_inbox().take(&mut messages, &mut ready_lanes, cx.waker());
-                messages.drain(..).for_each(|message| self.on_message(message));
-                ready_lanes.drain(..).for_each(|lane| self.read_lane(lane));
-                let sockets = self.poll_sockets(cx);
-                let now = Instant::now();
-                self.expire(now);
-                self.flush();
-                if self.stopping && self.is_done() {
-                    return Poll::Ready(());
-                }
-                if !inbox && !sockets {
-                    if let Some(next) = self.deadlines.next() {
-                        sleep.as_mut().reset(next.into());
-                        if sleep.as_mut().poll(cx).is_ready() {
-                            continue;
-                        }
-                    }
-                    return Poll::Pending;
+            let inbox = self.own_inbox().take(&mut messages, &mut ready_lanes, cx.waker());
+            messages.drain(..).for_each(|message| self.on_message(message));
+            ready_lanes.drain(..).for_each(|lane| self.read_lane(lane));
+            let sockets = self.poll_sockets(cx);
+            self.expire(Instant::now());
+            self.flush();
+            if self.stopping && self.is_done() {
+                return Poll::Ready(());
+            }
+            if inbox || sockets {
+                // The slots of this thread run before the next round.
+                cx.waker().wake_by_ref();
+            } else if let Some(next) = self.deadlines.next() {
+                sleep.as_mut().reset(next.into());
+                if sleep.as_mut().poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
                 }
             }
-            cx.waker().wake_by_ref();
             Poll::Pending
         })
         .await;

@@ -153,11 +153,7 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         ("[node]\nname = \"X\"\n".into(), "t.toml:2:8: node.name: ", "a-z, 0-9"),
         ("[node]\nshards = 0\n".into(), "t.toml:2:10: node.shards: ", "1 to 1024"),
         ("[node]\nshards = \"2\"\n".into(), "t.toml:2:10: node.shards: ", "whole number"),
-        (
-            "[node]\nroles = [\"worker\", \"boss\"]\n".into(),
-            "t.toml:2:20: node.roles[1]: ",
-            "gateway or worker",
-        ),
+        ("[node]\nroles = [\"worker\", \"boss\"]\n".into(), "t.toml:2:9: node.roles: ", "`boss`"),
         ("[gateway]\nlisten = \"host:1\"\n".into(), "t.toml:2:10: gateway.listen: ", "IP:PORT"),
         (text("origins = \"all\""), "t.toml:5:11: app[0].origins: ", "\"same\", \"any\""),
         (text("origins = [\"example.org\"]"), "app[0].origins", "scheme://host"),

@@ -1,0 +1,73 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tidegate_base::AppName;
+use tidegate_gateway::GatewayError;
+use tidegate_link::LinkError;
+use tidegate_runtime::EngineError;
+use tidegate_worker::WorkerError;
+
+use crate::data_dir::DataDirError;
+use crate::plugins::PluginError;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// An address of an app cannot be listened on.
+    #[error(
+        "app {app} cannot listen on {address}: {error}; stop what listens there, or change `listen` of the app"
+    )]
+    Listen {
+        /// The app.
+        app: AppName,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A plugin cannot run.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// The WebAssembly engine cannot be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The gateway does not start.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The worker does not start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A port for other nodes cannot be had.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The control socket cannot be had.
+    #[error("the control socket in {} cannot be made: {error}", folder.display())]
+    Control {
+        /// The data folder.
+        folder: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system has no more threads, descriptors or randomness.
+    #[error("the system refuses to {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+    /// A thread that prepared plugins panicked.
+    #[error("preparing the plugins failed in a way that it must not: {0}; please report it")]
+    Panicked(String),
+}
+
+impl NodeError {
+    /// For `map_err`.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { what, error }
+    }
+}

@@ -1,0 +1,286 @@
+//! A node from its start to its end.
+//!
+//! ```text
+//!  control thread                         shard threads, shared by gateway and worker
+//!    register, announcements,               listeners, clients, links, lanes, slots
+//!    directory, control socket, accept
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use tidegate_base::{NodeName, Role};
+use tidegate_gateway::Gateway;
+use tidegate_link::Endpoint;
+use tidegate_register::Register;
+use tidegate_runtime::{Engine, SlowPool};
+use tidegate_wire::control::NodeInfo;
+use tidegate_worker::Worker;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::accept::SharedGateway;
+use crate::config::Config;
+use crate::control::{ControlSocket, Request, Response};
+use crate::data_dir::DataDir;
+use crate::dial::{Dialer, SharedWorker};
+use crate::endpoints::Endpoints;
+use crate::error::NodeError;
+use crate::membership::View;
+use crate::shards::Shards;
+use crate::start;
+use crate::status::{Addresses, AppEntry, NodeEntry, SlotsEntry, Status};
+
+/// A running node: all roles in one process, or one role of a cluster. End it with [`Node::stop`]; dropping it ends it
+/// without a word to its clients.
+pub struct Node {
+    pub(crate) shared: Arc<Shared>,
+    /// On the control thread: announcements, the accept loop, the control socket.
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+    /// Where other nodes dial this one.
+    pub(crate) endpoint: Option<Endpoint>,
+    /// From where this one dials registers.
+    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) shards: Shards,
+    pub(crate) control: Shards,
+    /// Held until the worker has stopped.
+    pub(crate) plugins: Option<(Engine, Arc<SlowPool>)>,
+    pub(crate) data_dir: DataDir,
+    pub(crate) stop_wait: Duration,
+}
+
+/// What the node's tasks and its owner look at.
+pub(crate) struct Shared {
+    pub name: NodeName,
+    pub roles: Vec<Role>,
+    pub all_in_one: bool,
+    pub started: Instant,
+    pub stopping: AtomicBool,
+    pub addresses: Addresses,
+    pub register: RwLock<Option<Register>>,
+    pub gateway: SharedGateway,
+    pub worker: SharedWorker,
+    pub dialer: RwLock<Option<Arc<Dialer>>>,
+    pub view: RwLock<Option<watch::Receiver<View>>>,
+}
+
+impl Node {
+    /// Starts: takes the data folder, builds and compiles plugins, starts threads and roles, listens. Within a tokio
+    /// runtime, which the node does not use otherwise.
+    ///
+    /// # Errors
+    /// The first thing that fails; what was started by then ends.
+    pub async fn start(config: Config) -> Result<Self, NodeError> {
+        start::start(config).await
+    }
+
+    /// What listens where.
+    pub fn addresses(&self) -> &Addresses {
+        &self.shared.addresses
+    }
+
+    /// Waits until the node does its part: an all-in-one until every app takes clients, a gateway until it has announced
+    /// itself, a worker until it is linked to every gateway that is listed. At most so long; says whether it does.
+    pub async fn wait_started(&self, at_most: Duration) -> bool {
+        const STEP: Duration = Duration::from_millis(5);
+        let until = Instant::now() + at_most;
+        while !self.shared.has_started() {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        true
+    }
+
+    /// Whether every app takes clients here, and every gateway is linked to here. False once it stops.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// How the node does.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Who is in the cluster, as far as this node knows.
+    pub fn nodes(&self) -> Vec<NodeEntry> {
+        self.shared.nodes()
+    }
+
+    /// Looks at the gateway that runs here, if one does.
+    pub fn with_gateway<T>(&self, look: impl FnOnce(&Gateway) -> T) -> Option<T> {
+        self.shared.gateway.read().as_ref().map(look)
+    }
+
+    /// Looks at the worker that runs here, if one does.
+    pub fn with_worker<T>(&self, look: impl FnOnce(&Worker) -> T) -> Option<T> {
+        self.shared.worker.read().as_ref().map(look)
+    }
+
+    /// Stops: leaves the cluster's list, tells clients, finishes turns, closes links, ends threads. Bounded by
+    /// `stop_wait` and the times of the roles; what takes longer is cut.
+    pub async fn stop(mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.tasks.drain(..).for_each(|task| task.abort());
+        let until = tokio::time::Instant::now() + self.stop_wait;
+        // The gateway first: its clients' last events are for the worker.
+        let gateway = self.shared.gateway.write().take();
+        if let Some(mut gateway) = gateway
+            && tokio::time::timeout_at(until, gateway.stop()).await.is_err()
+        {
+            tracing::warn!("clients were cut: they did not close in time");
+            gateway.abort();
+        }
+        let worker = self.shared.worker.write().take();
+        if let Some(mut worker) = worker
+            && tokio::time::timeout_at(until, worker.stop()).await.is_err()
+        {
+            tracing::warn!("turns were cut: they did not end in time");
+        }
+        self.close_links().await;
+        drop(self.shared.register.write().take());
+        let Self { shards, control, plugins, data_dir, .. } = self;
+        // Waiting for threads blocks. The folder is let go last.
+        let join = move || {
+            shards.join();
+            control.join();
+            drop(plugins);
+            drop(data_dir);
+        };
+        if tokio::task::spawn_blocking(join).await.is_err() {
+            tracing::error!("a thread of the node could not be joined");
+        }
+    }
+
+    async fn close_links(&self) {
+        let dialer = self.shared.dialer.write().take();
+        let dialer = async {
+            if let Some(dialer) = dialer {
+                dialer.stop().await;
+            }
+        };
+        let own = async {
+            if let Some(endpoint) = &self.endpoint {
+                endpoint.close().await;
+            }
+        };
+        let to_registers = async {
+            if let Some(endpoints) = &self.endpoints {
+                endpoints.close().await;
+            }
+        };
+        tokio::join!(dialer, own, to_registers);
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.shared.name)
+            .field("roles", &self.shared.roles)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn has_started(&self) -> bool {
+        if self.all_in_one {
+            return self.is_ready();
+        }
+        let announced = self.view.read().as_ref().is_none_or(|view| view.borrow().register_lives);
+        announced && self.links_are_up()
+    }
+
+    fn is_ready(&self) -> bool {
+        let gateway = self.gateway.read().as_ref().is_none_or(Gateway::is_ready);
+        let worker = self.worker.read().as_ref().is_none_or(Worker::is_ready);
+        gateway && worker && self.links_are_up() && !self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn links_are_up(&self) -> bool {
+        self.dialer.read().as_ref().is_none_or(|dialer| dialer.all_linked())
+    }
+
+    fn nodes(&self) -> Vec<NodeEntry> {
+        if let Some(register) = self.register.read().as_ref() {
+            return register.nodes().iter().map(NodeEntry::from).collect();
+        }
+        let view = self.view.read();
+        view.as_ref().map(|view| entries(&view.borrow().nodes)).unwrap_or_default()
+    }
+
+    fn status(&self) -> Status {
+        let counters = tidegate_telemetry::snapshot();
+        Status {
+            node: self.name.to_string(),
+            roles: self.roles.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.started.elapsed().as_secs(),
+            ready: self.is_ready(),
+            addresses: self.addresses.clone(),
+            apps: self.apps(),
+            counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        }
+    }
+
+    fn apps(&self) -> Vec<AppEntry> {
+        let mut apps: BTreeMap<String, AppEntry> = BTreeMap::new();
+        let entry = |name: &str| AppEntry { name: name.to_owned(), ..AppEntry::default() };
+        if let Some(gateway) = self.gateway.read().as_ref() {
+            for (name, clients) in gateway.clients() {
+                let app = apps.entry(name.to_string()).or_insert_with(|| entry(name.as_str()));
+                app.clients = Some(clients);
+                app.clients_per_slot = gateway.load(&name);
+            }
+        }
+        if let Some(worker) = self.worker.read().as_ref() {
+            for status in worker.status() {
+                let app = apps.entry(status.name.to_string()).or_insert_with(|| entry(status.name.as_str()));
+                app.slots = Some(SlotsEntry {
+                    version: status.version,
+                    count: status.slots,
+                    restarts: status.restarts,
+                    turns: status.turns,
+                    failed: status.failed,
+                });
+            }
+        }
+        apps.into_values().collect()
+    }
+
+    pub fn answer(&self, request: Request) -> Response {
+        match request {
+            Request::Nodes => Response::Nodes(self.nodes()),
+            Request::Status => Response::Status(Box::new(self.status())),
+        }
+    }
+}
+
+/// Opens the control socket on the control thread.
+pub(crate) fn open_control(
+    shared: &Arc<Shared>,
+    data_dir: &DataDir,
+    control: &Handle,
+) -> Result<JoinHandle<()>, NodeError> {
+    let folder = data_dir.path();
+    let _on_its_runtime = control.enter();
+    let socket = ControlSocket::bind(folder)
+        .map_err(|error| NodeError::Control { folder: folder.to_owned(), error })?;
+    // Weak: the socket's task must not keep a dropped node's roles.
+    let weak = Arc::downgrade(shared);
+    let answer = move |request| match weak.upgrade() {
+        Some(shared) => shared.answer(request),
+        None => Response::Error("the node is stopping".into()),
+    };
+    Ok(control.spawn(socket.serve(answer)))
+}
+
+fn entries(nodes: &[NodeInfo]) -> Vec<NodeEntry> {
+    nodes.iter().map(NodeEntry::from).collect()
+}

@@ -1,0 +1,120 @@
+//! From what an app names as its plugin to a compiled module.
+
+use std::path::{Path, PathBuf};
+
+use tidegate_base::AppName;
+use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
+use tidegate_runtime::{CacheError, CacheSettings, Digest, Engine, LoadError, ModuleCache, Modules};
+use tidegate_worker::WorkerApp;
+
+use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
+
+/// Why an app's plugin cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// It does not build, or is not a component that a host would run.
+    #[error("app {app}: {error}")]
+    Build {
+        /// The app.
+        app: AppName,
+        /// What is wrong.
+        error: Box<BuildError>,
+    },
+    /// The component cannot be read.
+    #[error("app {app}: cannot read {}: {error}", path.display())]
+    Read {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A worker of a cluster was given source.
+    #[error(
+        "app {app}: {} is a folder, and a worker of a cluster builds no source: run `tidegate build {0} -o {1}.wasm` \
+         and name that file as `plugin`", path.display(), path.display(), app.app()
+    )]
+    Source {
+        /// The app.
+        app: AppName,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A module is named by its digest.
+    #[error(
+        "app {app}: sha256:{digest} cannot be found: modules are kept by their digest only from a later version on; name \
+         the .wasm file as `plugin`"
+    )]
+    Digest {
+        /// The app.
+        app: AppName,
+        /// The name.
+        digest: Digest,
+    },
+    /// It does not compile for this machine.
+    #[error("app {app}: {error}")]
+    Load {
+        /// The app.
+        app: AppName,
+        /// What is wrong.
+        error: LoadError,
+    },
+    /// There is no place for compiled modules.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// Builds, checks and compiles the plugin of every app. Blocks, for seconds or minutes.
+pub(crate) fn load(config: &Config, engine: &Engine) -> Result<Vec<WorkerApp>, PluginError> {
+    let cache = ModuleCache::open(CacheSettings::new(config.data_dir.join("modules")))?;
+    let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
+    config
+        .apps
+        .iter()
+        .map(|app| load_app(config, app, &modules))
+        .collect::<Result<Vec<_>, _>>()
+        .map(|apps| apps.into_iter().flatten().collect())
+}
+
+fn load_app(config: &Config, app: &AppConfig, modules: &Modules) -> Result<Option<WorkerApp>, PluginError> {
+    let Some(plugin) = &app.plugin else { return Ok(None) };
+    let failed = |error| PluginError::Build { app: app.name.clone(), error: Box::new(error) };
+    let path = match plugin {
+        Plugin::Folder(path) if matches!(config.place, Place::AllInOne) => {
+            build_folder(path, config.worker.build).map_err(failed)?
+        }
+        Plugin::Folder(path) => {
+            return Err(PluginError::Source { app: app.name.clone(), path: path.clone() });
+        }
+        Plugin::Wasm(path) => {
+            inspect(path).map_err(failed)?;
+            path.clone()
+        }
+        Plugin::Digest(digest) => {
+            return Err(PluginError::Digest { app: app.name.clone(), digest: *digest });
+        }
+    };
+    let bytes =
+        std::fs::read(&path).map_err(|error| PluginError::Read { app: app.name.clone(), path, error })?;
+    let module = modules.load(&bytes).map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
+    tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
+    let mut worker = WorkerApp::new(app.name.clone(), module);
+    worker.version = app.version;
+    worker.slots = app.slots;
+    worker.limits = app.instance;
+    worker.turn_output_bytes_max = app.turn_output_bytes_max;
+    worker.payload_bytes_max = app.limits.payload_bytes_max;
+    worker.session_bytes_max = app.limits.session_bytes_max;
+    worker.timers_max = app.timers_max;
+    worker.settings = app.settings.clone().into_iter().collect();
+    Ok(Some(worker))
+}
+
+fn build_folder(path: &Path, output: BuildOutput) -> Result<PathBuf, BuildError> {
+    let mut progress: Box<dyn Progress> = match output {
+        BuildOutput::Stderr => Box::new(Terminal::stderr()),
+        BuildOutput::Silent => Box::new(Silent),
+    };
+    build(&BuildRequest::new(path), &mut *progress).map(|built| built.wasm)
+}

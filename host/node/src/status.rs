@@ -1,0 +1,167 @@
+//! What a node tells about itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use tidegate_base::Role;
+use tidegate_gateway::Bound;
+use tidegate_wire::control::NodeInfo;
+
+use crate::config::scheme;
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEntry {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Where workers dial it, if it is a gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<SocketAddr>,
+    /// A gateway's id in this life, 12 hex digits: the front of its clients' ids.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub gateway: Option<String>,
+}
+
+impl From<&NodeInfo> for NodeEntry {
+    fn from(info: &NodeInfo) -> Self {
+        Self {
+            name: info.name.to_string(),
+            role: info.role,
+            address: info.address,
+            gateway: info.gateway.map(|id| id.to_string()),
+        }
+    }
+}
+
+/// How a node does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub node: String,
+    /// What runs in it.
+    pub roles: Vec<Role>,
+    /// The version of Tidegate.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Whether it does what it is there for; false while it starts and stops.
+    pub ready: bool,
+    /// What listens where.
+    pub addresses: Addresses,
+    /// Its apps.
+    pub apps: Vec<AppEntry>,
+    /// Everything that is counted, by name. Other nodes in the same process count in.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// An app on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct AppEntry {
+    /// `tenant/app`.
+    pub name: String,
+    /// Its clients, if this is a gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clients: Option<usize>,
+    /// The clients of each slot that this gateway knows.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub clients_per_slot: Vec<usize>,
+    /// What it does here, if this is a worker.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slots: Option<SlotsEntry>,
+}
+
+/// An app's slots on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsEntry {
+    /// The version of the plugin.
+    pub version: u32,
+    /// How many.
+    pub count: u32,
+    /// Instances started anew after a fault.
+    pub restarts: u64,
+    /// Turns run.
+    pub turns: u64,
+    /// Turns that failed.
+    pub failed: u64,
+}
+
+/// What listens where in a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Addresses {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Where workers dial this gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub gateway: Option<SocketAddr>,
+    /// Where nodes and operators reach this register.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub register: Option<SocketAddr>,
+}
+
+/// A place where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `tenant/app`.
+    pub app: String,
+    /// `ws`, `text`, `frame` or `tcp`.
+    pub protocol: String,
+    /// The address, with the port that was really taken.
+    pub address: SocketAddr,
+    /// Protocol and address.
+    pub url: String,
+    /// Where the app's page is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub web: Option<String>,
+}
+
+impl From<&Bound> for Listener {
+    fn from(bound: &Bound) -> Self {
+        let protocol = scheme(bound.protocol);
+        Self {
+            app: bound.app.to_string(),
+            protocol: protocol.to_owned(),
+            address: bound.address,
+            url: format!("{protocol}://{}", bound.address),
+            web: bound.web.then(|| format!("http://{}/", reachable(bound.address))),
+        }
+    }
+}
+
+/// An address to type into a browser on this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::{AppName, Protocol};
+
+    use super::*;
+
+    #[test]
+    fn a_page_has_an_address_that_a_browser_can_open() {
+        let bound = |address: &str, web| Bound {
+            app: AppName::new("chat").unwrap(),
+            protocol: Protocol::Ws,
+            address: address.parse().unwrap(),
+            web,
+        };
+        let listener = Listener::from(&bound("0.0.0.0:7272", true));
+        assert_eq!(listener.url, "ws://0.0.0.0:7272");
+        assert_eq!(listener.web.as_deref(), Some("http://127.0.0.1:7272/"));
+        assert_eq!(Listener::from(&bound("[::]:1", true)).web.as_deref(), Some("http://[::1]:1/"));
+        assert_eq!(Listener::from(&bound("127.0.0.1:1", false)).web, None);
+    }
+}

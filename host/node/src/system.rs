@@ -1,0 +1,61 @@
+//! What a node asks of the operating system.
+
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tidegate_base::GatewayId;
+
+/// Raises the soft limit on open files to the hard one: every client is a file.
+pub(crate) fn raise_open_files() {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: now.maximum, maximum: now.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(limit = ?now.current, %error, "the limit on open files stays; `ulimit -n` raises it");
+    }
+}
+
+/// A gateway's id for this life: 48 bits of the system's randomness.
+///
+/// # Errors
+/// The system has none.
+pub(crate) fn gateway_id() -> std::io::Result<GatewayId> {
+    let mut bytes = [0; 8];
+    getrandom::getrandom(&mut bytes).map_err(std::io::Error::from)?;
+    Ok(GatewayId::new(u64::from_le_bytes(bytes)))
+}
+
+/// Whether nobody listens there. The gateway's own sockets share their ports among its shards, so the system would let
+/// two processes of one user share one too, and give each half of the clients.
+///
+/// # Errors
+/// Somebody does, or the address is none of this machine.
+pub(crate) fn check_free(address: SocketAddr) -> std::io::Result<()> {
+    if address.port() == 0 { Ok(()) } else { TcpListener::bind(address).map(drop) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_not_free() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        assert!(check_free(address).is_err());
+        drop(taken);
+        check_free(address).unwrap();
+        check_free(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    }
+
+    #[test]
+    fn gateway_ids_differ() {
+        assert_ne!(gateway_id().unwrap(), gateway_id().unwrap());
+    }
+
+    #[test]
+    fn open_files_are_raised_to_the_hard_limit() {
+        raise_open_files();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+    }
+}
