@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_base::{Exports, GatewayId};
 use tidegate_link::{ControlTx, LaneTx};
 use tidegate_wire::EventLane;
@@ -15,7 +15,7 @@ use crate::router::{Router, SlotKey};
 use crate::settings::AppSettings;
 
 /// A client in need of something, named by what its shard needs to find it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Waiter {
     pub shard: usize,
     pub client: u32,
@@ -35,7 +35,7 @@ struct Routing {
     router: Router,
     lanes: FxHashMap<SlotKey, LaneState>,
     /// Clients that wait for any slot; bounded by the app's connections.
-    unbound: Vec<Waiter>,
+    unbound: FxHashSet<Waiter>,
 }
 
 #[derive(Debug)]
@@ -43,13 +43,15 @@ enum LaneState {
     /// Nobody needed it yet.
     Idle(ControlTx),
     /// The worker is asked to open it; these wait for it.
-    Wanted(Vec<Waiter>),
+    Wanted(FxHashSet<Waiter>),
     Open(Arc<Lane>),
 }
 
 /// A lane to a slot.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// The app's number.
+    pub app: usize,
     pub key: SlotKey,
     pub exports: Exports,
     pub tx: LaneTx,
@@ -68,9 +70,9 @@ pub(crate) struct LaneEvents {
 }
 
 impl Lane {
-    pub fn new(key: SlotKey, exports: Exports, tx: LaneTx, events: EventLane) -> Self {
+    pub fn new(app: usize, key: SlotKey, exports: Exports, tx: LaneTx, events: EventLane) -> Self {
         let state = Mutex::new(LaneEvents { events, paused: Vec::new(), closed: false });
-        Self { key, exports, tx, state, dirty: AtomicBool::new(false) }
+        Self { app, key, exports, tx, state, dirty: AtomicBool::new(false) }
     }
 
     /// Hands what is in the arena to the link. The lock is held meanwhile, so that batches keep their order.
@@ -108,21 +110,23 @@ impl App {
     pub fn bind(&self, waiter: Waiter, random: u64) -> Binding {
         let mut routing = self.routing.lock();
         let Some(key) = routing.router.bind(waiter.shard, random) else {
-            routing.unbound.push(waiter);
+            routing.unbound.insert(waiter);
             return Binding::Later;
         };
         let Some(state) = routing.lanes.get_mut(&key) else {
-            routing.unbound.push(waiter);
+            routing.unbound.insert(waiter);
             return Binding::Later;
         };
         match state {
             LaneState::Open(lane) => return Binding::Bound(lane.clone()),
-            LaneState::Wanted(waiters) => waiters.push(waiter),
+            LaneState::Wanted(waiters) => {
+                waiters.insert(waiter);
+            }
             LaneState::Idle(control) => {
                 let wanted = Control::LaneWanted { app: self.settings.name.clone(), slot: key.slot };
                 // A lost link removes its slots, and then those who wait here are told to bind anew.
                 let _ = control.send(wanted.to_bytes());
-                *state = LaneState::Wanted(vec![waiter]);
+                *state = LaneState::Wanted(FxHashSet::from_iter([waiter]));
             }
         }
         Binding::Later
@@ -131,6 +135,26 @@ impl App {
     /// A client of a slot is gone.
     pub fn unbind(&self, key: SlotKey) {
         self.routing.lock().router.unbind(key);
+    }
+
+    /// A client is gone that waited to be bound. If its shard has been told meanwhile, that message finds nobody.
+    pub fn cancel(&self, waiter: Waiter) {
+        let routing = &mut *self.routing.lock();
+        if routing.unbound.remove(&waiter) {
+            return;
+        }
+        for (key, state) in &mut routing.lanes {
+            if let LaneState::Wanted(waiters) = state
+                && waiters.remove(&waiter)
+            {
+                return routing.router.unbind(*key);
+            }
+        }
+    }
+
+    /// Whether a slot is up.
+    pub fn is_up(&self) -> bool {
+        self.routing.lock().router.is_up()
     }
 
     /// What the plugin exports, if a worker ever said so.
@@ -163,7 +187,7 @@ impl App {
             routing.lanes.entry(key).or_insert_with(|| LaneState::Idle(control.clone()));
         }
         if routing.router.is_up() {
-            freed.append(&mut routing.unbound);
+            freed.extend(routing.unbound.drain());
         }
         freed
     }
@@ -173,14 +197,17 @@ impl App {
         let mut routing = self.routing.lock();
         let state = routing.lanes.get_mut(&lane.key)?;
         match std::mem::replace(state, LaneState::Open(lane.clone())) {
-            LaneState::Wanted(waiters) => Some(waiters),
+            LaneState::Wanted(waiters) => Some(waiters.into_iter().collect()),
             LaneState::Idle(_) | LaneState::Open(_) => Some(Vec::new()),
         }
     }
 
-    /// A slot is gone. Returns who must bind anew because its lane never opened.
-    pub fn slot_gone(&self, key: SlotKey) -> Vec<Waiter> {
-        self.routing.lock().remove(key)
+    /// A lane is gone, and its slot with it, unless the slot has another one by now.
+    pub fn lane_gone(&self, lane: &Arc<Lane>) {
+        let mut routing = self.routing.lock();
+        if matches!(routing.lanes.get(&lane.key), Some(LaneState::Open(open)) if Arc::ptr_eq(open, lane)) {
+            routing.remove(lane.key);
+        }
     }
 }
 
@@ -188,7 +215,7 @@ impl Routing {
     fn remove(&mut self, key: SlotKey) -> Vec<Waiter> {
         self.router.remove(key);
         match self.lanes.remove(&key) {
-            Some(LaneState::Wanted(waiters)) => waiters,
+            Some(LaneState::Wanted(waiters)) => waiters.into_iter().collect(),
             _ => Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ tidegate_telemetry::counters! {
     EVENTS = "tidegate_gateway_events_total";
     /// Events whose turn failed.
     EVENTS_FAILED = "tidegate_gateway_events_failed_total";
-    /// Events lost with their lane.
+    /// Events lost with their lane, or because no slot came up in time.
     EVENTS_LOST = "tidegate_gateway_events_lost_total";
     /// Events that a leaving slot did not read and another one got.
     EVENTS_MOVED = "tidegate_gateway_events_moved_total";

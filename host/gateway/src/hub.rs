@@ -9,15 +9,17 @@ use tidegate_base::{Answer, Audience, ClientFields, ClientId, ClientInfo, Gatewa
 
 /// The clients of one app on one gateway. A plain data structure: no I/O, no clock, no lock of its own.
 ///
-/// Calling contract: `insert` when a client can be named; `depart` when it is to be gone for everybody else; `remove`
-/// when its connection has ended, which returns what on-close reports. Every operation costs what it touches.
+/// Calling contract: `expect` when a client can be named and not yet receive; `open` when it can; `depart` when it is to
+/// be gone for everybody else, after which `left` says what on-close reports; `remove` when nothing of it is left. Every
+/// operation costs what it touches.
 #[derive(Debug)]
 pub struct Hub {
     gateway: GatewayId,
     session_bytes_max: usize,
     groups_per_client_max: usize,
     clients: FxHashMap<u32, Client>,
-    departed: usize,
+    open: usize,
+    /// The open clients of each uid and group.
     uids: FxHashMap<Arc<str>, FxHashSet<u32>>,
     groups: FxHashMap<Arc<str>, FxHashSet<u32>>,
 }
@@ -28,10 +30,29 @@ struct Client {
     groups: Vec<Arc<str>>,
     session: Option<Box<str>>,
     revision: u32,
-    departed: bool,
+    presence: Presence,
 }
 
-/// What a removed client leaves.
+/// Who knows of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Presence {
+    /// It upgrades: it may be bound, join and have a session, but it cannot receive, so nobody finds it.
+    #[default]
+    Expected,
+    Open,
+    Departed,
+}
+
+/// Which clients an audience is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that can receive.
+    Open,
+    /// Those that can receive, and also such as still upgrade if they are named by id.
+    Named,
+}
+
+/// What a client leaves that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Departed {
     /// The uid that it was bound to.
@@ -61,27 +82,47 @@ impl Hub {
             session_bytes_max,
             groups_per_client_max,
             clients: FxHashMap::default(),
-            departed: 0,
+            open: 0,
             uids: FxHashMap::default(),
             groups: FxHashMap::default(),
         }
     }
 
-    /// A client is there.
-    pub fn insert(&mut self, client: u32) {
+    /// A client asks to be let in: it has nothing yet, also if it asked before.
+    pub fn expect(&mut self, client: u32) {
+        self.remove(client);
         self.clients.insert(client, Client::default());
+    }
+
+    /// A client can receive: with what it got while it was expected, it is there for everybody.
+    pub fn open(&mut self, client: u32) {
+        let entry = self.clients.entry(client).or_default();
+        if entry.presence != Presence::Expected {
+            return;
+        }
+        entry.presence = Presence::Open;
+        self.open += 1;
+        if let Some(uid) = &mut entry.uid {
+            *uid = add_member(&mut self.uids, uid, client);
+        }
+        for group in &mut entry.groups {
+            *group = add_member(&mut self.groups, group, client);
+        }
     }
 
     /// How many clients are there.
     pub fn len(&self) -> usize {
-        self.clients.len() - self.departed
+        self.open
     }
 
-    /// Nobody finds the client any more; what it had is kept for [`Hub::remove`]. False: it was gone already.
+    /// Nobody finds the client any more; what it had is kept for [`Hub::left`]. False: it was gone already.
     pub fn depart(&mut self, client: u32) -> bool {
-        let Some(entry) = self.clients.get_mut(&client).filter(|c| !c.departed) else { return false };
-        entry.departed = true;
-        self.departed += 1;
+        let Some(entry) = self.live(client) else { return false };
+        if std::mem::replace(&mut entry.presence, Presence::Departed) == Presence::Expected {
+            return true;
+        }
+        self.open -= 1;
+        let Some(entry) = self.clients.get(&client) else { return false };
         if let Some(uid) = &entry.uid {
             remove_member(&mut self.uids, uid, client);
         }
@@ -91,16 +132,20 @@ impl Hub {
         true
     }
 
-    /// The client's connection has ended.
-    pub fn remove(&mut self, client: u32) -> Option<Departed> {
-        self.depart(client);
-        let entry = self.clients.remove(&client)?;
-        self.departed -= 1;
+    /// What a client had when it departed.
+    pub fn left(&self, client: u32) -> Option<Departed> {
+        let entry = self.clients.get(&client).filter(|c| c.presence == Presence::Departed)?;
         Some(Departed {
-            uid: entry.uid.map(|u| u.to_string()),
+            uid: entry.uid.as_deref().map(Into::into),
             groups: entry.groups.iter().map(ToString::to_string).collect(),
-            session: entry.session.map(Into::into),
+            session: entry.session.as_deref().map(Into::into),
         })
+    }
+
+    /// Forgets a client, whether it has departed or not.
+    pub fn remove(&mut self, client: u32) {
+        self.depart(client);
+        self.clients.remove(&client);
     }
 
     /// Binds a client to a uid, in place of the one it has.
@@ -109,10 +154,11 @@ impl Hub {
             return;
         }
         self.unbind(client);
-        let uid = add_member(&mut self.uids, uid, client);
-        if let Some(entry) = self.live(client) {
-            entry.uid = Some(uid);
-        }
+        let Some(entry) = self.clients.get_mut(&client) else { return };
+        entry.uid = Some(match entry.presence {
+            Presence::Open => add_member(&mut self.uids, uid, client),
+            _ => uid.into(),
+        });
     }
 
     /// Takes a client's uid away.
@@ -135,10 +181,11 @@ impl Hub {
         if entry.groups.len() >= max {
             return Err(HubError::TooManyGroups(max));
         }
-        let group = add_member(&mut self.groups, group, client);
-        if let Some(entry) = self.live(client) {
-            entry.groups.push(group);
-        }
+        let Some(entry) = self.clients.get_mut(&client) else { return Ok(()) };
+        entry.groups.push(match entry.presence {
+            Presence::Open => add_member(&mut self.groups, group, client),
+            _ => group.into(),
+        });
         Ok(())
     }
 
@@ -193,13 +240,14 @@ impl Hub {
     }
 
     /// Adds the clients of an audience, less the excepted, to `out`; each once, in no order.
-    pub fn resolve(&self, audience: &Audience<'_>, except: &[ClientId], out: &mut Vec<u32>) {
+    pub fn resolve(&self, audience: &Audience<'_>, reach: Reach, except: &[ClientId], out: &mut Vec<u32>) {
         let start = out.len();
         match audience {
-            Audience::All => out.extend(self.clients.iter().filter(|(_, c)| !c.departed).map(|(n, _)| *n)),
+            Audience::All => out.extend(self.clients.iter().filter(|(_, c)| c.is_open()).map(|(n, _)| *n)),
             Audience::Clients(clients) => {
                 let here = clients.iter().filter(|c| c.gateway == self.gateway).map(|c| c.connection);
-                out.extend(here.filter(|n| self.clients.get(n).is_some_and(|c| !c.departed)));
+                let is_meant = |c: &Client| c.is_open() || (c.is_live() && reach == Reach::Named);
+                out.extend(here.filter(|n| self.clients.get(n).is_some_and(is_meant)));
                 dedup(out, start, clients.len());
             }
             Audience::Uids(names) => {
@@ -228,11 +276,12 @@ impl Hub {
 
     /// This gateway's part of the answer to a query.
     pub fn answer(&self, query: &Query) -> Answer {
-        let clients = |of: &Audience<'_>| {
+        let meant = |of: &Audience<'_>, reach| {
             let mut clients = Vec::new();
-            self.resolve(of, &[], &mut clients);
+            self.resolve(of, reach, &[], &mut clients);
             clients
         };
+        let clients = |of: &Audience<'_>| meant(of, Reach::Open);
         let id = |connection| ClientId { gateway: self.gateway, connection };
         match query {
             Query::CountClients(Audience::All) => Answer::Count(self.len() as u64),
@@ -253,8 +302,10 @@ impl Hub {
                     clients(of).into_iter().filter_map(|c| self.clients.get(&c)).flat_map(|c| &c.groups);
                 Answer::Names(groups.collect::<BTreeSet<_>>().iter().map(ToString::to_string).collect())
             }
+            // What a plugin gave to a client that upgrades, it can read.
             Query::Select(of, fields) => {
-                Answer::Infos(clients(of).into_iter().filter_map(|c| self.info(c, *fields)).collect())
+                let clients = meant(of, Reach::Named).into_iter();
+                Answer::Infos(clients.filter_map(|c| self.info(c, *fields)).collect())
             }
             Query::CountByGroup(groups) => Answer::Counts(
                 groups.iter().map(|g| self.groups.get(&**g).map_or(0, |s| s.len() as u64)).collect(),
@@ -277,7 +328,7 @@ impl Hub {
     }
 
     fn live(&mut self, client: u32) -> Option<&mut Client> {
-        self.clients.get_mut(&client).filter(|c| !c.departed)
+        self.clients.get_mut(&client).filter(|c| c.is_live())
     }
 
     /// Checks that the maps agree.
@@ -285,9 +336,9 @@ impl Hub {
     /// # Errors
     /// The first disagreement.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let departed = self.clients.values().filter(|c| c.departed).count();
-        if departed != self.departed {
-            return Err(format!("{departed} clients have departed, {} are counted", self.departed));
+        let open = self.clients.values().filter(|c| c.is_open()).count();
+        if open != self.open {
+            return Err(format!("{open} clients are open, {} are counted", self.open));
         }
         for (index, what) in [(&self.uids, "uid"), (&self.groups, "group")] {
             for (name, members) in index {
@@ -295,7 +346,7 @@ impl Hub {
                     return Err(format!("{what} {name} has no member"));
                 }
                 for member in members {
-                    let client = self.clients.get(member).filter(|c| !c.departed);
+                    let client = self.clients.get(member).filter(|c| c.is_open());
                     let named = client.is_some_and(|c| match what {
                         "uid" => c.uid.as_ref() == Some(name),
                         _ => c.groups.contains(name),
@@ -306,15 +357,25 @@ impl Hub {
                 }
             }
         }
-        let live = || self.clients.iter().filter(|(_, c)| !c.departed);
-        let uids: usize = live().filter(|(_, c)| c.uid.is_some()).count();
-        let groups: usize = live().map(|(_, c)| c.groups.len()).sum();
+        let open = || self.clients.iter().filter(|(_, c)| c.is_open());
+        let uids: usize = open().filter(|(_, c)| c.uid.is_some()).count();
+        let groups: usize = open().map(|(_, c)| c.groups.len()).sum();
         let listed =
             |index: &FxHashMap<Arc<str>, FxHashSet<u32>>| index.values().map(FxHashSet::len).sum::<usize>();
         if uids != listed(&self.uids) || groups != listed(&self.groups) {
             return Err("a client names a uid or group that does not list it".into());
         }
         Ok(())
+    }
+}
+
+impl Client {
+    fn is_open(&self) -> bool {
+        self.presence == Presence::Open
+    }
+
+    fn is_live(&self) -> bool {
+        self.presence != Presence::Departed
     }
 }
 
@@ -371,7 +432,7 @@ mod tests {
     fn members(hub: &Hub, audience: &Audience<'_>, except: &[u32]) -> Vec<u32> {
         let except: Vec<_> = except.iter().map(|c| ClientId { gateway: GATEWAY, connection: *c }).collect();
         let mut out = Vec::new();
-        hub.resolve(audience, &except, &mut out);
+        hub.resolve(audience, Reach::Open, &except, &mut out);
         out.sort_unstable();
         out
     }
@@ -384,7 +445,7 @@ mod tests {
     fn a_client_in_two_listed_groups_is_meant_once() {
         let mut hub = hub();
         for client in 1..=3 {
-            hub.insert(client);
+            hub.open(client);
             hub.join(client, "a").unwrap();
         }
         hub.join(2, "b").unwrap();
@@ -395,7 +456,7 @@ mod tests {
     #[test]
     fn a_departed_client_is_found_by_nobody_and_leaves_what_it_had() {
         let mut hub = hub();
-        hub.insert(1);
+        hub.open(1);
         hub.bind(1, "0");
         hub.join(1, "g").unwrap();
         hub.set_session(1, Some(r#"{"a":1}"#)).unwrap();
@@ -403,18 +464,42 @@ mod tests {
         assert!(members(&hub, &Audience::All, &[]).is_empty());
         assert!(members(&hub, &groups(&["g"]), &[]).is_empty());
         assert_eq!(hub.answer(&Query::CountClients(Audience::All)), Answer::Count(0));
-        let left = hub.remove(1).unwrap();
+        let left = hub.left(1).unwrap();
         assert_eq!(
             (left.uid.as_deref(), left.groups.len(), left.session.as_deref()),
             (Some("0"), 1, Some(r#"{"a":1}"#))
         );
-        assert_eq!(hub.remove(1), None);
+        hub.remove(1);
+        assert_eq!(hub.left(1), None);
+    }
+
+    #[test]
+    fn a_client_that_upgrades_is_found_by_nobody_and_has_what_it_was_given_once_it_is_open() {
+        let mut hub = hub();
+        hub.expect(1);
+        hub.bind(1, "u");
+        hub.join(1, "g").unwrap();
+        let id = ClientId { gateway: GATEWAY, connection: 1 };
+        let fields = tidegate_base::ClientFields { uid: true, groups: true, session: false };
+        for hidden in [Audience::All, groups(&["g"]), Audience::Clients(vec![id])] {
+            assert!(members(&hub, &hidden, &[]).is_empty(), "{hidden:?}");
+        }
+        assert_eq!(hub.answer(&Query::CountByGroup(vec!["g".into()])), Answer::Counts(vec![0]));
+        let by_id = Query::Select(Audience::Clients(vec![id]), fields);
+        assert!(matches!(hub.answer(&by_id), Answer::Infos(infos) if infos[0].uid.as_deref() == Some("u")));
+        hub.check_invariants().unwrap();
+        hub.open(1);
+        assert_eq!((members(&hub, &groups(&["g"]), &[]), hub.len()), (vec![1], 1));
+        // Asked anew after its slot was lost, it begins anew.
+        hub.expect(1);
+        hub.check_invariants().unwrap();
+        assert_eq!(hub.len(), 0);
     }
 
     #[test]
     fn limits_are_named() {
         let mut hub = hub();
-        hub.insert(1);
+        hub.open(1);
         for group in ["a", "b", "c", "c"] {
             hub.join(1, group).unwrap();
         }
@@ -425,18 +510,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_maps_agree_after_any_operations(ops in proptest::collection::vec((0..8u8, 0..6u32, "[a-d]"), 0..200)) {
+        fn the_maps_agree_after_any_operations(ops in proptest::collection::vec((0..9u8, 0..6u32, "[a-d]"), 0..200)) {
             let mut hub = hub();
             for (op, client, name) in ops {
                 match op {
-                    0 => if hub.session(client).is_none() { hub.insert(client) },
+                    0 => hub.open(client),
                     1 => hub.bind(client, &name),
                     2 => hub.unbind(client),
                     3 => { let _ = hub.join(client, &name); }
                     4 => hub.leave(client, &name),
                     5 => hub.disband(&name),
                     6 => { hub.depart(client); }
-                    _ => { hub.remove(client); }
+                    7 => hub.expect(client),
+                    _ => hub.remove(client),
                 }
                 hub.check_invariants().map_err(TestCaseError::fail)?;
             }

@@ -22,6 +22,7 @@ mod web;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::Link;
@@ -94,6 +95,7 @@ impl Gateway {
             settings.apps.into_iter().map(|app| Arc::new(App::new(settings.id, app))).collect();
         let inboxes: Vec<_> = shards.iter().map(|_| Arc::new(Inbox::default())).collect();
         let context = LinkContext { gateway: settings.id, apps: apps.into(), inboxes: inboxes.into() };
+        let serving = Arc::new(AtomicUsize::new(shards.len()));
         let mut tasks = Vec::new();
         for (index, handle) in shards.iter().enumerate() {
             let parts = ShardParts {
@@ -104,6 +106,7 @@ impl Gateway {
                 sockets: sockets.pop().unwrap_or_default(),
                 web: context.apps.iter().map(|a| a.settings.web.clone().map(web::Web::new)).collect(),
                 times: settings.times,
+                serving: serving.clone(),
             };
             let _on_its_runtime = handle.enter();
             tasks.push(handle.spawn(Shard::new(parts)?.run()));

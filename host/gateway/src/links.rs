@@ -30,19 +30,24 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
         return;
     }
     tracing::info!(worker = %link.peer().name, "a worker is linked");
+    let mut announced = false;
     let reason = loop {
         tokio::select! {
-            // What is up comes before the lanes to it.
+            // What is up comes before the lanes to it: a lane is worth nothing while its slot is unknown. The two may
+            // overtake each other on the way.
             biased;
             message = from_worker.recv() => match message {
                 Ok(message) => match Control::from_bytes(&message) {
-                    Ok(Control::Slots(slots)) => context.set_slots(number, home, &slots, &control),
+                    Ok(Control::Slots(slots)) => {
+                        announced = true;
+                        context.set_slots(number, home, &slots, &control);
+                    }
                     Ok(other) => break format!("it sent {other:?}, which a worker does not"),
                     Err(error) => break error.to_string(),
                 },
                 Err(error) => break error.to_string(),
             },
-            lane = link.accept_lane() => match lane {
+            lane = link.accept_lane(), if announced => match lane {
                 Ok((tx, rx)) => {
                     tokio::spawn(admit(context.clone(), number, home, tx, rx));
                 }

@@ -228,7 +228,7 @@ mod tests {
                     }
                     Step::Up(n) => gateways.link_up(at(n)),
                     Step::Down(n) => gateways.link_down(now, at(n)),
-                    Step::Wait(seconds) => now += seconds * SECOND,
+                    Step::Wait(seconds) => now += Duration::from_secs(seconds),
                 }
                 let safe: Vec<_> = gateways
                     .at

@@ -30,3 +30,6 @@ pub use data_dir::DataDirError;
 pub use error::NodeError;
 pub use node::Node;
 pub use plugins::PluginError;
+
+#[cfg(test)]
+mod tests;

@@ -32,8 +32,10 @@ pub enum PluginError {
     },
     /// A worker of a cluster was given source.
     #[error(
-        "app {app}: {} is a folder, and a worker of a cluster builds no source: run `tidegate build {0} -o {1}.wasm` \
-         and name that file as `plugin`", path.display(), path.display(), app.app()
+        "app {app}: {0} is a folder, and a worker of a cluster builds no source: run `tidegate build {0} -o {1}.wasm` \
+         and name that file as `plugin`",
+        path.display(),
+        app.app()
     )]
     Source {
         /// The app.

@@ -20,7 +20,7 @@ pub(crate) fn raise_open_files() {
 /// The system has none.
 pub(crate) fn gateway_id() -> std::io::Result<GatewayId> {
     let mut bytes = [0; 8];
-    getrandom::getrandom(&mut bytes).map_err(std::io::Error::from)?;
+    getrandom::getrandom(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(GatewayId::new(u64::from_le_bytes(bytes)))
 }
 

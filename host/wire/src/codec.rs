@@ -63,6 +63,7 @@ impl<'a> ToWorker<'a> {
     ///
     /// # Errors
     /// It goes the other way, or its payload is broken.
+    #[inline]
     pub fn decode(frame: &RawFrame<'a>) -> Result<Self, FrameError> {
         let broken = || FrameError::Payload(frame.kind);
         let event = match frame.kind {
@@ -95,6 +96,7 @@ impl<'a> ToGateway<'a> {
     ///
     /// # Errors
     /// It goes the other way, or its payload is broken.
+    #[inline]
     pub fn decode(frame: &RawFrame<'a>, gateway: GatewayId) -> Result<Self, FrameError> {
         let client = ClientId { gateway, connection: frame.client };
         let name = || text(frame).map(Cow::Borrowed);

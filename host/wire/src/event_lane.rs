@@ -97,6 +97,7 @@ impl EventLane {
     }
 
     /// Whether there is credit for one more event. The last one may be larger than what is left in bytes.
+    #[inline]
     pub fn can_send(&self) -> bool {
         self.credit_events.wrapping_sub(self.next.0) as i32 > 0
             && self.credit_bytes.wrapping_sub(self.sent_bytes) as i32 > 0
@@ -109,6 +110,7 @@ impl EventLane {
 
     /// Sends an event; it is kept until it is released. Returns its weight against the cap of one client: one, and
     /// one more for each [`WEIGHT_BYTES`] of it.
+    #[inline]
     pub fn event(&mut self, client: u32, attempt: u8, event: &Event<'_>) -> u16 {
         let before = self.arena.len();
         encode::event(client, self.next, attempt, event, &mut self.arena);
@@ -171,6 +173,7 @@ impl EventLane {
     ///
     /// # Errors
     /// It names an event that is not in flight.
+    #[inline]
     pub fn on_part(&mut self, head: PartHead) -> Result<PartEffect, FrameError> {
         self.parts = self.parts.wrapping_add(1);
         self.ack_due |= head.flags.has(PartFlags::ACK);
@@ -201,6 +204,7 @@ impl EventLane {
     ///
     /// # Errors
     /// It was never sent, or is not done.
+    #[inline]
     pub fn on_release(&mut self, event: EventNo) -> Result<(), FrameError> {
         if event.since(self.next) >= 0 {
             return Err(FrameError::Number { got: event.0, expected: self.first.0 });

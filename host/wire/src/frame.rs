@@ -123,6 +123,7 @@ impl Kind {
     };
 
     /// The kind with this number.
+    #[inline]
     pub fn from_u8(number: u8) -> Option<Self> {
         Self::TABLE.get(usize::from(number)).copied().flatten()
     }
@@ -207,6 +208,7 @@ impl<'a> RawFrame<'a> {
     ///
     /// # Errors
     /// An unknown kind or a payload that no peer may send.
+    #[inline]
     pub fn split(buf: &'a [u8]) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((head, rest)) = buf.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let [l0, l1, l2, l3, kind, flags, a0, a1, c0, c1, c2, c3, n0, n1, n2, n3] = *head;
@@ -228,6 +230,7 @@ impl<'a> RawFrame<'a> {
     }
 
     /// Appends the frame to `out`.
+    #[inline]
     pub fn put(&self, out: &mut Vec<u8>) {
         out.reserve(HEAD_BYTES + self.payload.len());
         self.put_head(self.payload.len(), out);
@@ -235,11 +238,13 @@ impl<'a> RawFrame<'a> {
     }
 
     /// Appends a head for a payload of `len` bytes that the caller appends.
+    #[inline]
     pub fn put_head(&self, len: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head(len));
     }
 
     /// The head for a payload of `len` bytes.
+    #[inline]
     pub fn head(&self, len: usize) -> [u8; HEAD_BYTES] {
         // Payloads are bounded far below u32::MAX before they get here (FRAME_BYTES_MAX).
         let [l0, l1, l2, l3] = (len as u32).to_le_bytes();

@@ -176,10 +176,14 @@ impl SlotCore {
     }
 
     fn query(&mut self, query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        if self.turn.failed.is_none() {
-            self.commit(false);
+        match self.turn.failed {
+            None => self.commit(false),
+            // The turn goes on although it has failed: it may ask, but what it said before must not leave.
+            Some(_) => self.out.abort(),
         }
-        let fanout = Fanout::new(&query, self.out.gateways().collect::<Vec<_>>());
+        let known: Vec<_> = self.out.gateways().chain(self.out.absent().iter().copied()).collect();
+        let mut fanout = Fanout::new(&query, known);
+        self.out.absent().iter().for_each(|gateway| fanout.on_lost(*gateway));
         let asked = fanout.waiting().to_vec();
         let number = self.queries.begin(fanout);
         for gateway in asked {

@@ -19,6 +19,8 @@ use crate::lane::LazyLane;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     lanes: Vec<LaneOut>,
+    /// Gateways that were linked and may come back: their clients are there, but nobody can ask for them.
+    absent: Vec<GatewayId>,
     releases: Releases,
     event: Option<(GatewayId, EventNo)>,
     index: u16,
@@ -37,6 +39,9 @@ struct LaneOut {
     clients: FxHashMap<u32, Attached>,
 }
 
+/// Gateways that are remembered while they are away: far more than a cluster has, far less than memory.
+const ABSENT_MAX: usize = 1024;
+
 /// What a slot knows of a client that is bound to it.
 #[derive(Debug)]
 pub(crate) struct Attached {
@@ -48,6 +53,7 @@ impl Outbox {
     /// A gateway is linked.
     pub fn add(&mut self, gateway: GatewayId, lane: Arc<LazyLane>, grant: Grant) {
         self.remove(gateway);
+        self.forget(gateway);
         self.releases.add_lane(gateway);
         self.lanes.push(LaneOut {
             gateway,
@@ -59,8 +65,29 @@ impl Outbox {
         });
     }
 
-    /// A gateway is not linked any more. Returns its clients here.
-    pub fn remove(&mut self, gateway: GatewayId) -> Vec<u32> {
+    /// A gateway's link is down. Returns its clients here. Until it is linked again or forgotten, queries name it as
+    /// one that did not answer.
+    pub fn lose(&mut self, gateway: GatewayId) -> Vec<u32> {
+        if self.lanes.iter().any(|l| l.gateway == gateway) {
+            if self.absent.len() == ABSENT_MAX {
+                self.absent.remove(0);
+            }
+            self.absent.push(gateway);
+        }
+        self.remove(gateway)
+    }
+
+    /// A gateway that was lost will not come back.
+    pub fn forget(&mut self, gateway: GatewayId) {
+        self.absent.retain(|of| *of != gateway);
+    }
+
+    /// The gateways that are not linked, but were and may be again.
+    pub fn absent(&self) -> &[GatewayId] {
+        &self.absent
+    }
+
+    fn remove(&mut self, gateway: GatewayId) -> Vec<u32> {
         self.releases.remove_lane(gateway);
         let Some(at) = self.lanes.iter().position(|l| l.gateway == gateway) else { return Vec::new() };
         let lane = self.lanes.swap_remove(at);
@@ -180,6 +207,11 @@ impl Outbox {
         for lane in &mut self.lanes {
             encode::drain(lane.credit.first_unread(), &mut lane.staging);
         }
+    }
+
+    /// The bytes that wait to be flushed on the fullest lane.
+    pub fn staged(&self) -> usize {
+        self.lanes.iter().map(|l| l.staging.len()).max().unwrap_or(0)
     }
 
     /// Hands everything to the links.

@@ -27,6 +27,8 @@ use crate::settings::{WorkerApp, WorkerSettings};
 
 /// Events handled in a row before others on the thread get their turn.
 const EVENTS_PER_ROUND: usize = 256;
+/// A round ends when its turns have asked a lane for so many bytes, so that a full queue is noticed.
+const STAGED_BYTES_MAX: usize = 1024 * 1024;
 const RESTART_WAIT_MIN: Duration = Duration::from_millis(50);
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -96,13 +98,15 @@ impl Slot {
             self.wait_for_lanes().await;
             for _ in 0..EVENTS_PER_ROUND {
                 self.handle_notices().await;
-                if self.stopping || !self.next_event().await {
+                if self.stopping || self.has_much_to_send() || !self.next_event().await {
                     break;
                 }
             }
             self.run_timers().await;
             self.flush();
-            self.rest().await;
+            if !self.stopping {
+                self.rest().await;
+            }
         }
         self.leave().await;
     }
@@ -145,6 +149,11 @@ impl Slot {
         }
     }
 
+    /// What the turns of this round said must leave before the next turn.
+    fn has_much_to_send(&mut self) -> bool {
+        self.core(|core| core.out.staged() > STAGED_BYTES_MAX).unwrap_or(false)
+    }
+
     async fn handle_notices(&mut self) {
         while let Some(notice) = self.intake.next_notice() {
             match notice {
@@ -180,13 +189,14 @@ impl Slot {
 
     fn link_down(&mut self, gateway: GatewayId) {
         self.intake.forget(gateway);
-        let clients = self.core(|core| core.out.remove(gateway)).unwrap_or_default();
+        let clients = self.core(|core| core.out.lose(gateway)).unwrap_or_default();
         if !clients.is_empty() && self.parts.app.module.exports().has(Exports::CLOSE) {
             self.orphans.push((gateway, clients));
         }
     }
 
     async fn gateway_gone(&mut self, gateway: GatewayId) {
+        self.core(|core| core.out.forget(gateway));
         let gone: Vec<_> = self.orphans.extract_if(.., |(of, _)| *of == gateway).collect();
         for connection in gone.into_iter().flat_map(|(_, clients)| clients) {
             let info =
@@ -251,6 +261,9 @@ impl Slot {
             let now = std::time::Instant::now();
             let Some(key) = self.core(|core| core.timers.pop(now)).flatten() else { return };
             self.turn(Call::Timer(&key), None).await;
+            if self.has_much_to_send() {
+                return;
+            }
         }
     }
 

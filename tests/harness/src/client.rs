@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Response;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -42,6 +42,20 @@ impl Client {
         }
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
+        Self::upgrade(tcp, request).await
+    }
+
+    /// Connects to a `callbacks` plugin with little room for what comes: the gateway soon notices if it is not read.
+    pub async fn of_callbacks_with_little_room(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let tcp = socket.connect(address).await.expect("a listener");
+        let request = format!("ws://{address}/").into_client_request().expect("a request");
+        let client = Self::upgrade(tcp, request).await.expect("an upgrade");
+        client.learn_id().await
+    }
+
+    async fn upgrade(tcp: TcpStream, request: Request) -> Result<Self, Error> {
         let (stream, response) = tokio::time::timeout(DEADLINE, client_async(request, tcp))
             .await
             .expect("an answer to the upgrade")?;
@@ -50,11 +64,14 @@ impl Client {
 
     /// Connects to a `callbacks` plugin and learns the client's id from its own connect event.
     pub async fn of_callbacks(address: SocketAddr) -> Self {
-        let mut client = Self::connect(address).await;
-        let event = client.json().await;
+        Self::connect(address).await.learn_id().await
+    }
+
+    async fn learn_id(mut self) -> Self {
+        let event = self.json().await;
         assert_eq!(event["event"], "connect", "{event}");
-        client.id = event["client"].as_str().expect("an id").into();
-        client
+        self.id = event["client"].as_str().expect("an id").into();
+        self
     }
 
     /// The client's id.
@@ -189,6 +206,26 @@ impl Client {
         }
     }
 
+    /// Sends bytes that need not be WebSocket.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).await.expect("a connection that takes bytes");
+    }
+
+    /// The address that the gateway sees.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("an address")
+    }
+
+    /// Ends the connection without a word.
+    pub fn drop_connection(self) {
+        drop(self.stream);
+    }
+
+    /// Breaks the connection: the gateway gets a reset.
+    pub fn reset(self) {
+        self.stream.get_ref().set_zero_linger().expect("a socket");
+    }
+
     /// Closes properly.
     pub async fn close(mut self) {
         // The other side may have closed already.
@@ -217,6 +254,11 @@ impl RawClient {
     /// Sends bytes.
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("a connection that takes bytes");
+    }
+
+    /// Says that nothing more will be sent.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("a connection that can be shut");
     }
 
     /// Exactly so many bytes.

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tidegate_base::{AppName, GatewayId, NodeName, Protocol, Role};
 use tidegate_gateway::Gateway;
@@ -31,16 +32,18 @@ pub struct ClusterBuilder {
     link: LinkKind,
     plugin: String,
     protocols: Vec<Protocol>,
-    heartbeat: Option<Heartbeat>,
+    heartbeats: Vec<Option<Heartbeat>>,
+    origins: Origins,
+    apps: Vec<AppName>,
     limits: AppLimits,
     times: Times,
     worker: Box<dyn Fn(&mut WorkerSettings)>,
     app: Box<dyn Fn(&mut WorkerApp)>,
 }
 
-/// A cluster of one app, in this process but on threads of their own per node.
+/// A cluster in this process, but on threads of their own per node. Unless it is told otherwise it has one app.
 pub struct Cluster {
-    app: AppName,
+    apps: Vec<AppName>,
     link: LinkKind,
     /// The gateways.
     pub gateways: Vec<GatewayNode>,
@@ -51,6 +54,7 @@ pub struct Cluster {
 }
 
 struct MakeWorker {
+    apps: Vec<AppName>,
     plugin: String,
     slots: u32,
     shards: usize,
@@ -63,7 +67,7 @@ pub struct GatewayNode {
     /// The gateway.
     pub gateway: Arc<Mutex<Gateway>>,
     endpoint: Option<Endpoint>,
-    addresses: Vec<(Protocol, SocketAddr)>,
+    addresses: Vec<(AppName, Protocol, SocketAddr)>,
     name: NodeName,
     /// Last: the threads end when everything that runs on them is dropped.
     _shards: Shards,
@@ -117,9 +121,22 @@ impl ClusterBuilder {
         self
     }
 
-    /// The listeners' heartbeat.
-    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
-        self.heartbeat = Some(heartbeat);
+    /// The heartbeat of one of the listeners, counted as in `protocols`.
+    pub fn heartbeat(mut self, listener: usize, heartbeat: Heartbeat) -> Self {
+        self.heartbeats.resize(self.heartbeats.len().max(listener + 1), None);
+        self.heartbeats[listener] = Some(heartbeat);
+        self
+    }
+
+    /// Which pages may connect.
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// Apps of these names, all of the same plugin. The first is the one that most of the helpers mean.
+    pub fn apps(mut self, names: &[&str]) -> Self {
+        self.apps = names.iter().map(|name| AppName::new(name).unwrap()).collect();
         self
     }
 
@@ -151,12 +168,13 @@ impl ClusterBuilder {
     pub async fn start(self) -> Cluster {
         tidegate_telemetry::init_logging(&std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into()));
         let mut cluster = Cluster {
-            app: AppName::new("test").unwrap(),
+            apps: self.apps.clone(),
             link: self.link,
             gateways: Vec::new(),
             workers: Vec::new(),
             authority: Authority::create("test").unwrap(),
             make_worker: MakeWorker {
+                apps: self.apps.clone(),
                 plugin: self.plugin.clone(),
                 slots: self.slots,
                 shards: self.shards,
@@ -167,22 +185,23 @@ impl ClusterBuilder {
         let listeners: Vec<_> = self
             .protocols
             .iter()
-            .map(|protocol| ListenerSettings {
+            .enumerate()
+            .map(|(n, protocol)| ListenerSettings {
                 protocol: *protocol,
                 address: "127.0.0.1:0".parse().unwrap(),
-                origins: Origins::Any,
-                heartbeat: self.heartbeat.clone(),
+                origins: self.origins.clone(),
+                heartbeat: self.heartbeats.get(n).cloned().flatten(),
             })
             .collect();
         for n in 0..self.gateways {
-            let app = AppSettings {
-                name: cluster.app.clone(),
+            let app = |name: &AppName| AppSettings {
+                name: name.clone(),
                 listeners: listeners.clone(),
                 web: None,
                 limits: self.limits,
             };
             let name = NodeName::new(&format!("gateway-{n}")).unwrap();
-            cluster.add_gateway(name, app, self.times, self.shards);
+            cluster.add_gateway(name, self.apps.iter().map(app).collect(), self.times, self.shards);
         }
         for _ in 0..self.workers {
             cluster.add_worker().await;
@@ -202,21 +221,24 @@ impl Cluster {
             link: LinkKind::Memory,
             plugin: plugin.into(),
             protocols: vec![Protocol::Ws],
-            heartbeat: None,
+            heartbeats: Vec::new(),
+            origins: Origins::Any,
+            apps: vec![AppName::new("test").unwrap()],
             limits: AppLimits::default(),
-            times: Times::default(),
+            // A test ends its cluster before its clients, which do not answer a farewell that nobody reads.
+            times: Times { linger: Duration::from_millis(300), ..Times::default() },
             worker: Box::new(|_| {}),
             app: Box::new(|_| {}),
         }
     }
 
-    fn add_gateway(&mut self, name: NodeName, app: AppSettings, times: Times, shards: usize) {
+    fn add_gateway(&mut self, name: NodeName, apps: Vec<AppSettings>, times: Times, shards: usize) {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0x00a0_0000_0001);
         let id = GatewayId::new(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         let shards = Shards::start(name.as_str(), shards);
-        let settings = GatewaySettings { id, apps: vec![app], times };
+        let settings = GatewaySettings { id, apps, times };
         let gateway = Gateway::start(settings, shards.handles()).unwrap();
-        let addresses = gateway.bound().iter().map(|b| (b.protocol, b.address)).collect();
+        let addresses = gateway.bound().iter().map(|b| (b.app.clone(), b.protocol, b.address)).collect();
         let gateway = Arc::new(Mutex::new(gateway));
         let endpoint = (self.link == LinkKind::Quic).then(|| {
             let identity = self.authority.issue(Role::Gateway, &name, 1).unwrap();
@@ -250,7 +272,10 @@ impl Cluster {
         let workers = self.workers.iter().filter(|w| w.is_some()).count();
         let slots = workers * self.make_worker.slots as usize;
         for gateway in &self.gateways {
-            let loaded = || gateway.gateway.lock().unwrap().load(&self.app).len() == slots;
+            let loaded = || {
+                let gateway = gateway.gateway.lock().unwrap();
+                self.apps.iter().all(|app| gateway.load(app).len() == slots)
+            };
             eventually("every gateway knows every slot", || loaded().then_some(())).await;
         }
     }
@@ -262,7 +287,32 @@ impl Cluster {
 
     /// Where a gateway's clients of a protocol connect.
     pub fn address(&self, gateway: usize, protocol: Protocol) -> SocketAddr {
-        self.gateways[gateway].addresses.iter().find(|(p, _)| *p == protocol).expect("a listener").1
+        self.gateways[gateway].addresses.iter().find(|(_, p, _)| *p == protocol).expect("a listener").2
+    }
+
+    /// Where clients of a listener of an app connect; apps and listeners are counted as they were named.
+    pub fn listener(&self, gateway: usize, app: usize, listener: usize) -> SocketAddr {
+        let of_app = self.gateways[gateway].addresses.iter().filter(|(name, ..)| *name == self.apps[app]);
+        of_app.map(|(.., address)| *address).nth(listener).expect("a listener")
+    }
+
+    /// A gateway's id as clients' ids begin with it.
+    pub fn gateway_id(&self, gateway: usize) -> GatewayId {
+        self.gateways[gateway].gateway.lock().unwrap().id()
+    }
+
+    /// Cuts the links between a worker and a gateway.
+    pub fn cut(&self, worker: usize, gateway: usize) {
+        let node = self.workers[worker].as_ref().expect("a worker");
+        node.links[gateway].iter().for_each(|link| link.close(0, "cut"));
+    }
+
+    /// Links a worker to a gateway anew, as its node does after a cut.
+    pub async fn relink(&mut self, worker: usize, gateway: usize) {
+        let mut node = self.workers[worker].take().expect("a worker");
+        node.links[gateway] = link(self.link, &self.gateways[gateway], &node).await;
+        self.workers[worker] = Some(node);
+        self.until_linked().await;
     }
 
     /// A client of the `callbacks` fixture on a gateway.
@@ -277,7 +327,13 @@ impl Cluster {
 
     /// How many clients each slot of a gateway has.
     pub fn load(&self, gateway: usize) -> Vec<usize> {
-        self.gateways[gateway].gateway.lock().unwrap().load(&self.app)
+        self.gateways[gateway].gateway.lock().unwrap().load(&self.apps[0])
+    }
+
+    /// Stops a gateway gracefully. It stays in the list.
+    pub async fn stop_gateway(&self, number: usize) {
+        let stopped = self.gateways[number].gateway.lock().unwrap().begin_stop();
+        stopped.await;
     }
 
     /// Stops a worker gracefully.
@@ -291,6 +347,16 @@ impl Cluster {
     pub fn kill_worker(&mut self, number: usize) {
         let node = self.workers[number].take().expect("a worker");
         node.links.iter().flatten().for_each(|link| link.close(0, "killed"));
+    }
+
+    /// What has issued the nodes' certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Where a gateway accepts links over QUIC.
+    pub fn endpoint(&self, gateway: usize) -> SocketAddr {
+        self.gateways[gateway].endpoint.as_ref().expect("a QUIC cluster").local_addr().unwrap()
     }
 
     /// Checks what must always hold.
@@ -321,11 +387,13 @@ impl MakeWorker {
     async fn make(&self, name: &NodeName, shards: &Shards) -> Worker {
         let wasm = tidegate_artifacts::plugin(&self.plugin);
         let module = modules().load(&std::fs::read(wasm).unwrap()).unwrap();
-        let mut app = WorkerApp::new(AppName::new("test").unwrap(), module);
-        app.slots = self.slots;
-        (self.app)(&mut app);
         let mut settings = WorkerSettings::new(name.clone());
-        settings.apps.push(app);
+        for app in &self.apps {
+            let mut app = WorkerApp::new(app.clone(), module.clone());
+            app.slots = self.slots;
+            (self.app)(&mut app);
+            settings.apps.push(app);
+        }
         (self.worker)(&mut settings);
         Worker::start(settings, modules().engine(), slow_pool(), shards.handles()).await.unwrap()
     }

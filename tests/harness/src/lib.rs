@@ -9,15 +9,21 @@
     reason = "a helper that fails has failed the test"
 )]
 
+mod browser;
 mod client;
 mod cluster;
 mod process;
+mod raw_ws;
 mod shards;
+mod silent;
 
+pub use browser::{Browser, Page};
 pub use client::{Client, RawClient};
 pub use cluster::{Cluster, ClusterBuilder, LinkKind};
 pub use process::{Process, binary};
+pub use raw_ws::{RawWs, masked, upgrade_request};
 pub use shards::Shards;
+pub use silent::SilentGateway;
 
 use std::time::{Duration, Instant};
 

@@ -19,8 +19,8 @@ pub fn binary() -> PathBuf {
                     "build",
                     "--release",
                     "--quiet",
-                    "-p",
-                    "tidegate-cli",
+                    "--bin",
+                    "tidegate",
                     "--message-format=json-render-diagnostics",
                 ])
                 .current_dir(&root)

@@ -10,7 +10,7 @@ use tidegate_base::{Addresses, Protocol};
 
 use super::conn::{Conn, Flags, Phase};
 use super::deadlines::Due;
-use super::{Shard, local_addr};
+use super::{LeftOver, Shard, local_addr};
 use crate::counters;
 use crate::protocol::Codec;
 use crate::settings::ListenerSettings;
@@ -47,6 +47,7 @@ impl Listener {
 }
 
 impl Shard {
+    /// Takes connections until none waits, or enough for now.
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_PER_ROUND {
             let Some(Some(listener)) = self.listeners.get(number) else { return };
@@ -58,12 +59,12 @@ impl Shard {
                     if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; raise the limit of open files (ulimit -n)?");
-                    break;
+                    return self.deadlines.set(Due::Accept, number as u32, 0, Instant::now());
                 }
             }
         }
         // More may wait in the backlog, and the kernel will not say so again.
-        self.deadlines.set(Due::Accept, number as u32, Instant::now());
+        self.left_over.push(LeftOver::Accept(number));
     }
 
     fn admit(&mut self, number: usize, mut stream: TcpStream, remote: std::net::SocketAddr) {
@@ -108,12 +109,13 @@ impl Shard {
             farewell: None,
             in_flight: 0,
             misses: 0,
+            waits: 0,
             is: Flags { readable: true, ..Flags::default() },
         });
         self.by_client.insert(client, key);
         counters::ACCEPTED.inc();
         if protocol == Protocol::Ws {
-            self.deadlines.set(Due::Handshake, client, Instant::now());
+            self.deadlines.set(Due::Handshake, client, 0, Instant::now());
             self.pump(key);
         } else {
             self.open(key);

@@ -7,11 +7,12 @@ use tidegate_base::{Audience, ClientId, CloseCode, CloseReason, Command};
 use tidegate_wire::{FrameError, RawFrame, ToGateway};
 
 use super::Shard;
+use super::conn::Phase;
 use super::inbox::{Op, RemoteOp, Targets};
 use super::output::Encoded;
 use crate::app::{App, Lane};
 use crate::counters;
-use crate::hub::{Hub, HubError};
+use crate::hub::{Hub, HubError, Reach};
 
 impl Shard {
     /// Applies one command of a part.
@@ -123,7 +124,9 @@ impl Shard {
         let Some(app) = self.apps.get(app_index).cloned() else { return local };
         {
             let mut hub = app.hub.lock();
-            hub.resolve(to, except, &mut local);
+            // Who is not let in yet can be shown the door.
+            let reach = if departs { Reach::Named } else { Reach::Open };
+            hub.resolve(to, reach, except, &mut local);
             if departs {
                 // Whoever is closed is gone for every query from now on.
                 local.iter().for_each(|client| {
@@ -192,7 +195,8 @@ impl Shard {
             }
             Op::Finished(weight) => {
                 conn.in_flight = conn.in_flight.saturating_sub(weight.into());
-                if std::mem::take(&mut conn.is.capped) {
+                let is_over = matches!(conn.phase, Phase::Ended) && conn.in_flight == 0;
+                if std::mem::take(&mut conn.is.capped) || is_over {
                     self.resumed.push(key);
                 }
             }

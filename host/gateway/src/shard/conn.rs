@@ -38,6 +38,8 @@ pub(crate) struct Conn {
     pub in_flight: u32,
     /// Heartbeats in a row without a word.
     pub misses: u8,
+    /// Counts its waits, so that the deadline of an earlier one is not taken for one of the wait of now.
+    pub waits: u16,
     pub is: Flags,
 }
 
@@ -68,6 +70,10 @@ pub(crate) struct Flags {
     pub capped: bool,
     /// It waits for a slot or for a lane to open.
     pub binding: bool,
+    /// A deadline runs for what it waits for now.
+    pub timed: bool,
+    /// Its end of the connection is shut: reading goes on until there is nothing.
+    pub ending: bool,
     /// Its slot knows it.
     pub attached: bool,
     /// Some slot has had an event of it: on-close is owed.
@@ -82,4 +88,12 @@ pub(crate) struct Flags {
     pub heard: bool,
     /// Our side of the connection is shut.
     pub shut: bool,
+}
+
+impl Conn {
+    /// What it waited for is there, or it waits for something else now.
+    pub fn end_wait(&mut self) {
+        self.waits = self.waits.wrapping_add(1);
+        self.is.timed = false;
+    }
 }

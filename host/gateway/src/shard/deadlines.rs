@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Due {
     /// The HTTP head is not there.
     Handshake,
-    /// The plugin has not decided the upgrade.
+    /// The plugin has not decided the upgrade, or its slot had no credit to ask it.
     Decision,
     /// No slot took the client.
     Slot,
@@ -21,36 +21,36 @@ pub(crate) enum Due {
 }
 
 /// Deadlines of constant lengths: per length a queue in order of time, so setting and expiring cost O(1), however many
-/// clients there are. An entry whose client has moved on is dropped when it comes up.
+/// clients there are. An entry whose client has moved on comes up all the same: its stamp tells the owner so.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     queues: Vec<Queue>,
 }
 
-type Queue = (Due, Duration, VecDeque<(Instant, u32)>);
+type Queue = (Due, Duration, VecDeque<(Instant, u32, u16)>);
 
 impl Deadlines {
     pub fn new(lengths: impl IntoIterator<Item = (Due, Duration)>) -> Self {
         Self { queues: lengths.into_iter().map(|(due, length)| (due, length, VecDeque::new())).collect() }
     }
 
-    /// Looks at `client` again when the time of `due` has passed.
-    pub fn set(&mut self, due: Due, client: u32, now: Instant) {
+    /// Looks at `client` again when the time of `due` has passed. `stamp` comes back with it.
+    pub fn set(&mut self, due: Due, client: u32, stamp: u16, now: Instant) {
         if let Some((_, length, queue)) = self.queues.iter_mut().find(|(d, ..)| *d == due) {
-            queue.push_back((now + *length, client));
+            queue.push_back((now + *length, client, stamp));
         }
     }
 
-    /// The next deadline that has passed.
-    pub fn pop(&mut self, now: Instant) -> Option<(Due, u32)> {
+    /// The next deadline that has passed, with its client and stamp.
+    pub fn pop(&mut self, now: Instant) -> Option<(Due, u32, u16)> {
         let (due, _, queue) =
-            self.queues.iter_mut().find(|(.., q)| q.front().is_some_and(|(at, _)| *at <= now))?;
-        queue.pop_front().map(|(_, client)| (*due, client))
+            self.queues.iter_mut().find(|(.., q)| q.front().is_some_and(|(at, ..)| *at <= now))?;
+        queue.pop_front().map(|(_, client, stamp)| (*due, client, stamp))
     }
 
     /// When to call `pop` again.
     pub fn next(&self) -> Option<Instant> {
-        self.queues.iter().filter_map(|(.., queue)| queue.front().map(|(at, _)| *at)).min()
+        self.queues.iter().filter_map(|(.., queue)| queue.front().map(|(at, ..)| *at)).min()
     }
 }
 
@@ -64,15 +64,15 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let lengths = [(Due::Linger, Duration::from_millis(10)), (Due::Slot, Duration::from_millis(100))];
         let mut deadlines = Deadlines::new(lengths);
-        deadlines.set(Due::Slot, 1, at(0));
-        deadlines.set(Due::Linger, 2, at(5));
-        deadlines.set(Due::Linger, 3, at(6));
+        deadlines.set(Due::Slot, 1, 7, at(0));
+        deadlines.set(Due::Linger, 2, 0, at(5));
+        deadlines.set(Due::Linger, 3, 0, at(6));
         assert_eq!(deadlines.next(), Some(at(15)));
         assert_eq!(deadlines.pop(at(14)), None);
-        assert_eq!(deadlines.pop(at(15)), Some((Due::Linger, 2)));
+        assert_eq!(deadlines.pop(at(15)), Some((Due::Linger, 2, 0)));
         assert_eq!(deadlines.pop(at(15)), None);
-        assert_eq!(deadlines.pop(at(200)), Some((Due::Linger, 3)));
-        assert_eq!(deadlines.pop(at(200)), Some((Due::Slot, 1)));
+        assert_eq!(deadlines.pop(at(200)), Some((Due::Linger, 3, 0)));
+        assert_eq!(deadlines.pop(at(200)), Some((Due::Slot, 1, 7)));
         assert_eq!(deadlines.next(), None);
     }
 }

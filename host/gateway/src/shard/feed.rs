@@ -8,10 +8,15 @@ use tidegate_wire::EventLane;
 
 use super::conn::{Conn, Phase};
 use super::output::Batch;
-use super::{SCRATCH_BYTES, Shard};
+use super::{LeftOver, SCRATCH_BYTES, Shard};
 use crate::app::{App, Lane, LaneEvents, Waiter};
 use crate::counters;
 use crate::protocol::{Decoded, Item, Limits, ProtocolError, encode_pong};
+
+/// Reads of one client in a row, so that one who floods does not keep the others waiting.
+const READS_PER_ROUND: usize = 16;
+/// Least room for a read into a client's own buffer.
+const READ_BYTES_MIN: usize = 16 * 1024;
 
 /// Why a client's bytes are not taken any further.
 enum Stop {
@@ -37,6 +42,24 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.is.readable = true;
             self.pump(key);
+        }
+    }
+
+    /// The client has shut its side. What it said before still counts; if there is nothing, it is noticed even while
+    /// the client waits for credit or for a slot.
+    pub(super) fn on_read_closed(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.is.ending = true;
+        self.on_readable(key);
+        let Some(conn) = self.conns.get(key) else { return };
+        let is_silent = match conn.phase {
+            Phase::Upgrading { .. } => true,
+            Phase::Open => conn.partial.len() < conn.needed,
+            _ => false,
+        };
+        let mut byte = [0];
+        if is_silent && matches!(conn.stream.as_ref().map(|s| s.peek(&mut byte)), Some(Ok(0))) {
+            self.end(key, CloseReason::Client);
         }
     }
 
@@ -85,6 +108,8 @@ impl Shard {
         if announce {
             attach(conn, &mut state.events);
         }
+        // Before any slot was up, nobody knew whether the plugin wants it.
+        conn.is.connect &= lane.exports.has(Exports::CONNECT);
         let mut done = true;
         while let Some(stash) = &mut conn.stash {
             let Some(event) = stash.pop_front() else {
@@ -97,9 +122,8 @@ impl Shard {
                 done = false;
                 break;
             }
-            let attempt = event.attempt.saturating_add(1);
             if let Some(happened) = event.event() {
-                send(conn, app, &mut state.events, attempt, &happened);
+                send(conn, app, &mut state.events, event.attempt, &happened);
             }
         }
         if done && conn.is.connect {
@@ -117,7 +141,7 @@ impl Shard {
     }
 
     fn read_messages(&mut self, key: usize, app: &App, lane: &Arc<Lane>) {
-        loop {
+        for _ in 0..READS_PER_ROUND {
             let mut scratch = std::mem::take(&mut self.scratch);
             let stop = self.read_once(key, app, lane, &mut scratch);
             self.scratch = scratch;
@@ -143,6 +167,14 @@ impl Shard {
                 }
             }
         }
+        self.read_later(key);
+    }
+
+    /// There may be more, but it is the others' turn.
+    fn read_later(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get(key) {
+            self.left_over.push(LeftOver::Read(conn.client));
+        }
     }
 
     /// Decodes what is kept, or else reads once and decodes that. None: nothing to do until the socket says so.
@@ -152,7 +184,14 @@ impl Shard {
             // Whole frames that waited for credit.
             let mut buf = std::mem::take(&mut conn.partial);
             let (used, stop) = self.feed(key, app, lane, &mut buf);
-            buf.drain(..used);
+            if used == buf.len() {
+                // It may have been a large message.
+                buf = Vec::new();
+            } else if buf.len() - used <= buf.capacity() / 4 {
+                buf = buf.get(used..).unwrap_or_default().to_vec();
+            } else {
+                buf.drain(..used);
+            }
             self.conns.get_mut(key)?.partial = buf;
             return Some(stop);
         }
@@ -205,6 +244,10 @@ impl Shard {
         let mut state = lane.state.lock();
         let (mut used, mut sent) = (0, 0);
         let stop = loop {
+            if used == buf.len() {
+                conn.codec.release();
+                break Stop::Incomplete(1);
+            }
             let can = !state.closed && state.events.can_send();
             if !can || conn.in_flight >= app.settings.limits.client_events_max {
                 if state.closed {
@@ -218,10 +261,6 @@ impl Shard {
                 break Stop::Paused;
             }
             let rest = buf.get_mut(used..).unwrap_or_default();
-            if rest.is_empty() {
-                conn.codec.release();
-                break Stop::Incomplete(1);
-            }
             let mut codec = std::mem::replace(&mut conn.codec, crate::protocol::Codec::Tcp);
             let decoded = codec.decode(rest, &limits);
             let stop = match decoded {
@@ -251,22 +290,22 @@ impl Shard {
 
     /// Reads and forgets, until the client has closed its side.
     pub(super) fn read_to_end(&mut self, key: usize) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        while let Some(conn) = self.conns.get_mut(key) {
+        for _ in 0..READS_PER_ROUND {
+            let Some(conn) = self.conns.get_mut(key) else { return };
             let reason = match conn.phase {
                 Phase::Closing(reason) if conn.is.readable => reason,
-                _ => break,
+                _ => return,
             };
-            match read(conn, &mut scratch) {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let got = read(conn, &mut scratch);
+            self.scratch = scratch;
+            match got {
                 Got::Bytes(_) => {}
-                Got::Nothing => break,
-                Got::End | Got::Broken => {
-                    self.end(key, reason);
-                    break;
-                }
+                Got::Nothing => return,
+                Got::End | Got::Broken => return self.end(key, reason),
             }
         }
-        self.scratch = scratch;
+        self.read_later(key);
     }
 }
 
@@ -332,8 +371,10 @@ fn read(conn: &mut Conn, room: &mut [u8]) -> Got {
         return match stream.read(room) {
             Ok(0) => Got::End,
             Ok(n) => {
-                // A short read emptied the socket, and the kernel tells when there is more: no second call.
-                conn.is.readable = n == room.len();
+                // A short read emptied the socket, and the kernel tells when there is more: no second call, unless it
+                // has told already that nothing follows.
+                conn.is.readable = n == room.len() || conn.is.ending;
+                conn.is.heard = true;
                 Got::Bytes(n)
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
@@ -349,7 +390,8 @@ fn read(conn: &mut Conn, room: &mut [u8]) -> Got {
 /// A large frame: its bytes go where they stay. Memory follows what came, not what the client announced.
 fn read_into_partial(conn: &mut Conn) -> Got {
     let have = conn.partial.len();
-    let room = (conn.needed - have).min(have.max(SCRATCH_BYTES)).min(limits::FRAME_BYTES_MAX);
+    // Not less than a good read: how much a line needs is not known before its end is there.
+    let room = (conn.needed - have).max(READ_BYTES_MIN).min(have.max(SCRATCH_BYTES)).min(limits::FRAME_BYTES_MAX);
     let mut partial = std::mem::take(&mut conn.partial);
     partial.resize(have + room, 0);
     let got = read(conn, partial.get_mut(have..).unwrap_or_default());

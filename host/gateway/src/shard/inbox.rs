@@ -30,6 +30,8 @@ pub(crate) enum ShardMsg {
     Ops(Vec<RemoteOp>),
     /// Stop: say good-bye to every client.
     Stop,
+    /// No shard has clients any more.
+    Emptied,
 }
 
 /// An operation that came in on another shard's lane.

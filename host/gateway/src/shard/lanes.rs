@@ -40,7 +40,7 @@ impl Shard {
         let key = SlotKey { link, slot: hello.slot };
         let events = EventLane::new(hello.credit_events, hello.credit_bytes);
         let exports = of.exports().unwrap_or_default();
-        let lane = Arc::new(Lane::new(key, exports, tx, events));
+        let lane = Arc::new(Lane::new(app, key, exports, tx, events));
         let entry = self.lanes.vacant_entry();
         let number = entry.key();
         let Some(inbox) = self.inboxes.get(self.index).cloned() else { return };
@@ -167,9 +167,10 @@ impl Shard {
     /// The clients of a lane need another slot.
     fn leave_lane(&mut self, app: usize, lane: &Arc<Lane>, unread: Vec<tidegate_wire::Unfinished>) {
         if let Some(app) = self.apps.get(app) {
-            let waiters = app.slot_gone(lane.key);
-            self.tell(&waiters, ShardMsg::Rebind);
+            app.lane_gone(lane);
         }
+        // What the slot said before it left comes before what another slot answers.
+        self.flush_remote();
         let mut per_shard: Vec<Vec<_>> = self.inboxes.iter().map(|_| Vec::new()).collect();
         for event in unread {
             if let Some(events) = per_shard.get_mut(self.shard_of(event.client)) {

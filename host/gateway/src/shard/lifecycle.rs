@@ -25,56 +25,53 @@ impl Shard {
         if let Some(lane) = &conn.lane {
             return Some((app, lane.clone()));
         }
-        if conn.is.binding {
-            return None;
-        }
-        conn.is.binding = true;
         let waiter = Waiter { shard: self.index, client: conn.client };
-        match app.bind(waiter, fastrand::u64(..)) {
-            Binding::Bound(lane) => {
-                conn.is.binding = false;
-                conn.lane = Some(lane.clone());
-                Some((app, lane))
-            }
-            Binding::Later => {
-                self.deadlines.set(Due::Slot, conn.client, Instant::now());
-                None
-            }
+        if !std::mem::replace(&mut conn.is.binding, true)
+            && let Binding::Bound(lane) = app.bind(waiter, fastrand::u64(..))
+        {
+            conn.is.binding = false;
+            conn.end_wait();
+            conn.lane = Some(lane.clone());
+            return Some((app, lane));
         }
+        // One deadline for the whole wait, however often slots come and go meanwhile.
+        if !std::mem::replace(&mut conn.is.timed, true) {
+            self.deadlines.set(Due::Slot, conn.client, conn.waits, Instant::now());
+        }
+        None
     }
 
     pub(super) fn on_bound(&mut self, clients: &[u32], lane: &Arc<Lane>) {
         for client in clients {
             let Some(key) = self.by_client.get(client).copied() else {
-                self.unbind_absent(lane);
+                // It went away while its lane opened.
+                if let Some(app) = self.apps.get(lane.app) {
+                    app.unbind(lane.key);
+                }
                 continue;
             };
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.is.binding = false;
+                conn.end_wait();
                 conn.lane = Some(lane.clone());
             }
             self.pump(key);
         }
     }
 
-    // A client went away while its lane opened.
-    fn unbind_absent(&self, lane: &Lane) {
-        self.apps.iter().for_each(|app| app.unbind(lane.key));
-    }
-
     /// The client can receive.
     pub(super) fn open(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let asked = matches!(conn.phase, Phase::Upgrading { asked: true, .. });
+        if matches!(conn.phase, Phase::Upgrading { .. }) {
+            conn.end_wait();
+        }
         conn.phase = Phase::Open;
         conn.is.heard = true;
         let Some(app) = self.apps.get(conn.app) else { return };
-        if !asked {
-            app.hub.lock().insert(conn.client);
-        }
+        app.hub.lock().open(conn.client);
         conn.is.connect = app.exports().is_none_or(|e| e.has(Exports::CONNECT));
         let listener = conn.listener;
-        self.deadlines.set(Due::Heartbeat(listener), conn.client, Instant::now());
+        self.deadlines.set(Due::Heartbeat(listener), conn.client, 0, Instant::now());
         if self.stopping {
             return self.say_goodbye(key);
         }
@@ -83,26 +80,29 @@ impl Shard {
 
     /// The client's WebSocket close frame came: answer it, and end.
     pub(super) fn client_closes(&mut self, key: usize, code: Option<CloseCode>) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let range =
-            self.batch.encode(|out| encode_close(Protocol::Ws, code.unwrap_or(CloseCode::NORMAL), "", out));
-        self.batch.note(key, &mut conn.mark, &range);
+        self.last_word(key, code.unwrap_or(CloseCode::NORMAL), "");
         self.begin_closing(key, CloseReason::Client);
+    }
+
+    /// Puts a close frame behind everything that is there for a client.
+    fn last_word(&mut self, key: usize, code: CloseCode, text: &str) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let protocol = conn.addresses.protocol;
+        let range = self.batch.encode(|out| encode_close(protocol, code, text, out));
+        if conn.out.is_empty() {
+            self.batch.note(key, &mut conn.mark, &range);
+        } else {
+            let frame = bytes::Bytes::copy_from_slice(self.batch.bytes(&range));
+            let _ = conn.out.push(frame, usize::MAX, crate::settings::SlowPolicy::DropNewest);
+        }
     }
 
     /// Closes a client that is there: what is queued for it goes out first.
     pub(super) fn close_conn(&mut self, key: usize, code: CloseCode, text: &str, reason: CloseReason) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get(key) else { return };
         match conn.phase {
             Phase::Open => {
-                let protocol = conn.addresses.protocol;
-                let range = self.batch.encode(|out| encode_close(protocol, code, text, out));
-                if conn.out.is_empty() {
-                    self.batch.note(key, &mut conn.mark, &range);
-                } else {
-                    let frame = bytes::Bytes::copy_from_slice(self.batch.bytes(&range));
-                    let _ = conn.out.push(frame, usize::MAX, crate::settings::SlowPolicy::DropNewest);
-                }
+                self.last_word(key, code, text);
                 self.begin_closing(key, reason);
             }
             Phase::Head => self.end(key, reason),
@@ -118,12 +118,13 @@ impl Shard {
     pub(super) fn begin_closing(&mut self, key: usize, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.phase = Phase::Closing(reason);
+        conn.end_wait();
         conn.partial = Vec::new();
         conn.is.readable = true;
         if let Some(app) = self.apps.get(conn.app) {
             app.hub.lock().depart(conn.client);
         }
-        self.deadlines.set(Due::Linger, conn.client, Instant::now());
+        self.deadlines.set(Due::Linger, conn.client, 0, Instant::now());
         // Nothing may be written after this, so the batch's last write shuts our side.
         self.batch.touch(key);
     }
@@ -134,75 +135,117 @@ impl Shard {
         let reason = match conn.phase {
             Phase::Closing(earlier) => earlier,
             Phase::Ended => return,
+            // The plugin was asked about it, but never told that it is there.
+            Phase::Upgrading { .. } => {
+                conn.is.seen = false;
+                reason
+            }
             _ => reason,
         };
         conn.phase = Phase::Ended;
+        // What is still owed has a time of its own to find a slot.
+        conn.end_wait();
         conn.partial = Vec::new();
         conn.out = Default::default();
         if let Some(mut stream) = conn.stream.take() {
             let _ = self.poll.get_ref().registry().deregister(&mut stream);
         }
         let Some(app) = self.apps.get(conn.app) else { return };
-        app.connections.fetch_sub(1, Ordering::Relaxed);
         counters::CLOSED.inc();
-        let left = app.hub.lock().remove(conn.client).unwrap_or_default();
+        let left = {
+            let mut hub = app.hub.lock();
+            hub.depart(conn.client);
+            hub.left(conn.client).unwrap_or_default()
+        };
         let wants_close =
             conn.lane.as_ref().map(|l| l.exports).or(app.exports()).is_some_and(|e| e.has(Exports::CLOSE));
         if conn.is.seen && wants_close {
             let (uid, groups, session) = (left.uid, left.groups, left.session);
             conn.farewell = Some(Box::new(CloseInfo { reason, uid, groups, session }));
+        } else if !conn.is.seen {
+            conn.is.connect = false;
         }
         self.send_farewell(key);
     }
 
-    /// Sends on-close if it is owed, and forgets the client.
+    /// Sends on-close if it is owed, and forgets the client once all of its events are done: if its slot leaves without
+    /// having read them, they go to another one.
     pub(super) fn send_farewell(&mut self, key: usize) {
         let Some(conn) = self.conns.get(key) else { return };
         if conn.farewell.is_some() || conn.stash.is_some() {
             if conn.is.paused {
                 return;
             }
-            let Some((app, lane)) = self.bound(key) else { return };
-            if !self.send_owed(key, &app, &lane) {
-                return;
-            }
-            let Some(conn) = self.conns.get_mut(key) else { return };
-            let mut state = lane.state.lock();
-            if state.closed {
-                return;
-            }
-            if let Some(info) = conn.farewell.take() {
-                if !state.events.can_send() {
-                    conn.farewell = Some(info);
-                    return pause(conn, self.index, &mut state);
+            let app = conn.app;
+            match self.bound(key) {
+                Some((app, lane)) if self.send_last(key, &app, &lane) => self.mark_dirty(&lane),
+                // A gateway that stops does not wait for a slot that may never come.
+                None if self.stopping && !self.apps.get(app).is_some_and(|app| app.is_up()) => {
+                    return self.forget(key);
                 }
-                if !conn.is.attached {
-                    attach(conn, &mut state.events);
-                }
-                // Its session travels in the event.
-                conn.is.session_news = false;
-                state.events.event(conn.client, 1, &Event::Close(*info));
+                _ => return,
             }
+        }
+        self.detach(key);
+        if self.conns.get(key).is_some_and(|conn| conn.in_flight == 0) {
+            self.forget(key);
+        }
+    }
+
+    /// Sends everything that is owed for a client that is gone. False: not yet.
+    fn send_last(&mut self, key: usize, app: &App, lane: &Arc<Lane>) -> bool {
+        if !self.send_owed(key, app, lane) {
+            return false;
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let mut state = lane.state.lock();
+        if state.closed {
+            return false;
+        }
+        let Some(info) = conn.farewell.take() else { return true };
+        if !lane.exports.has(Exports::CLOSE) {
+            return true;
+        }
+        if !state.events.can_send() {
+            conn.farewell = Some(info);
+            pause(conn, self.index, &mut state);
+            return false;
+        }
+        if !conn.is.attached {
+            attach(conn, &mut state.events);
+        }
+        // Its session travels in the event.
+        conn.is.session_news = false;
+        conn.in_flight += u32::from(state.events.event(conn.client, 1, &Event::Close(*info)));
+        true
+    }
+
+    /// Tells its slot that a client is gone: nothing follows the events that are sent.
+    fn detach(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key).filter(|c| c.is.attached) else { return };
+        conn.is.attached = false;
+        let Some(lane) = conn.lane.clone() else { return };
+        let mut state = lane.state.lock();
+        if !state.closed {
+            state.events.detach(conn.client);
             drop(state);
             self.mark_dirty(&lane);
         }
-        self.forget(key);
     }
 
     fn forget(&mut self, key: usize) {
         let Some(conn) = self.conns.try_remove(key) else { return };
         self.by_client.remove(&conn.client);
-        let Some(lane) = conn.lane else { return };
-        if let Some(app) = self.apps.get(conn.app) {
-            app.unbind(lane.key);
+        let unsent = conn.stash.map_or(0, |stash| stash.len()) + usize::from(conn.farewell.is_some());
+        counters::EVENTS_LOST.add(unsent as u64);
+        let Some(app) = self.apps.get(conn.app) else { return };
+        app.connections.fetch_sub(1, Ordering::Relaxed);
+        app.hub.lock().remove(conn.client);
+        if conn.is.binding {
+            app.cancel(Waiter { shard: self.index, client: conn.client });
         }
-        if conn.is.attached {
-            let mut state = lane.state.lock();
-            if !state.closed {
-                state.events.detach(conn.client);
-                drop(state);
-                self.mark_dirty(&lane);
-            }
+        if let Some(lane) = conn.lane {
+            app.unbind(lane.key);
         }
     }
 
@@ -213,6 +256,7 @@ impl Shard {
         for key in &keys {
             let Some(conn) = self.conns.get_mut(*key) else { continue };
             conn.lane = None;
+            conn.end_wait();
             conn.in_flight = 0;
             conn.is.attached = false;
             conn.is.paused = false;
@@ -221,7 +265,8 @@ impl Shard {
                 *asked = false;
             }
         }
-        for event in unread {
+        // What an earlier slot left unread and this one was not even sent comes behind.
+        for event in unread.into_iter().rev() {
             // A request is asked anew while it waits, and of no use afterwards.
             if matches!(event.event(), Some(Event::WebsocketConnect(_))) {
                 continue;
@@ -229,17 +274,18 @@ impl Shard {
             let Some(key) = self.by_client.get(&event.client).copied() else { continue };
             if let Some(conn) = self.conns.get_mut(key) {
                 counters::EVENTS_MOVED.inc();
-                conn.stash.get_or_insert_default().push_back(event);
+                conn.stash.get_or_insert_default().push_front(event);
             }
         }
         keys.into_iter().for_each(|key| self.pump(key));
     }
 
-    pub(super) fn on_due(&mut self, due: Due, key: usize, now: Instant) {
+    pub(super) fn on_due(&mut self, due: Due, key: usize, stamp: u16, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
+        let is_current = conn.is.timed && conn.waits == stamp;
         match (due, &conn.phase) {
             (Due::Handshake, Phase::Head) => self.end(key, CloseReason::Protocol),
-            (Due::Decision, Phase::Upgrading { asked: true, .. }) => {
+            (Due::Decision, Phase::Upgrading { .. }) if is_current => {
                 self.close_conn(
                     key,
                     CloseCode::TRY_AGAIN,
@@ -247,7 +293,7 @@ impl Shard {
                     CloseReason::Protocol,
                 );
             }
-            (Due::Slot, _) if conn.is.binding => {
+            (Due::Slot, _) if is_current => {
                 counters::WAITED_OUT.inc();
                 if matches!(conn.phase, Phase::Ended) {
                     return self.forget(key);
@@ -275,7 +321,7 @@ impl Shard {
             return;
         };
         let Some(conn) = self.conns.get_mut(key) else { return };
-        self.deadlines.set(Due::Heartbeat(listener), conn.client, now);
+        self.deadlines.set(Due::Heartbeat(listener), conn.client, 0, now);
         if std::mem::take(&mut conn.is.heard) {
             conn.misses = 0;
             return;
@@ -307,6 +353,9 @@ impl Shard {
     pub(super) fn say_goodbye(&mut self, key: usize) {
         let text = "This gateway stops: connect again.";
         self.close_conn(key, CloseCode::GOING_AWAY, text, CloseReason::Shutdown);
+        if self.conns.get(key).is_some_and(|conn| matches!(conn.phase, Phase::Ended)) {
+            self.send_farewell(key);
+        }
     }
 
     /// Sends one message to one client.

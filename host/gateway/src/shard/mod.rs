@@ -23,6 +23,7 @@ mod upgrade;
 use std::future::Future;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,8 @@ pub(crate) struct Shard {
     dirty: Vec<Arc<Lane>>,
     /// Clients that may go on.
     resumed: Vec<usize>,
+    /// What is left for the next round, so that nobody keeps the others waiting.
+    left_over: Vec<LeftOver>,
     /// Operations for clients of other shards.
     remote: Vec<Vec<RemoteOp>>,
     deadlines: Deadlines,
@@ -74,6 +77,19 @@ pub(crate) struct Shard {
     resolved: Vec<u32>,
     web: Vec<Option<crate::web::Web>>,
     stopping: bool,
+    /// The shards of this gateway that may still have clients.
+    serving: Arc<AtomicUsize>,
+    /// It is stopping and has no clients: it is not one of those any more.
+    emptied: bool,
+}
+
+/// Work that a round did not finish.
+#[derive(Debug, Clone, Copy)]
+enum LeftOver {
+    /// A listener with more connections in its backlog.
+    Accept(usize),
+    /// A client with more to read.
+    Read(u32),
 }
 
 /// What a shard needs to start.
@@ -86,6 +102,8 @@ pub(crate) struct ShardParts {
     pub sockets: Vec<(usize, usize, std::net::TcpListener)>,
     pub web: Vec<Option<crate::web::Web>>,
     pub times: Times,
+    /// The number of shards, shared by them.
+    pub serving: Arc<AtomicUsize>,
 }
 
 impl Shard {
@@ -125,12 +143,15 @@ impl Shard {
             batch: Batch::default(),
             dirty: Vec::new(),
             resumed: Vec::new(),
+            left_over: Vec::new(),
             remote: (0..shards).map(|_| Vec::new()).collect(),
             deadlines: Deadlines::new(lengths),
             scratch: vec![0; SCRATCH_BYTES].into(),
             resolved: Vec::new(),
             web: parts.web,
             stopping: false,
+            serving: parts.serving,
+            emptied: false,
             inboxes: parts.inboxes,
         })
     }
@@ -144,13 +165,14 @@ impl Shard {
             let inbox = self.own_inbox().take(&mut messages, &mut ready_lanes, cx.waker());
             messages.drain(..).for_each(|message| self.on_message(message));
             ready_lanes.drain(..).for_each(|lane| self.read_lane(lane));
+            self.go_on();
             let sockets = self.poll_sockets(cx);
             self.expire(Instant::now());
             self.flush();
             if self.stopping && self.is_done() {
                 return Poll::Ready(());
             }
-            if inbox || sockets {
+            if inbox || sockets || !self.left_over.is_empty() {
                 // The slots of this thread run before the next round.
                 cx.waker().wake_by_ref();
             } else if let Some(next) = self.deadlines.next() {
@@ -204,8 +226,20 @@ impl Shard {
         if event.is_writable() && !conn.out.is_empty() {
             self.write_more(token);
         }
-        if event.is_readable() || event.is_read_closed() {
+        if event.is_read_closed() {
+            self.on_read_closed(token);
+        } else if event.is_readable() {
             self.on_readable(token);
+        }
+    }
+
+    /// What the last round left over.
+    fn go_on(&mut self) {
+        for left in std::mem::take(&mut self.left_over) {
+            match left {
+                LeftOver::Accept(listener) => self.accept(listener),
+                LeftOver::Read(client) => self.each(&[client], Self::pump),
+            }
         }
     }
 
@@ -223,6 +257,8 @@ impl Shard {
             ShardMsg::LaneGone(lane, unread) => self.on_lane_gone(&lane, unread),
             ShardMsg::Ops(ops) => ops.into_iter().for_each(|op| self.apply_remote(op)),
             ShardMsg::Stop => self.stop(),
+            // Looking at it was all that was wanted.
+            ShardMsg::Emptied => {}
         }
     }
 
@@ -235,12 +271,12 @@ impl Shard {
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some((due, client)) = self.deadlines.pop(now) {
+        while let Some((due, client, stamp)) = self.deadlines.pop(now) {
             match due {
                 Due::Accept => self.accept(client as usize),
                 _ => {
                     if let Some(key) = self.by_client.get(&client).copied() {
-                        self.on_due(due, key, now);
+                        self.on_due(due, key, stamp, now);
                     }
                 }
             }
@@ -261,6 +297,11 @@ impl Shard {
         while let Some(lane) = self.dirty.pop() {
             lane.flush();
         }
+        self.flush_remote();
+    }
+
+    /// Hands over what is for clients of other shards. Also ahead of any other message that must not overtake it.
+    fn flush_remote(&mut self) {
         for (shard, ops) in self.remote.iter_mut().enumerate() {
             if let Some(inbox) = self.inboxes.get(shard).filter(|_| !ops.is_empty()) {
                 inbox.push(ShardMsg::Ops(std::mem::take(ops)));
@@ -279,9 +320,20 @@ impl Shard {
         }
     }
 
-    /// Nobody is left, and every event that was sent is done.
-    fn is_done(&self) -> bool {
-        self.conns.is_empty() && self.lanes.iter().all(|(_, lane)| lane.is_quiet())
+    /// Nobody is left on any shard, since their events come back on the lanes of all, and every event is done.
+    fn is_done(&mut self) -> bool {
+        if !self.conns.is_empty() {
+            return false;
+        }
+        self.leave();
+        self.serving.load(Ordering::Acquire) == 0 && self.lanes.iter().all(|(_, lane)| lane.is_quiet())
+    }
+
+    /// It has no clients and gets none. The last shard to say so wakes the others, which waited for it.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.emptied, true) && self.serving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.inboxes.iter().for_each(|inbox| inbox.push(ShardMsg::Emptied));
+        }
     }
 
     fn shard_of(&self, client: u32) -> usize {
@@ -289,9 +341,16 @@ impl Shard {
     }
 
     fn mark_dirty(&mut self, lane: &Arc<Lane>) {
-        if !lane.dirty.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if !lane.dirty.swap(true, Ordering::Relaxed) {
             self.dirty.push(lane.clone());
         }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        // It was aborted or has panicked: the others must not wait for it.
+        self.leave();
     }
 }
 

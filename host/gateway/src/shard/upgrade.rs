@@ -36,14 +36,20 @@ impl Shard {
                 Some(Ok(n)) => *n,
                 _ => 0,
             };
-            conn.is.readable = have + n == partial.len();
+            conn.is.readable = have + n == partial.len() || conn.is.ending;
             partial.truncate(have + n);
             conn.partial = partial;
             match read {
                 Some(Ok(0)) | None => return self.end(key, CloseReason::Client),
                 Some(Ok(_)) => {}
-                Some(Err(e)) if e.kind() == std::io::ErrorKind::WouldBlock => return,
-                Some(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Some(Err(e)) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    conn.is.readable = false;
+                    return;
+                }
+                Some(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => {
+                    conn.is.readable = true;
+                    continue;
+                }
                 Some(Err(_)) => return self.end(key, CloseReason::Network),
             }
             match self.parse_head(key) {
@@ -88,6 +94,9 @@ impl Shard {
         }
         let Ok(Some(head)) = http::parse_head(&conn.partial, HEAD_BYTES_MAX) else { return };
         let request = head.upgrade_request();
+        if !std::mem::replace(&mut conn.is.timed, true) {
+            self.deadlines.set(Due::Decision, conn.client, conn.waits, Instant::now());
+        }
         let mut state = lane.state.lock();
         if state.closed {
             return;
@@ -97,10 +106,9 @@ impl Shard {
         }
         *asked = true;
         // The callback may already bind it, put it into groups and give it a session.
-        app.hub.lock().insert(conn.client);
+        app.hub.lock().expect(conn.client);
         send(conn, &app, &mut state.events, 1, &Event::WebsocketConnect(request));
         drop(state);
-        self.deadlines.set(Due::Decision, self.conns.get(key).map_or(0, |c| c.client), Instant::now());
         self.mark_dirty(&lane);
     }
 

@@ -1,0 +1,99 @@
+//! `nodes` and `status`: questions to a node on this machine, or to a register.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::json;
+use tidegate_link::certs::Identity;
+use tidegate_node::control::{self, Request, Response};
+use tidegate_node::operator;
+use tidegate_node::status::{NodeEntry, Status};
+
+use crate::args::{LocalNode, NodesArgs, StatusArgs};
+use crate::failure::{Failure, Outcome};
+use crate::output::{columns, print, print_json};
+use crate::run;
+
+pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
+    let nodes = match (args.register, &args.identity) {
+        (Some(register), Some(identity)) => of_register(register, identity)?,
+        _ => match ask(&args.local, Request::Nodes)? {
+            Response::Nodes(nodes) => nodes,
+            _ => return Err(misunderstood()),
+        },
+    };
+    if args.local.json {
+        print_json(&json!(nodes));
+    } else {
+        print(&columns(&nodes.iter().map(row).collect::<Vec<_>>()));
+    }
+    Ok(())
+}
+
+pub(crate) fn status(args: &StatusArgs) -> Outcome {
+    let Response::Status(status) = ask(&args.local, Request::Status)? else { return Err(misunderstood()) };
+    if args.local.json {
+        print_json(&json!(status));
+    } else {
+        print(&lines(&status));
+    }
+    Ok(())
+}
+
+fn ask(local: &LocalNode, request: Request) -> Result<Response, Failure> {
+    let data_dir = match &local.data_dir {
+        Some(folder) => folder.clone(),
+        None => run::data_dir(local.config.as_ref())?,
+    };
+    control::ask(&data_dir, request).map_err(Failure::with(Failure::UNAVAILABLE))
+}
+
+fn of_register(register: SocketAddr, identity: &Path) -> Result<Vec<NodeEntry>, Failure> {
+    let identity = Identity::load(identity).map_err(Failure::with(Failure::CONFIG))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::with(Failure::SOFTWARE))?;
+    runtime.block_on(operator::nodes(register, identity)).map_err(Failure::with(Failure::UNAVAILABLE))
+}
+
+fn row(node: &NodeEntry) -> Vec<String> {
+    let address = node.address.map(|address| address.to_string()).unwrap_or_default();
+    vec![node.role.to_string(), node.name.clone(), address, node.gateway.clone().unwrap_or_default()]
+}
+
+fn lines(status: &Status) -> Vec<String> {
+    let roles: Vec<_> = status.roles.iter().map(ToString::to_string).collect();
+    let ready = if status.ready { "ready" } else { "not ready" };
+    let mut all = vec![format!(
+        "{} ({}), {ready}, up for {} s, process {}, version {}",
+        status.node,
+        roles.join(", "),
+        status.uptime_s,
+        status.pid,
+        status.version
+    )];
+    let apps = status.apps.iter().map(|app| {
+        let clients = app.clients.map(|count| format!("{count} clients")).unwrap_or_default();
+        let slots = app.slots.map(|slots| {
+            format!(
+                "version {}, {} slots, {} turns, {} failed, {} restarts",
+                slots.version, slots.count, slots.turns, slots.failed, slots.restarts
+            )
+        });
+        vec![app.name.clone(), clients, slots.unwrap_or_default()]
+    });
+    all.extend(columns(&apps.collect::<Vec<_>>()));
+    let listeners = status.addresses.listeners.iter().map(|listener| {
+        vec![listener.app.clone(), listener.url.clone(), listener.web.clone().unwrap_or_default()]
+    });
+    all.extend(columns(&listeners.collect::<Vec<_>>()));
+    let counted = status.counters.iter().filter(|(_, count)| **count > 0);
+    let counted = counted.map(|(name, count)| vec![name.clone(), count.to_string()]);
+    all.extend(columns(&counted.collect::<Vec<_>>()));
+    all
+}
+
+fn misunderstood() -> Failure {
+    Failure::new(Failure::SOFTWARE, "the node answered another question: is it of another version?")
+}

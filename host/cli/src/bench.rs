@@ -1,0 +1,84 @@
+//! `bench`: loads, the table, and the hidden yardstick.
+
+use std::time::Duration;
+
+use tidegate_bench::{Error, MessageKind, Options, SetUp, TableOptions, Target, Work, YardstickCommand};
+
+use crate::args::{BenchCommand, BenchCommon, SetUpArg, TableArgs};
+use crate::failure::{Failure, Outcome};
+use crate::output::print;
+
+pub(crate) fn run(command: BenchCommand) -> Outcome {
+    let (common, work) = match command {
+        BenchCommand::Echo { common, connections, in_flight, payload } => {
+            (common, Work::Echo { connections, in_flight, payload })
+        }
+        BenchCommand::Open { common, connections, rate, payload, spin } => {
+            (common, Work::Open { connections, rate, payload, spin })
+        }
+        BenchCommand::Broadcast { common, connections, outstanding, payload } => {
+            (common, Work::Broadcast { connections, outstanding, payload })
+        }
+        BenchCommand::Idle { common, connections } => (common, Work::Idle { connections }),
+        BenchCommand::Connect { common, at_a_time } => (common, Work::Connect { at_a_time }),
+        BenchCommand::Table(args) => return table(args),
+        BenchCommand::Yardstick { kind, address } => {
+            let kind = kind.parse().map_err(failure)?;
+            return tidegate_bench::yardstick::serve(kind, address).map_err(failure);
+        }
+    };
+    measure(common, work)
+}
+
+fn measure(common: BenchCommon, work: Work) -> Outcome {
+    let yardstick =
+        if common.yardstick { Some(YardstickCommand::this_binary().map_err(failure)?) } else { None };
+    let report = tidegate_bench::run(Options {
+        work,
+        target: Target { url: common.url, pids: common.pids },
+        yardstick,
+        rounds: common.rounds,
+        warm_up: seconds("--warm-up", common.warm_up)?,
+        span: seconds("--seconds", common.seconds)?,
+        threads: common.threads,
+        kind: if common.binary { MessageKind::Binary } else { MessageKind::Text },
+    })
+    .map_err(failure)?;
+    print(&[if common.json { report.to_json() } else { report.to_string() }]);
+    Ok(())
+}
+
+fn table(args: TableArgs) -> Outcome {
+    let options = TableOptions {
+        set_up: match args.set_up {
+            SetUpArg::OneProcess => SetUp::OneProcess,
+            SetUpArg::Quic => SetUp::Quic,
+        },
+        echo: Target { url: args.echo, pids: args.echo_pid },
+        broadcast: args.broadcast.map(|url| Target { url, pids: args.broadcast_pid }),
+        yardstick: YardstickCommand::this_binary().map_err(failure)?,
+        rounds: args.rounds,
+        warm_up: seconds("--warm-up", args.warm_up)?,
+        span: seconds("--seconds", args.seconds)?,
+        idle_connections: args.idle_connections,
+        open_spin: args.spin,
+    };
+    let table = tidegate_bench::table(&options, |report| eprintln!("{report}")).map_err(failure)?;
+    print(&[if args.json { table.to_json() } else { table.to_string() }]);
+    Ok(())
+}
+
+fn seconds(flag: &str, value: f64) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(value).map_err(|error| {
+        Failure::new(Failure::USAGE, format!("{flag}: {error}; give seconds, such as 5 or 0.5"))
+    })
+}
+
+fn failure(error: Error) -> Failure {
+    let code = match &error {
+        Error::Url { .. } | Error::Option { .. } => Failure::USAGE,
+        Error::Connect { .. } | Error::Handshake { .. } | Error::OpenFiles { .. } => Failure::UNAVAILABLE,
+        _ => Failure::SOFTWARE,
+    };
+    Failure::new(code, error.to_string())
+}

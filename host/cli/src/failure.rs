@@ -1,0 +1,65 @@
+//! Exit codes: 0 done; 64 wrong arguments; 65 a plugin that does not build or does not fit; 69 something that is needed
+//! is not there (a port, a node, a register); 70 a failure at run time; 73 a file that would have to be overwritten;
+//! 78 wrong settings; 128 and the signal's number after a second signal.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use tidegate_node::{ConfigError, NodeError};
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+pub(crate) type Outcome = Result<(), Failure>;
+
+impl Failure {
+    pub const USAGE: u8 = 64;
+    pub const DATA: u8 = 65;
+    pub const UNAVAILABLE: u8 = 69;
+    pub const SOFTWARE: u8 = 70;
+    pub const CANNOT_CREATE: u8 = 73;
+    pub const CONFIG: u8 = 78;
+
+    /// For `map_err`.
+    pub fn with<E: Display>(code: u8) -> impl Fn(E) -> Self {
+        move |error| Self { code, message: error.to_string() }
+    }
+
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub fn report(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Self::CONFIG, error.to_string())
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        let code = match &error {
+            NodeError::Plugin(_) | NodeError::Worker(_) => Self::DATA,
+            NodeError::Listen { .. } | NodeError::Gateway(_) | NodeError::Link(_) => Self::UNAVAILABLE,
+            NodeError::DataDir(_) | NodeError::Engine(_) => Self::CONFIG,
+            NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Help and version are no failure; everything else of clap's is a wrong argument.
+pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
+    // A closed terminal cannot be told anything.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Failure::USAGE) } else { ExitCode::SUCCESS }
+}

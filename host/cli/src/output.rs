@@ -1,0 +1,137 @@
+//! What a running node prints to standard output: lines for people, or one JSON object a line for programs.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use tidegate_node::status::{Addresses, Listener};
+
+/// Prints events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub json: bool,
+}
+
+impl Output {
+    /// One line for each place where something listens.
+    pub fn listening(self, addresses: &Addresses) {
+        if self.json {
+            // They are all in the event `ready`.
+            return;
+        }
+        print(&lines(addresses));
+    }
+
+    /// Everything is up.
+    pub fn ready(self, addresses: &Addresses, complete: bool) {
+        if self.json {
+            return print(&[ready_event(addresses, complete).to_string()]);
+        }
+        print(&["ready".to_owned()]);
+    }
+
+    /// The end.
+    pub fn stopped(self) {
+        if self.json {
+            print(&[json!({ "event": "stopped" }).to_string()]);
+        }
+    }
+}
+
+/// Prints a value as JSON for people and programs alike.
+pub(crate) fn print_json(value: &Value) {
+    print(&[format!("{value:#}")]);
+}
+
+/// Prints lines. Who closed our standard output does not want them.
+pub(crate) fn print(lines: &[String]) {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+    let _ = out.flush();
+}
+
+/// Rows as columns, two spaces apart.
+pub(crate) fn columns(rows: &[Vec<String>]) -> Vec<String> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn lines(addresses: &Addresses) -> Vec<String> {
+    let row = |listener: &Listener| {
+        vec![listener.app.clone(), listener.url.clone(), listener.web.clone().unwrap_or_default()]
+    };
+    let mut rows: Vec<_> = addresses.listeners.iter().map(row).collect();
+    if let Some(address) = addresses.gateway {
+        rows.push(vec!["gateway".to_owned(), format!("quic://{address}"), "for workers".to_owned()]);
+    }
+    if let Some(address) = addresses.register {
+        rows.push(vec![
+            "register".to_owned(),
+            format!("quic://{address}"),
+            "for nodes and operators".to_owned(),
+        ]);
+    }
+    columns(&rows)
+}
+
+fn ready_event(addresses: &Addresses, complete: bool) -> Value {
+    json!({
+        "event": "ready",
+        "pid": std::process::id(),
+        "complete": complete,
+        "listeners": addresses.listeners,
+        "gateway": addresses.gateway,
+        "register": addresses.register,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses() -> Addresses {
+        let listener = |app: &str, web: Option<&str>| Listener {
+            app: app.to_owned(),
+            protocol: "ws".to_owned(),
+            address: "127.0.0.1:7272".parse().unwrap(),
+            url: "ws://127.0.0.1:7272".to_owned(),
+            web: web.map(str::to_owned),
+        };
+        Addresses {
+            listeners: vec![listener("default/chat", Some("http://127.0.0.1:7272/")), listener("a/b", None)],
+            gateway: Some("127.0.0.1:7011".parse().unwrap()),
+            register: None,
+        }
+    }
+
+    #[test]
+    fn people_see_one_line_for_each_place() {
+        assert_eq!(
+            lines(&addresses()),
+            [
+                "default/chat  ws://127.0.0.1:7272    http://127.0.0.1:7272/",
+                "a/b           ws://127.0.0.1:7272",
+                "gateway       quic://127.0.0.1:7011  for workers",
+            ]
+        );
+    }
+
+    #[test]
+    fn programs_get_every_address_in_the_event_ready() {
+        let event = ready_event(&addresses(), true);
+        assert_eq!(event["event"], "ready");
+        assert_eq!(event["listeners"][0]["url"], "ws://127.0.0.1:7272");
+        assert_eq!(event["listeners"][0]["web"], "http://127.0.0.1:7272/");
+        assert_eq!(event["gateway"], "127.0.0.1:7011");
+        assert_eq!(event["pid"], std::process::id());
+    }
+}

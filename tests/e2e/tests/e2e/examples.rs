@@ -1,0 +1,127 @@
+//! The examples do what their READMEs say, built and run as a new user would; the chat also in a real browser.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tidegate_harness::{Browser, Client, Process, RawClient};
+
+/// An example that runs with `tidegate dev`, its own settings but for the ports.
+struct Example {
+    process: Process,
+    ready: Value,
+    _folder: tempfile::TempDir,
+}
+
+impl Example {
+    fn start(name: &str) -> Self {
+        let source = root().join("examples").join(name);
+        let settings = std::fs::read_to_string(source.join("tidegate.toml")).unwrap();
+        let mut text = String::new();
+        for line in settings.lines() {
+            let absolute = |key: &str, path: &str| format!("{key} = \"{}\"", source.join(path).display());
+            let line = match line {
+                "plugin = \"plugin\"" => absolute("plugin", "plugin"),
+                "web = \"web\"" => absolute("web", "web"),
+                line => line.to_owned(),
+            };
+            text.push_str(&without_ports(&line));
+            text.push('\n');
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
+        let process = Process::start(folder.path(), &["dev", "--json"]);
+        let ready = process.line("that it is ready", |line| {
+            serde_json::from_str::<Value>(line).ok().filter(|event| event["event"] == "ready")
+        });
+        Self { process, ready, _folder: folder }
+    }
+
+    fn address(&self, protocol: &str) -> SocketAddr {
+        let all = self.ready["listeners"].as_array().unwrap();
+        all.iter().find(|l| l["protocol"] == protocol).unwrap()["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn stop(self) {
+        assert_eq!(self.process.terminate(), Some(0));
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Tests run side by side, so every port is a free one.
+fn without_ports(line: &str) -> String {
+    let mut text = line.to_owned();
+    let mut from = 0;
+    while let Some(at) = text[from..].find("127.0.0.1:").map(|at| from + at + "127.0.0.1:".len()) {
+        let digits = text[at..].chars().take_while(char::is_ascii_digit).count();
+        text.replace_range(at..at + digits, "0");
+        from = at + 1;
+    }
+    text
+}
+
+#[tokio::test]
+async fn echo_of_01_echo_answers_on_every_protocol_that_it_listens_on() {
+    let example = Example::start("01-echo");
+    let mut client = Client::connect(example.address("ws")).await;
+    client.send("hello").await;
+    assert_eq!(client.text().await, "hello");
+    let mut raw = RawClient::connect(example.address("text")).await;
+    raw.send(b"hello\n").await;
+    assert_eq!(raw.until(b"\n").await, b"hello\n");
+    example.stop();
+}
+
+#[tokio::test]
+async fn two_windows_of_02_chat_room_talk_in_a_browser() {
+    let Some(browser) = Browser::start().await else { return };
+    let example = Example::start("02-chat-room");
+    let page = format!("http://{}/", example.address("ws"));
+    let mut ann = browser.open(&format!("{page}?name=Ann#lobby")).await;
+    ann.until("document.documentElement.dataset.state === 'online'").await;
+    let mut bob = browser.open(&format!("{page}?name=Bob#lobby")).await;
+    bob.until("document.documentElement.dataset.state === 'online'").await;
+    bob.until("document.querySelectorAll('#people li').length === 2").await;
+    say(&mut ann, "Hello <b>Bob</b>, the tide is in.").await;
+    bob.until("document.querySelector('#log').innerText.includes('Hello <b>Bob</b>, the tide is in.')").await;
+    say(&mut bob, "And the gate holds.").await;
+    ann.until("document.querySelector('#log').innerText.includes('And the gate holds.')").await;
+    let pictures = root().join("target/screenshots");
+    std::fs::create_dir_all(&pictures).unwrap();
+    ann.screenshot(&pictures.join("chat-ann.png")).await;
+    bob.screenshot(&pictures.join("chat-bob.png")).await;
+    drop(browser);
+    example.stop();
+}
+
+async fn say(page: &mut tidegate_harness::Page, text: &str) {
+    let text = json!(text).to_string();
+    let script = format!(
+        "(() => {{ const draft = document.querySelector('#draft'); draft.value = {text}; \
+         draft.dispatchEvent(new Event('input', {{bubbles: true}})); \
+         document.querySelector('#composer').requestSubmit(); }})()"
+    );
+    page.evaluate(&script).await;
+}
+
+#[tokio::test]
+async fn state_of_03_state_lives_as_long_as_it_says() {
+    let example = Example::start("03-state");
+    let mut client = Client::connect(example.address("ws")).await;
+    let hello = client.json_where(|v| v["type"] == "hello").await;
+    assert_eq!(hello["id"].as_str().map(str::len), Some(20));
+    for visits in 1..=2 {
+        client.send("visit").await;
+        let visited = client.json_where(|v| v["type"] == "visited").await;
+        assert_eq!(visited["yours"], visits);
+    }
+    client.json_where(|v| v["type"] == "tick").await;
+    client.send("crash").await;
+    client.send("visit").await;
+    let visited = client.json_where(|v| v["type"] == "visited").await;
+    assert_eq!((&visited["yours"], &visited["here"]), (&json!(3), &json!(1)), "the session stays, memory does not");
+    example.stop();
+}
