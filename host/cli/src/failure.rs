@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use tidegate_node::{ConfigError, NodeError};
+use tidegate_node::{ConfigError, NodeError, PluginError};
 
 /// A command that failed.
 #[derive(Debug)]
@@ -48,9 +48,11 @@ impl From<ConfigError> for Failure {
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let code = match &error {
+            NodeError::DataDir(_) | NodeError::Engine(_) | NodeError::Plugin(PluginError::Cache(_)) => {
+                Self::CONFIG
+            }
             NodeError::Plugin(_) | NodeError::Worker(_) => Self::DATA,
             NodeError::Listen { .. } | NodeError::Gateway(_) | NodeError::Link(_) => Self::UNAVAILABLE,
-            NodeError::DataDir(_) | NodeError::Engine(_) => Self::CONFIG,
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,
         };
         Self::new(code, error.to_string())

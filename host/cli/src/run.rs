@@ -100,12 +100,13 @@ async fn live(config: Config, output: Output) -> Outcome {
         complete = node.wait_started(START_WAIT) => Some(complete),
         _ = signals.next() => None,
     };
+    // None: it was stopped before it had started.
     if let Some(complete) = complete {
         if !complete {
             eprintln!("not linked to the whole cluster yet; it goes on trying");
         }
         output.ready(node.addresses(), complete);
-        signals.next().await;
+        serve(&node, &mut signals).await;
     }
     eprintln!("stopping; a second signal ends it at once");
     tokio::select! {
@@ -115,18 +116,36 @@ async fn live(config: Config, output: Output) -> Outcome {
     Ok(())
 }
 
-/// The signals that end a node.
+/// Until a signal ends it. A hang-up makes it read its certificate again.
+async fn serve(node: &Node, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.next() => return,
+            _ = signals.hang_up.recv() => match node.reload_identity() {
+                Ok(()) => eprintln!("read the certificate again"),
+                Err(error) => eprintln!("the certificate stays as it was: {error}"),
+            },
+        }
+    }
+}
+
+/// What a node listens to.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// The number of the next one.
+    /// The number of the next one that ends it.
     async fn next(&mut self) -> i32 {
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),

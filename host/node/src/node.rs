@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use tidegate_base::{NodeName, Role};
 use tidegate_gateway::Gateway;
 use tidegate_link::Endpoint;
+use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_register::Register;
 use tidegate_runtime::{Engine, SlowPool};
 use tidegate_wire::control::NodeInfo;
@@ -51,6 +52,8 @@ pub struct Node {
     pub(crate) plugins: Option<(Engine, Arc<SlowPool>)>,
     pub(crate) data_dir: DataDir,
     pub(crate) stop_wait: Duration,
+    /// Its certificate, in a cluster.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// What the node's tasks and its owner look at.
@@ -110,6 +113,14 @@ impl Node {
     /// Who is in the cluster, as far as this node knows.
     pub fn nodes(&self) -> Vec<NodeEntry> {
         self.shared.nodes()
+    }
+
+    /// Reads the files of its certificate again, for links to come. A node without one has nothing to read.
+    ///
+    /// # Errors
+    /// They cannot be used; the certificate then stays as it was.
+    pub fn reload_identity(&self) -> Result<(), IdentityError> {
+        self.identity.as_ref().map_or(Ok(()), Identity::reload)
     }
 
     /// Looks at the gateway that runs here, if one does.

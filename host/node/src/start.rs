@@ -57,7 +57,11 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     tasks.push(open_control(&shared, &data_dir, &on_control)?);
     let plugins = plugins.map(|plugins| (plugins.engine, plugins.slow));
     let stop_wait = config.stop_wait;
-    Ok(Node { shared, tasks, endpoint, endpoints, shards, control, plugins, data_dir, stop_wait })
+    let identity = match config.place {
+        Place::AllInOne => None,
+        Place::Member { identity, .. } => Some(identity),
+    };
+    Ok(Node { shared, tasks, endpoint, endpoints, shards, control, plugins, data_dir, stop_wait, identity })
 }
 
 fn check_ports(config: &Config) -> Result<(), NodeError> {

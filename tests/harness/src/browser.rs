@@ -116,7 +116,10 @@ impl Page {
     /// Waits until an expression is true.
     pub async fn until(&mut self, expression: &str) {
         let until = Instant::now() + DEADLINE;
-        while self.evaluate(&format!("Boolean({expression})")).await != json!(true) {
+        // While the page loads there is no document to ask.
+        let holds =
+            format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
+        while self.evaluate(&holds).await != json!(true) {
             if Instant::now() > until {
                 let text = self.evaluate("document.body.innerText").await;
                 panic!("it never held: {expression}; the page says {text}");

@@ -256,6 +256,11 @@ impl RawClient {
         self.stream.write_all(bytes).await.expect("a connection that takes bytes");
     }
 
+    /// Sends bytes, or as many of them as the other side takes before it ends the connection.
+    pub async fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
     /// Says that nothing more will be sent.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.expect("a connection that can be shut");

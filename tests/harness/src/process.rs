@@ -5,8 +5,6 @@ use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
-use crate::DEADLINE;
-
 /// The real `tidegate`, built once per test run with the tests' own profile.
 pub fn binary() -> PathBuf {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
@@ -38,6 +36,9 @@ pub fn binary() -> PathBuf {
         })
         .clone()
 }
+
+/// `dev` builds a plugin before it is ready, next to other builds.
+const BUILD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// A process of the real binary. It is killed when this is dropped.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Process {
     /// The next line of its output for which `wanted` has a value.
     pub fn line<T>(&self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
         loop {
-            match self.lines.recv_timeout(DEADLINE) {
+            match self.lines.recv_timeout(BUILD_DEADLINE) {
                 Ok(line) => {
                     if let Some(value) = wanted(&line) {
                         return value;

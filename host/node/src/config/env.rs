@@ -10,7 +10,7 @@ use super::file::File;
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 20] = [
+pub const VARIABLES: [&str; 23] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -29,6 +29,9 @@ pub const VARIABLES: [&str; 20] = [
     "TIDEGATE_GATEWAY_LINGER_MS",
     "TIDEGATE_WORKER_INSTANCES",
     "TIDEGATE_WORKER_MEMORY_MIB",
+    "TIDEGATE_WORKER_CREDIT_EVENTS",
+    "TIDEGATE_WORKER_CREDIT_BYTES",
+    "TIDEGATE_WORKER_COMMAND_QUEUE_BYTES_MAX",
     "TIDEGATE_WORKER_QUERY_WAIT_MS",
     "TIDEGATE_WORKER_STOP_WAIT_MS",
 ];
@@ -80,6 +83,9 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_GATEWAY_LINGER_MS" => put(&mut gateway.linger_ms, text),
         "TIDEGATE_WORKER_INSTANCES" => put(&mut worker.instances, text),
         "TIDEGATE_WORKER_MEMORY_MIB" => put(&mut worker.memory_mib, text),
+        "TIDEGATE_WORKER_CREDIT_EVENTS" => put(&mut worker.credit_events, text),
+        "TIDEGATE_WORKER_CREDIT_BYTES" => put(&mut worker.credit_bytes, text),
+        "TIDEGATE_WORKER_COMMAND_QUEUE_BYTES_MAX" => put(&mut worker.command_queue_bytes_max, text),
         "TIDEGATE_WORKER_QUERY_WAIT_MS" => put(&mut worker.query_wait_ms, text),
         "TIDEGATE_WORKER_STOP_WAIT_MS" => put(&mut worker.stop_wait_ms, text),
         unknown => Err(match closest(unknown, &VARIABLES) {
@@ -130,6 +136,9 @@ mod tests {
         ("TIDEGATE_GATEWAY_LINGER_MS", "2", "2", "1"),
         ("TIDEGATE_WORKER_INSTANCES", "2", "2", "1"),
         ("TIDEGATE_WORKER_MEMORY_MIB", "2", "2", "1"),
+        ("TIDEGATE_WORKER_CREDIT_EVENTS", "2", "2", "1"),
+        ("TIDEGATE_WORKER_CREDIT_BYTES", "2048", "2048", "1024"),
+        ("TIDEGATE_WORKER_COMMAND_QUEUE_BYTES_MAX", "2", "2", "1"),
         ("TIDEGATE_WORKER_QUERY_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_WORKER_STOP_WAIT_MS", "2", "2", "1"),
     ];

@@ -29,6 +29,7 @@ async fn a_message_of_any_kind_and_length_arrives_as_it_was_sent() {
         Message::Binary(long.into()),
     ];
     for message in messages {
+        eprintln!("sending {}", message.len());
         client.send_message(message.clone()).await;
         assert!(client.next().await.unwrap() == message, "{} bytes", message.len());
     }
@@ -89,7 +90,8 @@ async fn an_upgrade_request_is_read_in_whole() {
     let session = client.call("session", json!({})).await;
     let upgrade = &session["upgrade"];
     assert_eq!(upgrade["path"], "/rooms/blue%20sea");
-    let query = json!([["uid", "7"], ["name", "J\u{fc}rgen M"], ["empty", ""], ["flag", ""], ["name", "again"]]);
+    let query =
+        json!([["uid", "7"], ["name", "J\u{fc}rgen M"], ["empty", ""], ["flag", ""], ["name", "again"]]);
     assert_eq!(upgrade["query"], query);
     assert_eq!(upgrade["cookies"], json!([["a", "1"], ["b", "two"]]));
     assert_eq!(upgrade["protocols"], json!(["superchat", "chat"]));

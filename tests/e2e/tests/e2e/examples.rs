@@ -14,14 +14,15 @@ struct Example {
 }
 
 impl Example {
-    fn start(name: &str) -> Self {
+    /// `plugin`: the source folder, as `dev` builds it, or a component that is built already.
+    fn start(name: &str, plugin: &Path) -> Self {
         let source = root().join("examples").join(name);
         let settings = std::fs::read_to_string(source.join("tidegate.toml")).unwrap();
         let mut text = String::new();
         for line in settings.lines() {
             let absolute = |key: &str, path: &str| format!("{key} = \"{}\"", source.join(path).display());
             let line = match line {
-                "plugin = \"plugin\"" => absolute("plugin", "plugin"),
+                "plugin = \"plugin\"" => format!("plugin = \"{}\"", plugin.display()),
                 "web = \"web\"" => absolute("web", "web"),
                 line => line.to_owned(),
             };
@@ -65,7 +66,7 @@ fn without_ports(line: &str) -> String {
 
 #[tokio::test]
 async fn echo_of_01_echo_answers_on_every_protocol_that_it_listens_on() {
-    let example = Example::start("01-echo");
+    let example = Example::start("01-echo", &tidegate_artifacts::plugin("echo"));
     let mut client = Client::connect(example.address("ws")).await;
     client.send("hello").await;
     assert_eq!(client.text().await, "hello");
@@ -78,7 +79,7 @@ async fn echo_of_01_echo_answers_on_every_protocol_that_it_listens_on() {
 #[tokio::test]
 async fn two_windows_of_02_chat_room_talk_in_a_browser() {
     let Some(browser) = Browser::start().await else { return };
-    let example = Example::start("02-chat-room");
+    let example = Example::start("02-chat-room", &root().join("examples/02-chat-room/plugin"));
     let page = format!("http://{}/", example.address("ws"));
     let mut ann = browser.open(&format!("{page}?name=Ann#lobby")).await;
     ann.until("document.documentElement.dataset.state === 'online'").await;
@@ -109,7 +110,7 @@ async fn say(page: &mut tidegate_harness::Page, text: &str) {
 
 #[tokio::test]
 async fn state_of_03_state_lives_as_long_as_it_says() {
-    let example = Example::start("03-state");
+    let example = Example::start("03-state", &tidegate_artifacts::plugin("state"));
     let mut client = Client::connect(example.address("ws")).await;
     let hello = client.json_where(|v| v["type"] == "hello").await;
     assert_eq!(hello["id"].as_str().map(str::len), Some(20));
@@ -122,6 +123,10 @@ async fn state_of_03_state_lives_as_long_as_it_says() {
     client.send("crash").await;
     client.send("visit").await;
     let visited = client.json_where(|v| v["type"] == "visited").await;
-    assert_eq!((&visited["yours"], &visited["here"]), (&json!(3), &json!(1)), "the session stays, memory does not");
+    assert_eq!(
+        (&visited["yours"], &visited["here"]),
+        (&json!(3), &json!(1)),
+        "the session stays, memory does not"
+    );
     example.stop();
 }

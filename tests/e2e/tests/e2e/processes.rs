@@ -157,7 +157,10 @@ fn wrong_settings_are_named_with_file_line_key_and_mend() {
     let cases = [
         ("[node]\nnmae = \"x\"\n", ["tidegate.toml", "2", "nmae", "name"]),
         ("[[app]]\nname = \"Chat\"\n", ["tidegate.toml", "2", "Chat", "a-z"]),
-        ("[[app]]\nname = \"chat\"\nlisten = [\"http://127.0.0.1:1\"]\n", ["tidegate.toml", "3", "http", "ws://"]),
+        (
+            "[[app]]\nname = \"chat\"\nlisten = [\"http://127.0.0.1:1\"]\n",
+            ["tidegate.toml", "3", "http", "ws://"],
+        ),
         ("[node]\nshards = \"two\"\n", ["tidegate.toml", "2", "shards", "integer"]),
         ("[node\n", ["tidegate.toml", "1", "node", "]"]),
     ];
