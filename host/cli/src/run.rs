@@ -88,6 +88,8 @@ fn run(mut config: Config, output: Output) -> Outcome {
 
 async fn live(config: Config, output: Output) -> Outcome {
     let mut signals = Signals::new().map_err(Failure::with(Failure::SOFTWARE))?;
+    // From the start: without anybody who listens it would end the process.
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::with(Failure::SOFTWARE))?;
     let node = tokio::select! {
         node = Node::start(config) => node?,
         _ = signals.next() => return Ok(()),
@@ -106,7 +108,7 @@ async fn live(config: Config, output: Output) -> Outcome {
             eprintln!("not linked to the whole cluster yet; it goes on trying");
         }
         output.ready(node.addresses(), complete);
-        serve(&node, &mut signals).await;
+        serve(&node, &mut signals, &mut hang_up).await;
     }
     eprintln!("stopping; a second signal ends it at once");
     tokio::select! {
@@ -117,11 +119,11 @@ async fn live(config: Config, output: Output) -> Outcome {
 }
 
 /// Until a signal ends it. A hang-up makes it read its certificate again.
-async fn serve(node: &Node, signals: &mut Signals) {
+async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal) {
     loop {
         tokio::select! {
             _ = signals.next() => return,
-            _ = signals.hang_up.recv() => match node.reload_identity() {
+            _ = hang_up.recv() => match node.reload_identity() {
                 Ok(()) => eprintln!("read the certificate again"),
                 Err(error) => eprintln!("the certificate stays as it was: {error}"),
             },
@@ -129,20 +131,15 @@ async fn serve(node: &Node, signals: &mut Signals) {
     }
 }
 
-/// What a node listens to.
+/// The signals that end a node.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// The number of the next one that ends it.

@@ -1,4 +1,5 @@
 //! The real binary, as a person or a script uses it.
+#![expect(clippy::unwrap_used, reason = "a helper that fails has failed the test")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -101,7 +102,7 @@ fn every_kind_of_failure_has_its_exit_code_and_says_how_to_mend_it() {
         ("up --shard 1", 64, "--shards"),
         ("new Chat", 64, "a-z"),
         ("bench echo nonsense", 64, "ws://"),
-        ("bench echo --seconds -1", 64, "--seconds"),
+        ("bench echo --seconds=-1", 64, "--seconds"),
         ("up", 78, "-c"),
         ("up -c wrong.toml", 78, "wrong.toml:2:1: node.shard: unknown key `shard`; did you mean `shards`?"),
         ("up -c gateway.toml", 78, "tidegate cert init"),

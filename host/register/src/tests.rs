@@ -114,7 +114,7 @@ async fn who_pretends_to_be_another_is_refused_with_the_mend() {
     assert!(register.nodes().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn who_says_nothing_for_ten_seconds_is_refused() {
     let register = start();
     let silent = Client::new(&register, Role::Worker, "w");

@@ -15,7 +15,7 @@ use crate::{Cluster, DEADLINE};
 pub struct SilentGateway {
     id: GatewayId,
     link: Link,
-    asked: mpsc::UnboundedReceiver<()>,
+    asked: mpsc::Receiver<()>,
     task: JoinHandle<()>,
 }
 
@@ -34,7 +34,7 @@ impl SilentGateway {
         control.send(Control::Gateway { id }.to_bytes()).expect("a worker that listens");
         let slots = tokio::time::timeout(DEADLINE, from_worker.recv()).await.expect("the worker's slots");
         slots.expect("the worker's slots");
-        let (told, asked) = mpsc::unbounded_channel();
+        let (told, asked) = mpsc::channel(1024);
         let lanes = link.clone();
         let task = tokio::spawn(async move {
             while let Ok((tx, mut rx)) = lanes.accept_lane().await {
@@ -44,7 +44,7 @@ impl SilentGateway {
                     while let Ok(more) = rx.recv().await {
                         bytes.extend_from_slice(&more);
                         for _ in 0..take_queries(&mut bytes).expect("whole frames") {
-                            let _ = told.send(());
+                            let _ = told.send(()).await;
                         }
                     }
                     drop(tx);

@@ -150,7 +150,8 @@ impl Shard {
                 Some(Stop::Incomplete(needed)) => {
                     let Some(conn) = self.conns.get_mut(key) else { return };
                     conn.needed = needed;
-                    if !conn.is.readable {
+                    // A read that emptied the socket may still have made a large frame whole.
+                    if !conn.is.readable && conn.partial.len() < needed {
                         return;
                     }
                 }
@@ -391,7 +392,8 @@ fn read(conn: &mut Conn, room: &mut [u8]) -> Got {
 fn read_into_partial(conn: &mut Conn) -> Got {
     let have = conn.partial.len();
     // Not less than a good read: how much a line needs is not known before its end is there.
-    let room = (conn.needed - have).max(READ_BYTES_MIN).min(have.max(SCRATCH_BYTES)).min(limits::FRAME_BYTES_MAX);
+    let room =
+        (conn.needed - have).max(READ_BYTES_MIN).min(have.max(SCRATCH_BYTES)).min(limits::FRAME_BYTES_MAX);
     let mut partial = std::mem::take(&mut conn.partial);
     partial.resize(have + room, 0);
     let got = read(conn, partial.get_mut(have..).unwrap_or_default());

