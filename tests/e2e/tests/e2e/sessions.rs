@@ -9,9 +9,8 @@ use crate::support::{client_in, done, in_one_turn};
 async fn a_turn_sees_its_own_writes_and_so_does_the_next() {
     let cluster = Cluster::of("callbacks").link(LinkKind::Quic).start().await;
     let mut client = cluster.client(0).await;
-    let seen =
-        in_one_turn(&mut client, &[("set_session", json!({"session": {"a": 1}})), ("session", json!({}))]);
-    assert_eq!(seen.await, json!({"a": 1}));
+    let calls = [("set_session", json!({"session": {"a": 1}})), ("session", json!({}))];
+    assert_eq!(in_one_turn(&mut client, &calls).await, json!({"a": 1}));
     assert_eq!(client.call("session", json!({})).await, json!({"a": 1}));
     let calls = [
         ("update_session", json!({"patch": {"b": 2}})),

@@ -21,7 +21,9 @@ wit_bindgen::generate!({
 use std::hint::black_box;
 use std::time::Duration;
 
-use exports::tidegate::plugin::{close, connect, message, timer, websocket_connect, worker_start, worker_stop};
+use exports::tidegate::plugin::{
+    close, connect, message, timer, websocket_connect, worker_start, worker_stop,
+};
 use tidegate::plugin::types::{
     Audience, ClientFields, ClientId, CloseInfo, LogLevel, Message, MessageKind, StartInfo, StopReason,
     UpgradeDecision, UpgradeRequest,
@@ -32,7 +34,10 @@ struct Guest;
 
 impl worker_start::Guest for Guest {
     fn on_worker_start(info: StartInfo) {
-        let line = format!("start {} of {} on {} v{} {:?}", info.slot, info.slots, info.worker, info.version, info.reason);
+        let line = format!(
+            "start {} of {} on {} v{} {:?}",
+            info.slot, info.slots, info.worker, info.version, info.reason
+        );
         log::write(LogLevel::Info, &line);
     }
 }
@@ -60,7 +65,8 @@ impl message::Guest for Guest {
         let text = String::from_utf8(payload).unwrap();
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
         let client = ClientId { gateway, connection };
-        let reply = |text: &str| gateway::send_to_client(gateway, connection, MessageKind::Text, text.as_bytes());
+        let reply =
+            |text: &str| gateway::send_to_client(gateway, connection, MessageKind::Text, text.as_bytes());
         match word {
             "echo" => reply(rest),
             "trap" => trap_here(rest),
@@ -89,7 +95,11 @@ impl message::Guest for Guest {
             "settings" => reply(&format!("{:?} {:?}", settings::get(rest), settings::all())),
             "timer" => timers::set(rest, 5, 0),
             "crowd" => gateway::send(&Audience::Clients(vec![client; 65_537]), &[], MessageKind::Text, b"x"),
-            "environment" => reply(&format!("{:?} {}", std::env::vars().collect::<Vec<_>>(), std::fs::read_dir("/").is_err())),
+            "environment" => reply(&format!(
+                "{:?} {}",
+                std::env::vars().collect::<Vec<_>>(),
+                std::fs::read_dir("/").is_err()
+            )),
             "exit" => std::process::exit(3),
             _ => turn::fail("what?"),
         }
@@ -98,7 +108,10 @@ impl message::Guest for Guest {
 
 impl close::Guest for Guest {
     fn on_close(gateway: u64, connection: u32, info: CloseInfo) {
-        let text = format!("{gateway}/{connection} {:?} {:?} {:?} {:?}", info.reason, info.uid, info.groups, info.session);
+        let text = format!(
+            "{gateway}/{connection} {:?} {:?} {:?} {:?}",
+            info.reason, info.uid, info.groups, info.session
+        );
         log::write(LogLevel::Debug, &text);
     }
 }
