@@ -149,22 +149,22 @@ async fn a_session_outlives_the_instance() {
 
 #[tokio::test]
 async fn what_is_no_object_or_too_large_fails_the_turn_and_changes_nothing() {
-    let cluster = Cluster::of("callbacks").app(|app| app.session_bytes_max = 100).start().await;
+    let cluster = Cluster::of("callbacks").app(|app| app.session_bytes_max = 1000).start().await;
     let mut client = cluster.client(0).await;
     client.call("set_session", json!({"session": {"a": 1}})).await;
     let mut deep = json!(1);
     for _ in 0..40 {
         deep = json!({ "d": deep });
     }
-    for session in [json!([1]), json!(1), json!({"a": "x".repeat(100)}), deep] {
+    for session in [json!([1]), json!(1), json!({"a": "x".repeat(1000)}), deep] {
         client.tell("set_session", json!({"session": session})).await;
         client.tell("update_session", json!({"patch": session})).await;
     }
     // The sum counts, too.
-    client.tell("update_session", json!({"patch": {"b": "x".repeat(80)}})).await;
-    client.call("update_session", json!({"patch": {"b": "x".repeat(70)}})).await;
-    client.tell("update_session", json!({"patch": {"c": "x".repeat(40)}})).await;
-    let session = json!({"a": 1, "b": "x".repeat(70)});
+    client.tell("update_session", json!({"patch": {"b": "x".repeat(985)}})).await;
+    client.call("update_session", json!({"patch": {"b": "x".repeat(700)}})).await;
+    client.tell("update_session", json!({"patch": {"c": "x".repeat(300)}})).await;
+    let session = json!({"a": 1, "b": "x".repeat(700)});
     assert_eq!(client.call("session", json!({})).await, session);
     assert_eq!(client.call("get_session", json!({})).await, session);
     assert_eq!(client.call("instance", json!({})).await["reason"], "new");
