@@ -157,7 +157,12 @@ impl App {
         self.routing.lock().router.is_up()
     }
 
-    /// What the plugin exports, if a worker ever said so.
+    /// What the plugin in a slot exports.
+    pub fn exports_of(&self, key: SlotKey) -> Option<Exports> {
+        self.routing.lock().router.exports_of(key)
+    }
+
+    /// What the plugin exports as far as a worker said last, if one ever did.
     pub fn exports(&self) -> Option<Exports> {
         self.routing.lock().router.exports()
     }

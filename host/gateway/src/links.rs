@@ -45,7 +45,15 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
                     Ok(other) => break format!("it sent {other:?}, which a worker does not"),
                     Err(error) => break error.to_string(),
                 },
-                Err(error) => break error.to_string(),
+                Err(error) => {
+                    // What the worker said before it closed the link counts, also on lanes that were not looked at.
+                    while link.close_error().is_some()
+                        && let Ok((tx, rx)) = link.accept_lane().await
+                    {
+                        tokio::spawn(admit(context.clone(), number, home, tx, rx));
+                    }
+                    break error.to_string();
+                }
             },
             lane = link.accept_lane(), if announced => match lane {
                 Ok((tx, rx)) => {

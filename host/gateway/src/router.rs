@@ -25,6 +25,7 @@ pub struct Router {
 struct Slot {
     key: SlotKey,
     shard: usize,
+    exports: Exports,
     bound: usize,
 }
 
@@ -32,8 +33,9 @@ impl Router {
     /// A slot is up; its lane lives on `shard`. A slot that is known already keeps its clients.
     pub fn add(&mut self, key: SlotKey, shard: usize, exports: Exports) {
         self.exports = Some(exports);
-        if !self.slots.iter().any(|s| s.key == key) {
-            self.slots.push(Slot { key, shard, bound: 0 });
+        match self.slots.iter_mut().find(|s| s.key == key) {
+            Some(slot) => slot.exports = exports,
+            None => self.slots.push(Slot { key, shard, exports, bound: 0 }),
         }
     }
 
@@ -68,7 +70,12 @@ impl Router {
         !self.slots.is_empty()
     }
 
-    /// What the plugin exports, if a worker ever said so.
+    /// What the plugin in a slot exports. Workers may run different versions of it.
+    pub fn exports_of(&self, key: SlotKey) -> Option<Exports> {
+        self.slots.iter().find(|s| s.key == key).map(|s| s.exports)
+    }
+
+    /// What the plugin exports as far as a worker said last, if one ever did.
     pub fn exports(&self) -> Option<Exports> {
         self.exports
     }

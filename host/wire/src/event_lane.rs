@@ -108,6 +108,17 @@ impl EventLane {
         self.unfinished
     }
 
+    /// The number of the next event.
+    pub fn next(&self) -> EventNo {
+        self.next
+    }
+
+    /// Whether the turn of an event that was sent has ended.
+    pub fn is_done(&self, event: EventNo) -> bool {
+        let in_flight = usize::try_from(event.since(self.first)).ok().and_then(|at| self.window.get(at));
+        in_flight.is_none_or(|e| e.done)
+    }
+
     /// Sends an event; it is kept until it is released. Returns its weight against the cap of one client: one, and
     /// one more for each [`WEIGHT_BYTES`] of it.
     #[inline]
@@ -313,6 +324,20 @@ mod tests {
         let done = lane.on_part(part(DONE, 1, 0)).unwrap();
         assert_eq!(done, PartEffect { apply: true, finished: Some((7, 1)), failed: false });
         assert_eq!(lane.on_part(part(DONE, 1, 0)).unwrap().finished, None);
+    }
+
+    #[test]
+    fn an_event_is_done_when_its_turn_has_ended() {
+        let mut lane = EventLane::new(9, 1000);
+        let event = lane.next();
+        lane.event(7, 1, &Event::Connect);
+        let part = |flags| PartHead { flags: PartFlags(flags), index: 0, event };
+        lane.on_part(part(PartFlags::EVENT)).unwrap();
+        assert!(!lane.is_done(event));
+        lane.on_part(part(PartFlags::EVENT | PartFlags::DONE)).unwrap();
+        assert!(lane.is_done(event));
+        lane.on_release(event).unwrap();
+        assert!(lane.is_done(event));
     }
 
     #[test]

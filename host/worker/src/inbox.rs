@@ -16,8 +16,8 @@ pub(crate) enum SlotMsg {
     LinkDown(GatewayId),
     /// The gateway needs a lane.
     LaneWanted(GatewayId),
-    /// The lane is open.
-    Lane(GatewayId, LaneRx),
+    /// The lane of this generation is open.
+    Lane(GatewayId, u64, LaneRx),
     /// The lane could not be opened.
     LaneLost(GatewayId),
     /// The gateway is lost for good: its clients are gone.

@@ -37,6 +37,7 @@ pub(crate) enum Notice {
     LinkUp(GatewayId, Link),
     LinkDown(GatewayId),
     GatewayGone(GatewayId),
+    LaneWanted(GatewayId),
     Ack(GatewayId, u32),
     Stop,
 }
@@ -67,6 +68,13 @@ impl Intake {
     pub fn add(&mut self, gateway: GatewayId, lane: Arc<LazyLane>) {
         let waker = Waker::from(Arc::new(LaneWaker { inbox: self.inbox.clone(), gateway }));
         self.lanes.insert(gateway, LaneIn { lane, rx: None, waker, partial: Vec::new() });
+    }
+
+    /// The gateway wants the lane to be open.
+    pub fn open(&self, gateway: GatewayId) {
+        if let Some(lane) = self.lanes.get(&gateway) {
+            lane.lane.open();
+        }
     }
 
     /// Whether there is nothing to handle.
@@ -128,13 +136,11 @@ impl Intake {
             }
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
-            SlotMsg::LaneWanted(gateway) => {
-                if let Some(lane) = self.lanes.get(&gateway) {
-                    lane.lane.open();
-                }
-            }
-            SlotMsg::Lane(gateway, rx) => {
-                if let Some(lane) = self.lanes.get_mut(&gateway) {
+            // Not at once: the news of the link that it is wanted on may still wait for its turn.
+            SlotMsg::LaneWanted(gateway) => self.notices.push_back(Notice::LaneWanted(gateway)),
+            SlotMsg::Lane(gateway, generation, rx) => {
+                let current = |lane: &&mut LaneIn| lane.lane.generation() == generation;
+                if let Some(lane) = self.lanes.get_mut(&gateway).filter(current) {
                     lane.rx = Some(rx);
                     self.read(gateway);
                 }

@@ -1,5 +1,6 @@
 //! A slot's lane to a gateway, opened when it is first needed.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,6 +11,7 @@ use tidegate_link::{LaneTx, Link};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::encode;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::inbox::{Inbox, SlotMsg};
 
@@ -23,6 +25,8 @@ pub(crate) struct LazyLane {
     runtime: Handle,
     inbox: Arc<Inbox>,
     state: Mutex<State>,
+    /// Told when opening has come to an end.
+    opened: Notify,
 }
 
 #[derive(Debug)]
@@ -35,12 +39,17 @@ enum State {
 
 impl LazyLane {
     pub fn new(gateway: GatewayId, link: Link, hello: LaneHello, runtime: Handle, inbox: Arc<Inbox>) -> Self {
-        Self { gateway, link, hello, runtime, inbox, state: Mutex::new(State::Idle) }
+        Self { gateway, link, hello, runtime, inbox, state: Mutex::new(State::Idle), opened: Notify::new() }
     }
 
     /// Whether it leads to this gateway.
     pub fn is_to(&self, gateway: GatewayId) -> bool {
         self.gateway == gateway
+    }
+
+    /// The generation that its first frame names.
+    pub fn generation(&self) -> u64 {
+        self.hello.generation
     }
 
     /// Opens the lane if it is not open.
@@ -82,11 +91,18 @@ impl LazyLane {
         }
     }
 
-    /// Waits until everything has arrived.
+    /// Waits until everything has arrived, also what waits for the lane to open.
     pub async fn finish(&self) {
-        let tx = match &*self.state.lock() {
-            State::Open(tx) => tx.clone(),
-            _ => return,
+        let tx = loop {
+            let mut opened = pin!(self.opened.notified());
+            // From here on the notice is not missed.
+            opened.as_mut().enable();
+            match &*self.state.lock() {
+                State::Open(tx) => break tx.clone(),
+                State::Opening(_) => {}
+                State::Idle | State::Lost => return,
+            }
+            opened.await;
         };
         tx.finish().await;
     }
@@ -103,6 +119,7 @@ async fn open(lane: Arc<LazyLane>) {
     let opened = lane.link.open_lane().await;
     let mut state = lane.state.lock();
     let State::Opening(waiting) = std::mem::replace(&mut *state, State::Lost) else { return };
+    lane.opened.notify_waiters();
     match opened {
         Ok((tx, rx)) => {
             let mut hello = Vec::new();
@@ -112,7 +129,7 @@ async fn open(lane: Arc<LazyLane>) {
             }
             *state = State::Open(tx);
             drop(state);
-            lane.inbox.push(SlotMsg::Lane(lane.gateway, rx));
+            lane.inbox.push(SlotMsg::Lane(lane.gateway, lane.generation(), rx));
         }
         Err(error) => {
             drop(state);

@@ -160,6 +160,7 @@ impl Slot {
                 Notice::LinkUp(gateway, link) => self.link_up(gateway, link),
                 Notice::LinkDown(gateway) => self.link_down(gateway),
                 Notice::GatewayGone(gateway) => self.gateway_gone(gateway).await,
+                Notice::LaneWanted(gateway) => self.intake.open(gateway),
                 Notice::Ack(gateway, parts) => {
                     self.core(|core| core.out.on_ack(gateway, parts));
                 }

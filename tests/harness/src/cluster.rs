@@ -406,7 +406,7 @@ async fn link(kind: LinkKind, gateway: &GatewayNode, node: &WorkerNode) -> Vec<L
             LinkKind::Memory => {
                 let peer = |role, name: &NodeName| Peer { role, name: name.clone(), address: None };
                 let (to_gateway, to_worker) =
-                    memory_pair(peer(Role::Gateway, &gateway.name), peer(Role::Worker, &node.name));
+                    memory_pair(peer(Role::Worker, &node.name), peer(Role::Gateway, &gateway.name));
                 gateway.gateway.lock().unwrap().add_link(to_worker, shard);
                 to_gateway
             }

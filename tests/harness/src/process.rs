@@ -12,7 +12,20 @@ pub fn binary() -> PathBuf {
         .get_or_init(|| {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let built = Command::new(cargo)
+            // What the surrounding `cargo test` says of this package is not of that build, and some build scripts
+            // run anew when it changes.
+            let of_this_package = |name: &str| {
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+            };
+            let mut build = Command::new(cargo);
+            for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+                if of_this_package(&name) {
+                    build.env_remove(&name);
+                }
+            }
+            let built = build
                 .args([
                     "build",
                     "--release",

@@ -109,6 +109,7 @@ impl Shard {
             farewell: None,
             in_flight: 0,
             misses: 0,
+            session_event: None,
             waits: 0,
             is: Flags { readable: true, ..Flags::default() },
         });

@@ -7,7 +7,7 @@ use tidegate_base::{Audience, ClientId, CloseCode, CloseReason, Command};
 use tidegate_wire::{FrameError, RawFrame, ToGateway};
 
 use super::Shard;
-use super::conn::Phase;
+use super::conn::{Conn, Phase};
 use super::inbox::{Op, RemoteOp, Targets};
 use super::output::Encoded;
 use crate::app::{App, Lane};
@@ -191,7 +191,7 @@ impl Shard {
             Op::SessionWritten(slot) => {
                 conn.is.session = true;
                 let by_own_slot = conn.is.attached && conn.lane.as_ref().is_some_and(|l| l.key == slot);
-                conn.is.session_news |= !by_own_slot;
+                conn.is.session_news |= !by_own_slot || session_may_have_crossed(conn);
             }
             Op::Finished(weight) => {
                 conn.in_flight = conn.in_flight.saturating_sub(weight.into());
@@ -215,6 +215,16 @@ impl Shard {
         let key = self.by_client.get(&client).copied()?;
         self.conns.get(key).filter(|c| c.app == app).map(|_| key)
     }
+}
+
+/// Whether a session may be on its way to the slot that does not have what the slot has just written.
+fn session_may_have_crossed(conn: &mut Conn) -> bool {
+    let (Some(event), Some(lane)) = (conn.session_event, &conn.lane) else { return false };
+    let crossed = !lane.state.lock().events.is_done(event);
+    if !crossed {
+        conn.session_event = None;
+    }
+    crossed
 }
 
 fn refused<T>(app: &App, result: Result<T, HubError>) -> Option<T> {

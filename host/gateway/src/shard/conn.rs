@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mio::net::TcpStream;
 use tidegate_base::{Addresses, CloseInfo, CloseReason};
-use tidegate_wire::Unfinished;
+use tidegate_wire::{EventNo, Unfinished};
 
 use super::output::{Mark, OutQueue};
 use crate::app::Lane;
@@ -38,6 +38,8 @@ pub(crate) struct Conn {
     pub in_flight: u32,
     /// Heartbeats in a row without a word.
     pub misses: u8,
+    /// The event that its session was last sent with.
+    pub session_event: Option<EventNo>,
     /// Counts its waits, so that the deadline of an earlier one is not taken for one of the wait of now.
     pub waits: u16,
     pub is: Flags,

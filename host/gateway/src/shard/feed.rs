@@ -346,6 +346,7 @@ pub(super) fn send(conn: &mut Conn, app: &App, events: &mut EventLane, attempt: 
         conn.is.session_news = false;
         if let Some((revision, session)) = app.hub.lock().session(conn.client) {
             events.session(conn.client, revision, session);
+            conn.session_event = Some(events.next());
         }
     }
     conn.is.seen = true;
@@ -357,6 +358,7 @@ pub(super) fn attach(conn: &mut Conn, events: &mut EventLane) {
     conn.is.attached = true;
     conn.is.seen = true;
     conn.is.session_news = conn.is.session;
+    conn.session_event = None;
 }
 
 /// Puts a client on the lane's list of those who wait for credit.

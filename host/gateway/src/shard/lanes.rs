@@ -39,7 +39,7 @@ impl Shard {
         let Some(of) = self.apps.get(app) else { return };
         let key = SlotKey { link, slot: hello.slot };
         let events = EventLane::new(hello.credit_events, hello.credit_bytes);
-        let exports = of.exports().unwrap_or_default();
+        let exports = of.exports_of(key).unwrap_or_default();
         let lane = Arc::new(Lane::new(app, key, exports, tx, events));
         let entry = self.lanes.vacant_entry();
         let number = entry.key();

@@ -69,7 +69,8 @@ impl Shard {
         conn.is.heard = true;
         let Some(app) = self.apps.get(conn.app) else { return };
         app.hub.lock().open(conn.client);
-        conn.is.connect = app.exports().is_none_or(|e| e.has(Exports::CONNECT));
+        // Until it has a slot, nobody knows: workers may run different versions.
+        conn.is.connect = conn.lane.as_ref().is_none_or(|lane| lane.exports.has(Exports::CONNECT));
         let listener = conn.listener;
         self.deadlines.set(Due::Heartbeat(listener), conn.client, 0, Instant::now());
         if self.stopping {

@@ -114,6 +114,61 @@ async fn concurrent_updates_of_different_keys_all_hold() {
 }
 
 #[tokio::test]
+async fn when_all_writers_have_finished_the_slot_sees_what_the_gateway_has() {
+    let cluster = Cluster::of("callbacks").workers(2).link(LinkKind::Quic).start().await;
+    let mut target = client_in(&cluster, 0, 0, 0).await;
+    let mut other = client_in(&cluster, 0, 1, 0).await;
+    let id = target.id().to_owned();
+    for n in 0..150 {
+        let own = async {
+            for key in ["a", "b", "c", "d"] {
+                target.tell("update_session", json!({"patch": {key: n}})).await;
+                tokio::task::yield_now().await;
+            }
+            target.call("session", json!({})).await;
+        };
+        let foreign = async {
+            for key in ["x", "y"] {
+                let patch = json!({"client": id, "patch": {key: n}});
+                done(&mut other, "update_session", patch).await;
+            }
+        };
+        tokio::join!(own, foreign);
+        let whole = json!({"a": n, "b": n, "c": n, "d": n, "x": n, "y": n});
+        let mut seen = target.call("session", json!({})).await;
+        seen.as_object_mut().unwrap().remove("upgrade");
+        assert_eq!(seen, whole, "round {n}");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_that_crosses_the_news_of_anothers_is_not_forgotten() {
+    let cluster = Cluster::of("callbacks").workers(2).link(LinkKind::Quic).start().await;
+    let mut target = client_in(&cluster, 0, 0, 0).await;
+    let mut other = client_in(&cluster, 0, 1, 0).await;
+    // What the gateway gives to nobody, but takes the plugin a while to say.
+    let nobody = json!({"clients": [format!("{}0000ffff", cluster.gateway_id(0))]});
+    for n in 0..20 {
+        let calls = json!([
+            {"call": "send_to_client", "client": other.id(), "message": "go", "quiet": true},
+            {"call": "get_all_client_count", "quiet": true},
+            {"call": "set_session", "session": {"own": n}, "quiet": true},
+            {"call": "send_many", "to": nobody, "count": 15, "bytes": 1_000_000, "quiet": true},
+        ]);
+        target.tell("batch", json!({ "calls": calls })).await;
+        assert_eq!(other.text().await, "go");
+        // While that turn runs, another slot writes, and an event tells the first one of it.
+        let patch = json!({"client": target.id(), "patch": {"foreign": n}});
+        done(&mut other, "update_session", patch).await;
+        target.call("session", json!({})).await;
+        let whole = target.call("get_session", json!({})).await;
+        assert_eq!(target.call("session", json!({})).await, whole, "round {n}");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_outlives_the_slot() {
     let mut cluster = Cluster::of("callbacks").workers(2).slots(2).link(LinkKind::Quic).start().await;
     let mut clients = [
