@@ -15,8 +15,8 @@ use crate::counters;
 use crate::protocol::Codec;
 use crate::settings::ListenerSettings;
 
-/// Connections taken per round, so that a storm of them does not starve those who are in.
-const ACCEPTS_PER_ROUND: usize = 64;
+/// Connections taken per round: a whole backlog. What is left waits for the next look, 100 ms later.
+const ACCEPTS_PER_ROUND: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Listener {
