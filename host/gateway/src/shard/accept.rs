@@ -15,8 +15,9 @@ use crate::counters;
 use crate::protocol::Codec;
 use crate::settings::ListenerSettings;
 
-/// Connections taken per round: a whole backlog. What is left waits for the next look, 100 ms later.
-const ACCEPTS_PER_ROUND: usize = 4096;
+/// Connections taken per round, so that a storm of them does not starve those who are in. What is left waits for the
+/// next round, which follows at once.
+const ACCEPTS_PER_ROUND: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Listener {
