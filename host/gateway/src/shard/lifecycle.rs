@@ -17,6 +17,9 @@ use crate::app::{App, Binding, Lane, Waiter};
 use crate::counters;
 use crate::protocol::{encode_close, encode_ping, http};
 
+/// How much a batch may hold for one client before it is written.
+const NOTED_BYTES_MAX: usize = 256 * 1024;
+
 impl Shard {
     /// The app and the lane of a client; binds it if it is not. None: it waits.
     pub(super) fn bound(&mut self, key: usize) -> Option<(Arc<App>, Arc<Lane>)> {
@@ -365,7 +368,11 @@ impl Shard {
         let protocol = conn.addresses.protocol;
         let range = message.range(protocol, &mut self.batch);
         if conn.out.is_empty() {
-            return self.batch.note(key, &mut conn.mark, &range);
+            // Much at once is written at once: what the socket does not take meets the limit of the queue.
+            if self.batch.note(key, &mut conn.mark, &range) > NOTED_BYTES_MAX {
+                self.write_batch(key);
+            }
+            return;
         }
         let Some(app) = self.apps.get(conn.app) else { return };
         let limits = app.settings.limits;

@@ -190,26 +190,33 @@ impl Shard {
         self.inboxes.get(self.index).cloned().unwrap_or_default()
     }
 
+    /// Handles the sockets that are ready. False: none is, and the task wakes when one will be.
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ready = std::mem::replace(&mut self.ready, mio::Events::with_capacity(0));
-        let any = match self.poll.poll_read_ready_mut(cx) {
-            Poll::Pending => false,
-            Poll::Ready(Err(error)) => {
-                tracing::error!(%error, "cannot wait for sockets");
-                false
-            }
-            Poll::Ready(Ok(mut guard)) => {
+        // Only `Pending` leaves the waker behind, so an answer without sockets (those it was about are handled
+        // already) must not end this.
+        while let Poll::Ready(readiness) = self.poll.poll_read_ready_mut(cx) {
+            let polled = readiness.and_then(|mut guard| {
                 let polled = guard.get_inner_mut().poll(&mut ready, Some(Duration::ZERO));
                 // Fewer than asked for: the next one makes the descriptor readable again.
-                if polled.is_err() || ready.iter().count() < EVENTS_PER_ROUND {
+                if polled.is_ok() && ready.iter().count() < EVENTS_PER_ROUND {
                     guard.clear_ready();
                 }
-                polled.is_ok() && !ready.is_empty()
+                polled
+            });
+            match polled {
+                Ok(()) if ready.is_empty() => {}
+                Ok(()) => break,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for sockets");
+                    break;
+                }
             }
-        };
-        if any {
-            ready.iter().for_each(|event| self.on_socket(event));
         }
+        let any = !ready.is_empty();
+        ready.iter().for_each(|event| self.on_socket(event));
+        ready.clear();
         self.ready = ready;
         any
     }

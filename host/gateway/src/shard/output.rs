@@ -28,6 +28,8 @@ pub(crate) struct Batch {
 struct Stretch {
     before: u32,
     range: Range<usize>,
+    /// Bytes of it and of those before it.
+    total: usize,
 }
 
 /// A client's part in the batch: its last stretch.
@@ -53,18 +55,24 @@ impl Batch {
         self.arena.get(range.clone()).unwrap_or_default()
     }
 
-    /// Notes a stretch for a client.
-    pub fn note(&mut self, key: usize, mark: &mut Mark, range: &Range<usize>) {
-        match self.stretches.get_mut(mark.0 as usize) {
-            Some(last) if last.range.end == range.start => last.range.end = range.end,
-            _ => {
-                if mark.0 == NONE {
-                    self.touched.push(key);
-                }
-                self.stretches.push(Stretch { before: mark.0, range: range.clone() });
-                mark.0 = (self.stretches.len() - 1) as u32;
+    /// Notes a stretch for a client. Returns how many bytes are noted for it.
+    pub fn note(&mut self, key: usize, mark: &mut Mark, range: &Range<usize>) -> usize {
+        let before = match self.stretches.get_mut(mark.0 as usize) {
+            Some(last) if last.range.end == range.start => {
+                last.range.end = range.end;
+                last.total += range.len();
+                return last.total;
             }
-        }
+            Some(last) => last.total,
+            None => {
+                self.touched.push(key);
+                0
+            }
+        };
+        let total = before + range.len();
+        self.stretches.push(Stretch { before: mark.0, range: range.clone(), total });
+        mark.0 = (self.stretches.len() - 1) as u32;
+        total
     }
 
     /// Has a client looked at when the batch is written, even if nothing is noted for it.

@@ -308,3 +308,26 @@ async fn a_browser_that_opens_the_port_is_told_what_it_is() {
     assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
     cluster.stop().await;
 }
+
+/// All of them are there at once, more than a shard takes in one round: none may be forgotten until its time is up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_storm_of_connections_everyone_gets_in() {
+    const CLIENTS: usize = 1500;
+    let cluster = Cluster::of("minimal-chat").shards(1).start().await;
+    let address = cluster.ws(0);
+    for _ in 0..3 {
+        let mut dialing = tokio::task::JoinSet::new();
+        for _ in 0..CLIENTS {
+            dialing.spawn(async move {
+                let mut raw = RawClient::connect(address).await;
+                raw.send(upgrade_request(address, "").as_bytes()).await;
+                let head = raw.until(b"\r\n\r\n").await;
+                assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+            });
+        }
+        while let Some(done) = dialing.join_next().await {
+            done.expect("a client is refused or forgotten");
+        }
+    }
+    cluster.stop().await;
+}

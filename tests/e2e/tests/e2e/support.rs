@@ -83,3 +83,8 @@ pub async fn echo_in_order(client: &mut Client, count: usize, window: usize, tex
         }
     }
 }
+
+/// A counter of this process. Other tests count as well, so only its growth says something, and only as a bound.
+pub fn counted(name: &str) -> u64 {
+    tidegate_telemetry::snapshot().into_iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| value)
+}
