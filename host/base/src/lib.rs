@@ -3,6 +3,7 @@
 
 mod close;
 mod command;
+mod digest;
 mod event;
 mod id;
 pub mod limits;
@@ -11,6 +12,7 @@ pub mod session;
 
 pub use close::{CloseCode, CloseReason};
 pub use command::{Audience, Command, InvalidCommand, Message, MessageKind, check_name};
+pub use digest::{Digest, InvalidDigest};
 pub use event::{Addresses, CloseInfo, Event, Exports, Protocol, UpgradeDecision, UpgradeRequest};
 pub use id::{AppName, ClientId, GatewayId, InvalidId, InvalidName, InvalidRole, NodeName, Role};
 pub use query::{Answer, Answered, ClientFields, ClientInfo, Query};

@@ -17,7 +17,6 @@
 //! goes to a [`Progress`].
 
 mod cargo;
-mod digest;
 mod environment;
 mod error;
 mod files;
@@ -30,13 +29,13 @@ mod scaffold;
 mod stamp;
 pub mod toolchain;
 
-pub use digest::Digest;
 pub use environment::Environment;
 pub use error::BuildError;
 pub use inspect::{Inspection, inspect};
 pub use pipeline::{BuildRequest, Built, Profile, build};
 pub use progress::{Event, Progress, Silent, Terminal};
 pub use scaffold::{Created, NewError, create};
+pub use tidegate_base::Digest;
 
 /// The target that plugins are compiled for.
 pub const TARGET: &str = "wasm32-wasip2";

@@ -91,7 +91,7 @@ impl Stamp {
         let same_builder = stamp.format == FORMAT && stamp.builder == env!("CARGO_PKG_VERSION");
         let fresh = same_builder
             && stamp.wasm.state.is_some()
-            && Digest::parse(&stamp.digest).is_some()
+            && stamp.digest.parse::<Digest>().is_ok()
             && stamp.wasm.is_unchanged()
             && stamp.inputs.iter().all(FileState::is_unchanged);
         fresh.then_some(stamp)
@@ -113,7 +113,7 @@ impl Stamp {
     }
 
     pub(crate) fn digest(&self) -> Option<Digest> {
-        Digest::parse(&self.digest)
+        self.digest.parse().ok()
     }
 
     pub(crate) fn contract(&self) -> &Contract {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate_base::AppName;
+use tidegate_base::{AppName, Digest};
 use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
-use tidegate_runtime::{CacheError, CacheSettings, Digest, Engine, LoadError, ModuleCache, Modules};
+use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, ModuleCache, Modules};
 use tidegate_worker::WorkerApp;
 
 use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};

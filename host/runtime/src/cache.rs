@@ -19,8 +19,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-
-use crate::module::Digest;
+use tidegate_base::Digest;
 
 const MAGIC: &[u8; 16] = b"tidegate-code-1\n";
 const HEAD_BYTES: usize = 16 + 32;

@@ -42,7 +42,7 @@ pub use fault::{Fault, StartError};
 pub use host::{LogLevel, PluginHost};
 pub use instance::Instance;
 pub use limits::Limits;
-pub use module::{Digest, InvalidDigest, LoadError, Module, Modules};
+pub use module::{LoadError, Module, Modules};
 pub use movable::Movable;
 pub use slow_pool::{SlowPool, SlowPoolSettings, SlowPoolStats};
 pub use start::{StartInfo, StartReason, StopReason};

@@ -1,70 +1,14 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
-use tidegate_base::Exports;
+use tidegate_base::{Digest, Exports};
 use wasmtime::component::Component;
 
 use crate::cache::{Key, ModuleCache};
 use crate::compile::{CompileError, Compiler};
 use crate::engine::Engine;
-
-/// The SHA-256 digest of a module's bytes: its name everywhere. Shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// A digest that was taken elsewhere.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Digest {
-    type Err = InvalidDigest;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let mut bytes = [0; 32];
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return Err(InvalidDigest);
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = hex(pair[0])? << 4 | hex(pair[1])?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-/// The text is not a digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a module's digest has 64 lower-case hex digits")]
-pub struct InvalidDigest;
 
 /// A compiled plugin, ready for any number of instances. A clone is a handle to the same.
 #[derive(Clone)]
@@ -209,36 +153,4 @@ fn exports(component: &Component) -> Exports {
 /// The full name of an interface of the contract.
 pub(crate) fn contract_interface(interface: &str) -> String {
     format!("tidegate:plugin/{interface}@0.1.0")
-}
-
-fn hex(digit: u8) -> Result<u8, InvalidDigest> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(InvalidDigest),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_digest_survives_its_text(bytes: [u8; 32]) {
-            let digest = Digest::from_bytes(bytes);
-            prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
-        }
-    }
-
-    #[test]
-    fn what_is_no_digest_is_refused() {
-        let good = Digest::of(b"").to_string();
-        assert_eq!(good, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        for bad in ["", &good[1..], &good.to_uppercase(), &good.replace('e', "g")] {
-            assert_eq!(bad.parse::<Digest>(), Err(InvalidDigest));
-        }
-    }
 }

@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 
 use support::{CLIENT, Recorder, addresses, engine, start, text};
 use tidegate_base::{
-    Answer, Audience, ClientFields, ClientInfo, CloseInfo, CloseReason, Exports, MessageKind, Query,
+    Answer, Audience, ClientFields, ClientInfo, CloseInfo, CloseReason, Digest, Exports, MessageKind, Query,
     UpgradeDecision, UpgradeRequest,
 };
-use tidegate_runtime::{Digest, Limits, LogLevel, StartInfo, StartReason, StopReason};
+use tidegate_runtime::{Limits, LogLevel, StartInfo, StartReason, StopReason};
 
 #[tokio::test]
 async fn every_callback_reaches_the_plugin() {

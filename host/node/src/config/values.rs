@@ -192,7 +192,7 @@ impl FromStr for Slow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plugin {
     /// A module by its name.
-    Digest(tidegate_runtime::Digest),
+    Digest(tidegate_base::Digest),
     /// A component.
     Wasm(std::path::PathBuf),
     /// Source.
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_plugin_is_a_digest_a_file_or_a_folder() {
-        let digest = tidegate_runtime::Digest::of(b"x");
+        let digest = tidegate_base::Digest::of(b"x");
         assert_eq!(format!("sha256:{digest}").parse(), Ok(Plugin::Digest(digest)));
         assert_eq!("a/b.wasm".parse(), Ok(Plugin::Wasm("a/b.wasm".into())));
         assert_eq!("a/b".parse(), Ok(Plugin::Folder("a/b".into())));
