@@ -1,6 +1,7 @@
 //! Listeners.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -23,6 +24,8 @@ const ACCEPTS_PER_ROUND: usize = 256;
 pub(crate) struct Listener {
     pub app: usize,
     pub settings: ListenerSettings,
+    /// Where clients connect to; none if that is any address of this machine.
+    local: Option<SocketAddr>,
     socket: TcpListener,
 }
 
@@ -35,9 +38,12 @@ impl Listener {
         token: mio::Token,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        // Accepted sockets have it from their listener: one call less for each.
+        socket2::SockRef::from(&socket).set_tcp_nodelay(true)?;
+        let local = socket.local_addr().ok().filter(|local| !local.ip().is_unspecified());
         let mut socket = TcpListener::from_std(socket);
         poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { app, settings, socket })
+        Ok(Self { app, settings, local, socket })
     }
 
     /// Stops listening.
@@ -68,9 +74,9 @@ impl Shard {
         self.left_over.push(LeftOver::Accept(number));
     }
 
-    fn admit(&mut self, number: usize, mut stream: TcpStream, remote: std::net::SocketAddr) {
+    fn admit(&mut self, number: usize, mut stream: TcpStream, remote: SocketAddr) {
         let Some(Some(listener)) = self.listeners.get(number) else { return };
-        let (app_index, protocol) = (listener.app, listener.settings.protocol);
+        let (app_index, protocol, local) = (listener.app, listener.settings.protocol, listener.local);
         let Some(app) = self.apps.get(app_index).cloned() else { return };
         let Some(next_client) = self.next_client.checked_add(self.inboxes.len() as u32) else {
             tracing::error!("connection numbers are used up: restart this gateway, it gets a fresh id");
@@ -85,9 +91,8 @@ impl Shard {
         let entry = self.conns.vacant_entry();
         let key = entry.key();
         let both = Interest::READABLE | Interest::WRITABLE;
-        let ready = stream.set_nodelay(true).and_then(|()| {
-            self.poll.get_ref().registry().register(&mut stream, mio::Token(key), both)?;
-            local_addr(&stream).ok_or_else(|| io::ErrorKind::NotConnected.into())
+        let ready = self.poll.get_ref().registry().register(&mut stream, mio::Token(key), both).and_then(|()| {
+            local.or_else(|| local_addr(&stream)).ok_or_else(|| io::ErrorKind::NotConnected.into())
         });
         let Ok(local) = ready else {
             app.connections.fetch_sub(1, Ordering::Relaxed);
@@ -112,13 +117,13 @@ impl Shard {
             misses: 0,
             session_event: None,
             waits: 0,
-            is: Flags { readable: true, ..Flags::default() },
+            is: Flags::default(),
         });
         self.by_client.insert(client, key);
         counters::ACCEPTED.inc();
         if protocol == Protocol::Ws {
+            // The request is read when the socket says that it is there.
             self.deadlines.set(Due::Handshake, client, 0, Instant::now());
-            self.pump(key);
         } else {
             self.open(key);
         }

@@ -151,9 +151,8 @@ impl Shard {
         conn.end_wait();
         conn.partial = Vec::new();
         conn.out = Default::default();
-        if let Some(mut stream) = conn.stream.take() {
-            let _ = self.poll.get_ref().registry().deregister(&mut stream);
-        }
+        // The only descriptor of the socket: closing it takes it out of the epoll set as well.
+        conn.stream = None;
         let Some(app) = self.apps.get(conn.app) else { return };
         counters::CLOSED.inc();
         let left = {
@@ -408,6 +407,10 @@ impl Shard {
             return self.end(key, CloseReason::Network);
         }
         if matches!(conn.phase, Phase::Closing(_)) && conn.out.is_empty() && !conn.is.shut {
+            if matches!(conn.phase, Phase::Closing(CloseReason::Client)) {
+                // Both close frames are exchanged: the server ends the connection (RFC 6455, 7.1.1).
+                return self.end(key, CloseReason::Client);
+            }
             conn.is.shut = true;
             // Our last word is out. The client's end of the stream, or the linger time, ends the connection.
             let _ = conn.stream.as_ref().map(|s| s.shutdown(Shutdown::Write));
