@@ -1,4 +1,4 @@
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,6 +15,7 @@ use crate::link::Link;
 use crate::refusal::Muffler;
 use crate::settings::LinkSettings;
 use crate::tls;
+use crate::udp::UdpSocket;
 
 /// A node's UDP socket: dials other nodes, and accepts them unless the node is an operator. Clones share it.
 ///
@@ -47,10 +48,14 @@ impl Endpoint {
         };
         let failed =
             |error: std::io::Error| LinkError::Bind { address: addr, reason: error.to_string().into() };
-        let socket = bind_udp(addr, settings.socket_buffer_bytes).map_err(failed)?;
-        let socket =
-            quinn::Endpoint::new(EndpointConfig::default(), server.clone(), socket, Arc::new(TokioRuntime))
-                .map_err(failed)?;
+        let socket = bind_udp(addr, settings.socket_buffer_bytes).and_then(UdpSocket::new).map_err(failed)?;
+        let socket = quinn::Endpoint::new_with_abstract_socket(
+            EndpointConfig::default(),
+            server.clone(),
+            Arc::new(socket),
+            Arc::new(TokioRuntime),
+        )
+        .map_err(failed)?;
         let shared = Shared {
             identity: identity.clone(),
             settings: settings.clone(),
@@ -178,7 +183,7 @@ fn server_config(
     Ok(config)
 }
 
-fn bind_udp(addr: SocketAddr, buffer_bytes: usize) -> std::io::Result<UdpSocket> {
+fn bind_udp(addr: SocketAddr, buffer_bytes: usize) -> std::io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;

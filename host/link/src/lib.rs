@@ -25,6 +25,7 @@ pub mod redial;
 mod refusal;
 mod settings;
 mod tls;
+mod udp;
 
 #[cfg(test)]
 mod tests;

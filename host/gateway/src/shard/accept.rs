@@ -91,9 +91,10 @@ impl Shard {
         let entry = self.conns.vacant_entry();
         let key = entry.key();
         let both = Interest::READABLE | Interest::WRITABLE;
-        let ready = self.poll.get_ref().registry().register(&mut stream, mio::Token(key), both).and_then(|()| {
-            local.or_else(|| local_addr(&stream)).ok_or_else(|| io::ErrorKind::NotConnected.into())
-        });
+        let ready =
+            self.poll.get_ref().registry().register(&mut stream, mio::Token(key), both).and_then(|()| {
+                local.or_else(|| local_addr(&stream)).ok_or_else(|| io::ErrorKind::NotConnected.into())
+            });
         let Ok(local) = ready else {
             app.connections.fetch_sub(1, Ordering::Relaxed);
             return;
