@@ -2,10 +2,17 @@
 //!
 //! Everything is level-triggered: whole lists, never differences.
 
+mod swap;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, Exports, GatewayId, NodeName, Role};
+
+pub use self::swap::{
+    AppClients, AppReport, Canary, DesiredApp, DesiredRollout, Failure, REASON_BYTES_MAX, RolloutPhase,
+    RolloutReport, SlotSwitch, Stage, Step, VersionRef, VersionTally,
+};
 
 /// The protocol that this version speaks; ALPN carries it as well.
 pub const PROTOCOL: u16 = 1;
@@ -79,6 +86,29 @@ pub enum Control {
     },
     /// Operator to register: who is there?
     ListNodes,
+    /// Register to worker, at its announcement and on every change: what its apps should run; replaces what was said
+    /// before. An app that is not in it keeps what it runs.
+    Apps {
+        /// Grows with every change in one life of the register.
+        revision: u64,
+        /// Every app that was ever deployed.
+        apps: Vec<DesiredApp>,
+    },
+    /// Worker to register, when it is announced, on every change, and once a second while something is rolled out: all
+    /// of its apps; replaces what was said before.
+    AppReports(Vec<AppReport>),
+    /// Register to gateway, before and after a swap: please count.
+    Census {
+        /// Comes back with the counts.
+        number: u64,
+    },
+    /// Gateway to register: its counts.
+    Counted {
+        /// Of the request.
+        number: u64,
+        /// Every app that it has clients or listeners of.
+        apps: Vec<AppClients>,
+    },
 }
 
 impl Control {
@@ -101,3 +131,6 @@ impl Control {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a control message is broken or of another version of the protocol")]
 pub struct BadControl;
+
+#[cfg(test)]
+mod tests;

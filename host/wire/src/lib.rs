@@ -1,5 +1,6 @@
 //! The protocol between gateways, workers and registers, without any I/O: frames, the two ends of a lane, the
-//! directory and the fan-out of queries. Everything is a plain state machine: bytes and time come in as arguments.
+//! directory, the fan-out of queries, and the worker's side of a deployment. Everything is a plain state machine: bytes
+//! and time come in as arguments.
 //!
 //! ```text
 //!  gateway                                lane                                worker
@@ -13,9 +14,12 @@ pub mod directory;
 pub mod event_lane;
 pub mod fanout;
 pub mod frame;
+pub mod report;
+pub mod rollout;
 pub mod slot_lane;
 
 pub use codec::{Carry, ToGateway, ToWorker, encode};
 pub use event_lane::{EventLane, Unfinished};
 pub use frame::{EventNo, FrameError, PartFlags, PartHead, RawFrame};
+pub use rollout::{Do, Rollout};
 pub use slot_lane::{Grant, SlotLane};
