@@ -7,7 +7,7 @@ use crate::{CloseReason, MessageKind};
 
 /// The callbacks that a plugin exports, and so the events that it gets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct Exports(u8);
+pub struct Exports(u16);
 
 impl Exports {
     /// `on-worker-start`.
@@ -24,9 +24,13 @@ impl Exports {
     pub const TIMER: Self = Self(32);
     /// `on-worker-stop`.
     pub const WORKER_STOP: Self = Self(64);
+    /// `save`.
+    pub const SAVE: Self = Self(128);
+    /// `restore`.
+    pub const RESTORE: Self = Self(256);
 
     /// Each callback with the name of its interface in `tidegate:plugin`.
-    pub const NAMES: [(Self, &'static str); 7] = [
+    pub const NAMES: [(Self, &'static str); 9] = [
         (Self::WORKER_START, "worker-start"),
         (Self::CONNECT, "connect"),
         (Self::WEBSOCKET_CONNECT, "websocket-connect"),
@@ -34,6 +38,8 @@ impl Exports {
         (Self::CLOSE, "close"),
         (Self::TIMER, "timer"),
         (Self::WORKER_STOP, "worker-stop"),
+        (Self::SAVE, "save"),
+        (Self::RESTORE, "restore"),
     ];
 
     /// None.

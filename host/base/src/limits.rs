@@ -23,6 +23,8 @@ pub const SESSION_BYTES_MAX: usize = 64 * 1024;
 pub const GROUPS_PER_CLIENT_MAX: usize = 1024;
 /// Default of the most timers of one slot.
 pub const TIMERS_MAX: usize = 1024;
+/// Default of the most bytes of state that an instance hands over in a swap.
+pub const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Shortest period of a repeating timer, in milliseconds.
 pub const TIMER_PERIOD_MS_MIN: u64 = 10;
 /// Largest frame on a lane, head excluded: the largest payload that settings may allow, and room for an audience.

@@ -16,14 +16,14 @@ pub struct Callback {
     pub export: Exports,
     /// The name of its interface, such as `worker-start`.
     pub interface: &'static str,
-    /// The name of its function, such as `on-worker-start`.
+    /// The name of its function, such as `on-worker-start`; `save` and `restore` are called as their interfaces are.
     pub function: &'static str,
     /// The function's parameters and result; of a compound type only the kind.
     pub signature: &'static str,
 }
 
 /// Every callback, in the order of the contract.
-pub const CALLBACKS: [Callback; 7] = [
+pub const CALLBACKS: [Callback; 9] = [
     Callback {
         export: Exports::WORKER_START,
         interface: "worker-start",
@@ -61,6 +61,8 @@ pub const CALLBACKS: [Callback; 7] = [
         function: "on-worker-stop",
         signature: "(enum)",
     },
+    Callback { export: Exports::SAVE, interface: "save", function: "save", signature: "() -> list<u8>" },
+    Callback { export: Exports::RESTORE, interface: "restore", function: "restore", signature: "(list<u8>)" },
 ];
 
 /// The callback that an export stands for; `None` if the export is not of this contract.
@@ -86,6 +88,10 @@ mod tests {
     fn the_table_has_the_exports_of_the_base_in_their_order() {
         let ours: Vec<_> = CALLBACKS.iter().map(|callback| (callback.export, callback.interface)).collect();
         assert_eq!(ours, Exports::NAMES);
-        assert!(CALLBACKS.iter().all(|callback| callback.function == format!("on-{}", callback.interface)));
+        let named_after_interface = |callback: &Callback| match callback.interface {
+            "save" | "restore" => callback.function == callback.interface,
+            interface => callback.function == format!("on-{interface}"),
+        };
+        assert!(CALLBACKS.iter().all(named_after_interface));
     }
 }

@@ -93,6 +93,17 @@ pub enum ContractError {
         /// Its type in the component.
         found: String,
     },
+    /// One of the two callbacks that hand state over, without the other.
+    #[error(
+        "the plugin exports `{has}` but not `{lacks}`: a swap hands state over from `save` of the old version to \
+         `restore` of the new one; implement both or none"
+    )]
+    HalfState {
+        /// The callback that is there.
+        has: &'static str,
+        /// The one that is missing.
+        lacks: &'static str,
+    },
     /// An interface of `tidegate:plugin` that the host does not have.
     #[error(
         "the plugin imports `{name}`, which this Tidegate does not have (it has {}); update Tidegate, or build the \

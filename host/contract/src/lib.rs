@@ -86,6 +86,7 @@ pub fn check_with(bytes: &[u8], limits: &Limits) -> Result<Contract, ContractErr
         let is_program = other_exports.iter().any(|name| name.starts_with("wasi:cli/run"));
         return Err(ContractError::NoMessage { is_program });
     }
+    check_state(exports)?;
     Ok(Contract { version: newest.unwrap_or(CONTRACT_VERSION), exports, imports, other_exports })
 }
 
@@ -105,6 +106,15 @@ fn collect_exports(
         }
     }
     Ok((exports, others))
+}
+
+/// State that is saved and never restored, or the other way round, is a mistake that a swap would show too late.
+fn check_state(exports: Exports) -> Result<(), ContractError> {
+    match (exports.has(Exports::SAVE), exports.has(Exports::RESTORE)) {
+        (true, false) => Err(ContractError::HalfState { has: "save", lacks: "restore" }),
+        (false, true) => Err(ContractError::HalfState { has: "restore", lacks: "save" }),
+        _ => Ok(()),
+    }
 }
 
 fn check_signature(shape: &component::Shape, name: &str, callback: &Callback) -> Result<(), ContractError> {

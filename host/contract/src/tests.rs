@@ -195,6 +195,47 @@ fn sizes_and_counts_are_bounded() {
     assert!(check_with(&bytes, &limits).is_ok());
 }
 
+/// A component with everything that a callback of the state's hand-over needs: a memory and `realloc`.
+fn state_callback(name: &str) -> String {
+    let (params, result, core) = match name {
+        "save" => ("", "(result (list u8))", "(result i32) i32.const 0"),
+        _ => (r#"(param "state" (list u8))"#, "", "(param i32 i32)"),
+    };
+    format!(
+        r#"(core module $m-{name}
+            (memory (export "mem") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+            (func (export "f") {core}))
+           (core instance $c-{name} (instantiate $m-{name}))
+           (func $f-{name} {params} {result}
+            (canon lift (core func $c-{name} "f") (memory $c-{name} "mem") (realloc (func $c-{name} "realloc"))))
+           (instance $i-{name} (export "{name}" (func $f-{name})))
+           (export "tidegate:plugin/{name}@0.1.0" (instance $i-{name}))"#
+    )
+}
+
+#[test]
+fn state_is_handed_over_by_save_and_restore_or_not_at_all() {
+    let (save, restore) = (state_callback("save"), state_callback("restore"));
+    let contract = check(&component(&[MESSAGE, &save, &restore])).unwrap();
+    assert_eq!(contract.exports, Exports::MESSAGE.with(Exports::SAVE).with(Exports::RESTORE));
+    let error = refusal(&[MESSAGE, &save]);
+    assert_eq!(error, ContractError::HalfState { has: "save", lacks: "restore" });
+    assert!(error.to_string().contains("implement both or none"), "{error}");
+    assert_eq!(refusal(&[MESSAGE, &restore]), ContractError::HalfState { has: "restore", lacks: "save" });
+}
+
+#[test]
+fn a_save_of_another_type_is_refused_with_both_types() {
+    let error = refusal(&[MESSAGE, &export("tidegate:plugin/save@0.1.0", "save", "")]).to_string();
+    assert!(error.contains("() -> list<u8>") && error.contains("found ()"), "{error}");
+}
+
+/// Whether some world of the WIT file exports an interface, which makes it a callback.
+fn is_exported(interface: &str) -> bool {
+    include_str!("../../../sdk/wit/plugin.wit").contains(&format!("export {interface};"))
+}
+
 /// `interface -> functions` of the WIT file, and its version, read line by line.
 fn wit_interfaces() -> (String, Vec<(String, Vec<String>)>) {
     let wit = include_str!("../../../sdk/wit/plugin.wit");
@@ -220,9 +261,8 @@ fn wit_interfaces() -> (String, Vec<(String, Vec<String>)>) {
 fn the_tables_say_what_the_wit_file_says() {
     let (version, interfaces) = wit_interfaces();
     assert_eq!(version, CONTRACT_VERSION.to_string());
-    let (callbacks, hosts): (Vec<_>, Vec<_>) = interfaces
-        .into_iter()
-        .partition(|(_, functions)| functions.iter().any(|name| name.starts_with("on-")));
+    let (callbacks, hosts): (Vec<_>, Vec<_>) =
+        interfaces.into_iter().partition(|(name, _)| is_exported(name));
     let ours: Vec<_> = CALLBACKS
         .iter()
         .map(|callback| (callback.interface.to_owned(), vec![callback.function.to_owned()]))

@@ -84,6 +84,25 @@ impl Fault {
     }
 }
 
+/// Why an instance did not hand over its state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SaveError {
+    /// The turn ended badly.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// There is too much of it. The instance lives on.
+    #[error(
+        "the plugin's state has {bytes} bytes, the app may hand over {bytes_max} (state_bytes_max): keep less in \
+         memory, or raise the limit"
+    )]
+    TooLarge {
+        /// What `save` returned, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        bytes_max: usize,
+    },
+}
+
 /// Why an instance did not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {

@@ -8,8 +8,8 @@ use wasmtime::component::{
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::clock::{FIRST_TICKS, Meter, Verdict};
-use crate::fault::{Fault, StartError};
-use crate::host_functions::state::State;
+use crate::fault::{Fault, SaveError, StartError};
+use crate::host_functions::state::{Call, State};
 use crate::host_functions::types::{
     WitCloseInfo, WitKind, WitStartInfo, WitStopReason, WitUpgradeDecision, WitUpgradeRequest,
 };
@@ -166,6 +166,48 @@ impl<H: PluginHost> Instance<H> {
         self.turn(call, (reason.into(),)).await
     }
 
+    /// The plugin's state, to be handed to `restore` of another instance; none if the plugin does not export `save`.
+    /// A turn that may neither change nor ask anything: commands, timers and queries in it fail it. If it failed, as the
+    /// host knows, what it returns means nothing. Copied once, out of wasm memory.
+    ///
+    /// # Errors
+    /// [`SaveError::TooLarge`] if the state has more than `bytes_max` bytes: the instance lives on. Else see [`Fault`].
+    pub async fn save(&mut self, bytes_max: usize) -> Result<Option<Vec<u8>>, SaveError> {
+        let Some(call) = self.calls.save else { return Ok(None) };
+        // The engine traps a call that hands over more than so many bytes. By default that is more than a state may
+        // have, so that one which is too large is told with its size; where it is less, the app's limit counts.
+        let lifted_max = self.store.hostcall_fuel();
+        self.store.set_hostcall_fuel(lifted_max.max(bytes_max));
+        let saved = self.turn_of::<_, (Vec<u8>,)>(Call::Save, call, ()).await;
+        self.store.set_hostcall_fuel(lifted_max);
+        let (state,) = saved?;
+        if state.len() > bytes_max {
+            return Err(SaveError::TooLarge { bytes: state.len(), bytes_max });
+        }
+        Ok(Some(state))
+    }
+
+    /// Hands over what `save` of another instance returned. Does nothing if the plugin does not export `restore`. A turn
+    /// whose queries fail it. Copied once, into wasm memory.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn restore(&mut self, state: &[u8]) -> Result<(), Fault> {
+        let Some(call) = self.calls.restore else { return Ok(()) };
+        self.turn_of(Call::Restore, call, (state,)).await
+    }
+
+    async fn turn_of<P, R>(&mut self, kind: Call, call: TypedFunc<P, R>, params: P) -> Result<R, Fault>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift + 'static,
+    {
+        self.store.data_mut().call = kind;
+        let ended = self.turn(call, params).await;
+        self.store.data_mut().call = Call::Event;
+        ended
+    }
+
     async fn turn<P, R>(&mut self, call: TypedFunc<P, R>, params: P) -> Result<R, Fault>
     where
         P: ComponentNamedList + Lower,
@@ -240,6 +282,8 @@ struct Calls {
     close: Option<TypedFunc<(u64, u32, WitCloseInfo<'static>), ()>>,
     timer: Option<TypedFunc<(&'static str,), ()>>,
     worker_stop: Option<TypedFunc<(WitStopReason,), ()>>,
+    save: Option<TypedFunc<(), (Vec<u8>,)>>,
+    restore: Option<TypedFunc<(&'static [u8],), ()>>,
 }
 
 impl Calls {
@@ -263,6 +307,8 @@ impl Calls {
             close: typed(store, instance, found.close.as_ref(), "on-close")?,
             timer: typed(store, instance, found.timer.as_ref(), "on-timer")?,
             worker_stop: typed(store, instance, found.worker_stop.as_ref(), "on-worker-stop")?,
+            save: typed(store, instance, found.save.as_ref(), "save")?,
+            restore: typed(store, instance, found.restore.as_ref(), "restore")?,
         })
     }
 }

@@ -38,7 +38,7 @@ mod turn;
 pub use cache::{CacheError, CacheSettings, ModuleCache};
 pub use compile::{ChildCompiler, CompileError, CompileLimits, Compiler};
 pub use engine::{Engine, EngineError, EngineSettings};
-pub use fault::{Fault, StartError};
+pub use fault::{Fault, SaveError, StartError};
 pub use host::{LogLevel, PluginHost};
 pub use instance::Instance;
 pub use limits::Limits;

@@ -84,6 +84,8 @@ pub(crate) struct Callbacks<T> {
     pub(crate) close: Option<T>,
     pub(crate) timer: Option<T>,
     pub(crate) worker_stop: Option<T>,
+    pub(crate) save: Option<T>,
+    pub(crate) restore: Option<T>,
 }
 
 impl<T> Callbacks<T> {
@@ -96,6 +98,8 @@ impl<T> Callbacks<T> {
             close: find("close", "on-close"),
             timer: find("timer", "on-timer"),
             worker_stop: find("worker-stop", "on-worker-stop"),
+            save: find("save", "save"),
+            restore: find("restore", "restore"),
         }
     }
 }

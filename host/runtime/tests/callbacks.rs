@@ -15,7 +15,7 @@ use tidegate_runtime::{Limits, LogLevel, StartInfo, StartReason, StopReason};
 async fn every_callback_reaches_the_plugin() {
     let (engine, host) = (engine(), Recorder::default());
     let mut plugin = start(&engine, host.clone(), Limits::default()).await;
-    assert_eq!(plugin.exports().names().count(), 7);
+    assert_eq!(plugin.exports().names().count(), 9);
     let info =
         StartInfo { slot: 1, slots: 4, worker: "w-1".to_owned(), version: 3, reason: StartReason::Restart };
     plugin.on_worker_start(&info).await.unwrap();

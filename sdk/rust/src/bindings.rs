@@ -35,3 +35,5 @@ callback_world!(message, "with-message", "export_message");
 callback_world!(close, "with-close", "export_close");
 callback_world!(timer, "with-timer", "export_timer");
 callback_world!(worker_stop, "with-worker-stop", "export_worker_stop");
+callback_world!(save, "with-save", "export_save");
+callback_world!(restore, "with-restore", "export_restore");

@@ -3,10 +3,12 @@
 use std::marker::PhantomData;
 
 use crate::bindings::imports::tidegate::plugin::types as wit;
-use crate::bindings::{close, connect, message, timer, websocket_connect, worker_start, worker_stop};
+use crate::bindings::{
+    close, connect, message, restore, save, timer, websocket_connect, worker_start, worker_stop,
+};
 use crate::{
-    Client, ClientId, CloseInfo, CloseReason, Message, MessageKind, Plugin, Session, StartInfo, StartReason,
-    StopReason, Upgrade, UpgradeRequest, turn,
+    Client, ClientId, CloseInfo, CloseReason, Message, MessageKind, Plugin, Saved, Session, StartInfo,
+    StartReason, StopReason, Upgrade, UpgradeRequest, turn,
 };
 
 /// The one value of a plugin in this wasm instance. The attribute macro implements it with a static.
@@ -94,6 +96,22 @@ impl<P: Instance> worker_stop::exports::tidegate::plugin::worker_stop::Guest for
             wit::StopReason::Shutdown => StopReason::Shutdown,
         };
         turn::run(None, || P::with(|plugin| plugin.on_worker_stop(reason)));
+    }
+}
+
+impl<P: Instance> save::exports::tidegate::plugin::save::Guest for Exported<P> {
+    fn save() -> Vec<u8> {
+        // A failed turn has no state: what it returns means nothing to the host.
+        turn::run(None, || P::with(|plugin| plugin.save())).map(Saved::into_bytes).unwrap_or_default()
+    }
+}
+
+impl<P: Instance> restore::exports::tidegate::plugin::restore::Guest for Exported<P> {
+    fn restore(state: Vec<u8>) {
+        turn::run(None, || {
+            let saved = Saved::of_bytes(state)?;
+            P::with(|plugin| plugin.restore(saved))
+        });
     }
 }
 

@@ -12,7 +12,7 @@ const GATEWAY_MAX: u64 = (1 << 48) - 1;
 ///
 /// An id is never given to somebody else: the gateway's number is fresh at every start of a gateway, the connection's
 /// counts up within it. It works only inside its own app, so it is a name and not a credential. Its text form, also in
-/// serde, is 20 lower-case hex digits: 12 of the gateway and 8 of the connection.
+/// serde's text formats, is 20 lower-case hex digits: 12 of the gateway and 8 of the connection. Binary formats get the two numbers.
 ///
 /// Everything that one client can be told or asked is a method, so an id kept in the plugin's memory is all that it
 /// takes to reach it later. Commands to a client that is gone do nothing.
@@ -89,14 +89,24 @@ impl FromStr for ClientId {
 
 impl Serialize for ClientId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            (self.gateway, self.connection).serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for ClientId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        if deserializer.is_human_readable() {
+            let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+            text.parse().map_err(serde::de::Error::custom)
+        } else {
+            let (gateway, connection) = Deserialize::deserialize(deserializer)?;
+            Self::new(gateway, connection)
+                .ok_or_else(|| serde::de::Error::custom("a gateway's number has 48 bits"))
+        }
     }
 }
 

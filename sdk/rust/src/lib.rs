@@ -18,6 +18,7 @@ mod message;
 mod plugin;
 mod session;
 pub mod settings;
+mod state;
 mod targets;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -42,7 +43,11 @@ pub use events::{
 pub use id::{ClientId, ParseClientIdError};
 pub use message::{Message, MessageKind, Outgoing, Raw};
 pub use plugin::Plugin;
+/// For state and sessions: `#[derive(serde::Serialize)]` with `#[serde(crate = "tidegate::serde")]` spares a plugin a
+/// dependency of its own.
+pub use serde;
 pub use session::{Session, SessionError, session};
+pub use state::{Saved, State, StateError};
 pub use targets::{IntoClients, IntoNames};
 pub use tidegate_macros::plugin;
 pub use turn::{current_client, fail};

@@ -1,6 +1,6 @@
 //! The trait that a plugin implements.
 
-use crate::{Client, CloseInfo, Message, Result, StartInfo, StopReason, Upgrade, UpgradeRequest};
+use crate::{Client, CloseInfo, Message, Result, Saved, StartInfo, StopReason, Upgrade, UpgradeRequest};
 
 /// A plugin. Put [`#[plugin]`](crate::plugin) on the impl block: it exports the callbacks that the block has, and only
 /// those; an event without a callback is never sent to the plugin.
@@ -76,34 +76,64 @@ pub trait Plugin: Default + 'static {
         let _ = reason;
         Ok(())
     }
+
+    /// Hands this instance's state over when a new version of the plugin takes the slot over, between two turns. Goes
+    /// together with [`restore`](Plugin::restore). [`State`](crate::State) has an example.
+    ///
+    /// It must change nothing, since the swap may still be given up, and this instance serves on then: commands, timers
+    /// and queries fail it. At most 16 MiB by default, within both clocks of a turn.
+    ///
+    /// # Errors
+    /// Of the plugin's own choice: the old version keeps the slot, and slots that were switched already go back.
+    fn save(&self) -> Result<Saved> {
+        Saved::new(0, &())
+    }
+
+    /// Takes over what [`save`](Plugin::save) of the old version's instance returned. Goes together with it.
+    ///
+    /// Called right after that, on an instance that has run `on_worker_start` with the reason `Swap` before, while the old
+    /// one still served. Not called if the old version has no `save`. What it asks for leaves when the switch is done:
+    /// its timers are set beside those of the old instance whose keys it has neither set nor cancelled, then its commands
+    /// leave. Queries fail it.
+    ///
+    /// # Errors
+    /// Of the plugin's own choice: the old version keeps the slot, and slots that were switched already go back.
+    fn restore(&mut self, saved: Saved) -> Result {
+        let _ = saved;
+        Ok(())
+    }
 }
 
 /// Which callbacks an impl block has. The attribute macro fills it in.
 #[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Callbacks(pub u8);
+pub struct Callbacks(pub u16);
 
 impl Callbacks {
     /// No attribute macro has looked.
     pub const UNKNOWN: Self = Self(0);
     /// `on_worker_start`
-    pub const WORKER_START: u8 = 1;
+    pub const WORKER_START: u16 = 1;
     /// `on_connect`
-    pub const CONNECT: u8 = 2;
+    pub const CONNECT: u16 = 2;
     /// `on_websocket_connect`
-    pub const WEBSOCKET_CONNECT: u8 = 4;
+    pub const WEBSOCKET_CONNECT: u16 = 4;
     /// `on_message`
-    pub const MESSAGE: u8 = 8;
+    pub const MESSAGE: u16 = 8;
     /// `on_close`
-    pub const CLOSE: u8 = 16;
+    pub const CLOSE: u16 = 16;
     /// `on_timer`
-    pub const TIMER: u8 = 32;
+    pub const TIMER: u16 = 32;
     /// `on_worker_stop`
-    pub const WORKER_STOP: u8 = 64;
+    pub const WORKER_STOP: u16 = 64;
+    /// `save`
+    pub const SAVE: u16 = 128;
+    /// `restore`
+    pub const RESTORE: u16 = 256;
 
     /// Whether one of the constants above is in it.
     #[must_use]
-    pub const fn has(self, callback: u8) -> bool {
+    pub const fn has(self, callback: u16) -> bool {
         self.0 & callback != 0
     }
 }

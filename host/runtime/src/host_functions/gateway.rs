@@ -23,7 +23,7 @@ pub(super) fn link<H: PluginHost>(gateway: &mut LinkerInstance<'_, State<H>>) ->
         client_and_name(store, args, |client, name| Command::Bind(client, name))
     })?;
     gateway.func_wrap("unbind", |store: Store<'_, H>, (client,): (WitClientId,)| {
-        store.data().host.borrow_mut().command(Command::Unbind(client.into()));
+        store.data().command(Command::Unbind(client.into()));
         Ok(())
     })?;
     gateway.func_wrap("join", |store, args| {
@@ -34,7 +34,7 @@ pub(super) fn link<H: PluginHost>(gateway: &mut LinkerInstance<'_, State<H>>) ->
     })?;
     gateway.func_wrap("disband", |store: Store<'_, H>, (group,): (WasmStr,)| {
         let group = group.to_str(&store)?;
-        store.data().host.borrow_mut().command(Command::Disband(group));
+        store.data().command(Command::Disband(group));
         Ok(())
     })?;
     gateway.func_wrap("set-session", set_session)?;
@@ -50,7 +50,7 @@ fn send_to_client<H: PluginHost>(
 ) -> Result<()> {
     let client = ClientId { gateway: GatewayId::new(gateway), connection };
     let message = Message { kind: kind.into(), payload: payload.as_le_slice(&store) };
-    store.data().host.borrow_mut().command(Command::SendTo(client, message));
+    store.data().command(Command::SendTo(client, message));
     Ok(())
 }
 
@@ -61,7 +61,7 @@ fn send<H: PluginHost>(
     let Some((to, except)) = read_audience(&mut store, &to, &except)? else { return Ok(()) };
     let message = Message { kind: kind.into(), payload: payload.as_le_slice(&store) };
     let to = to.borrow(&store)?;
-    store.data().host.borrow_mut().command(Command::Send { to, except, message });
+    store.data().command(Command::Send { to, except, message });
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn close<H: PluginHost>(
     let farewell = farewell
         .as_ref()
         .map(|message| Message { kind: message.kind.into(), payload: message.payload.as_le_slice(&store) });
-    store.data().host.borrow_mut().command(Command::Close { to, except, code, reason, farewell });
+    store.data().command(Command::Close { to, except, code, reason, farewell });
     Ok(())
 }
 
@@ -87,7 +87,7 @@ fn destroy<H: PluginHost>(
 ) -> Result<()> {
     let Some((to, except)) = read_audience(&mut store, &to, &except)? else { return Ok(()) };
     let to = to.borrow(&store)?;
-    store.data().host.borrow_mut().command(Command::Destroy { to, except });
+    store.data().command(Command::Destroy { to, except });
     Ok(())
 }
 
@@ -96,7 +96,7 @@ fn set_session<H: PluginHost>(
     (client, session): (WitClientId, Option<WasmStr>),
 ) -> Result<()> {
     let session = session.map(|session| session.to_str(&store)).transpose()?;
-    store.data().host.borrow_mut().command(Command::SetSession(client.into(), session));
+    store.data().command(Command::SetSession(client.into(), session));
     Ok(())
 }
 
@@ -106,7 +106,7 @@ fn client_and_name<H: PluginHost>(
     command: for<'a> fn(ClientId, Cow<'a, str>) -> Command<'a>,
 ) -> Result<()> {
     let name = name.to_str(&store)?;
-    store.data().host.borrow_mut().command(command(client.into(), name));
+    store.data().command(command(client.into(), name));
     Ok(())
 }
 

@@ -156,6 +156,8 @@ fn ask<'a, H: PluginHost, R: Send + 'a>(
 ) -> Asking<'a, R> {
     Box::new(async move {
         let query = query?.and_then(|query| query.check().map(|()| query));
+        let refused = store.data().call.refuses_queries().map_or(Ok(()), |why| Err(why.to_owned()));
+        let query = refused.and_then(|()| query.map_err(|invalid| invalid.to_string()));
         let answered = match query {
             Ok(query) => {
                 // The answer comes by the shard's lanes, so ask from there: the commands so far leave first.
@@ -165,8 +167,8 @@ fn ask<'a, H: PluginHost, R: Send + 'a>(
                 let answered = answer.await;
                 return reply(answered, convert, &query);
             }
-            Err(invalid) => {
-                store.data().host.borrow_mut().fail(&invalid.to_string());
+            Err(reason) => {
+                store.data().host.borrow_mut().fail(&reason);
                 empty(convert)
             }
         };

@@ -1,6 +1,6 @@
 use std::cell::RefCell;
 
-use tidegate_base::Exports;
+use tidegate_base::{Command, Exports};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use crate::limits::Limiter;
@@ -12,6 +12,36 @@ const RESOURCES_MAX: usize = 10_000;
 /// Most random bytes that a plugin gets at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
+/// Why `save` fails that sends, joins, sets a timer or the like.
+pub(crate) const SAVE_CHANGES: &str = "save must change nothing, since the swap may still be given up: commands and \
+     timers are refused in it; use on-worker-stop, or restore of the new version";
+
+/// What kind of call runs: those that hand state over may do less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Any other callback.
+    Event,
+    /// `save`: no commands, no timers, no queries.
+    Save,
+    /// `restore`: no queries.
+    Restore,
+}
+
+impl Call {
+    /// Why it must not ask the gateways, if it must not.
+    pub(crate) const fn refuses_queries(self) -> Option<&'static str> {
+        match self {
+            Self::Event => None,
+            Self::Save => {
+                Some("save must not ask the gateways: the slot serves nobody while its state is handed over")
+            }
+            Self::Restore => {
+                Some("restore must not ask the gateways: the slot's lanes still belong to the old version")
+            }
+        }
+    }
+}
+
 /// What belongs to one instance besides wasm: the data of its store.
 pub(crate) struct State<H> {
     /// In a cell, so that the host can be called while wasm memory is borrowed from the same store. Host functions
@@ -20,6 +50,7 @@ pub(crate) struct State<H> {
     pub(crate) limiter: Limiter,
     pub(crate) stdio: Stdio,
     pub(crate) exports: Exports,
+    pub(crate) call: Call,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -35,7 +66,23 @@ impl<H: PluginHost> State<H> {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { host: RefCell::new(host), limiter: Limiter::new(limits), stdio, exports, wasi, table }
+        Self {
+            host: RefCell::new(host),
+            limiter: Limiter::new(limits),
+            stdio,
+            exports,
+            call: Call::Event,
+            wasi,
+            table,
+        }
+    }
+
+    /// One command of the turn, unless it is one that must change nothing.
+    pub(crate) fn command(&self, command: Command<'_>) {
+        match self.call {
+            Call::Save => self.host.borrow_mut().fail(SAVE_CHANGES),
+            Call::Event | Call::Restore => self.host.borrow_mut().command(command),
+        }
     }
 
     /// Hands what the plugin has printed to the host.

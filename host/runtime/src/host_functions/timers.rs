@@ -5,14 +5,18 @@ use tidegate_base::{Exports, check_name};
 use wasmtime::component::{LinkerInstance, WasmStr};
 use wasmtime::{Result, StoreContextMut};
 
-use super::state::State;
+use super::state::{Call, SAVE_CHANGES, State};
 use crate::PluginHost;
 
 pub(super) fn link<H: PluginHost>(timers: &mut LinkerInstance<'_, State<H>>) -> Result<()> {
     timers.func_wrap("set", set)?;
     timers.func_wrap("cancel", |store: StoreContextMut<'_, State<H>>, (key,): (WasmStr,)| {
         let key = key.to_str(&store)?;
-        store.data().host.borrow_mut().cancel_timer(&key);
+        let mut host = store.data().host.borrow_mut();
+        match store.data().call {
+            Call::Save => host.fail(SAVE_CHANGES),
+            Call::Event | Call::Restore => host.cancel_timer(&key),
+        }
         Ok(())
     })
 }
@@ -23,7 +27,9 @@ fn set<H: PluginHost>(
 ) -> Result<()> {
     let key = key.to_str(&store)?;
     let mut host = store.data().host.borrow_mut();
-    if let Err(invalid) = check_name(&key) {
+    if store.data().call == Call::Save {
+        host.fail(SAVE_CHANGES);
+    } else if let Err(invalid) = check_name(&key) {
         host.fail(&invalid.to_string());
     } else if every != 0 && every < TIMER_PERIOD_MS_MIN {
         host.fail(&format!("a timer repeats every {TIMER_PERIOD_MS_MIN} ms at most, not every {every} ms"));

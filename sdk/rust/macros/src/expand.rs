@@ -4,7 +4,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Error, Ident, ImplItem, ImplItemFn, ItemImpl, Result, parse_quote};
 
 /// A callback: its method, its constant in `Callbacks`, its module in the bindings and that module's export macro.
-const CALLBACKS: [(&str, &str, &str, &str); 7] = [
+const CALLBACKS: [(&str, &str, &str, &str); 9] = [
     ("on_worker_start", "WORKER_START", "worker_start", "export_worker_start"),
     ("on_connect", "CONNECT", "connect", "export_connect"),
     ("on_websocket_connect", "WEBSOCKET_CONNECT", "websocket_connect", "export_websocket_connect"),
@@ -12,6 +12,8 @@ const CALLBACKS: [(&str, &str, &str, &str); 7] = [
     ("on_close", "CLOSE", "close", "export_close"),
     ("on_timer", "TIMER", "timer", "export_timer"),
     ("on_worker_stop", "WORKER_STOP", "worker_stop", "export_worker_stop"),
+    ("save", "SAVE", "save", "export_save"),
+    ("restore", "RESTORE", "restore", "export_restore"),
 ];
 
 pub(crate) fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -68,7 +70,25 @@ fn check(arguments: &TokenStream, block: &ItemImpl) -> Result<()> {
              fn on_message(&mut self, client: Client, message: Message) -> Result { Ok(()) }",
         );
     }
-    Ok(())
+    check_state(block)
+}
+
+/// State that is saved and never restored, or the other way round, would be lost at the first swap.
+fn check_state(block: &ItemImpl) -> Result<()> {
+    let (method, message) = match (method_of(block, "save"), method_of(block, "restore")) {
+        (Some(save), None) => (
+            save,
+            "a plugin that has save must have restore as well, which the next version's instance gets the state by; \
+             add\n    fn restore(&mut self, saved: Saved) -> Result { *self = saved.into_state()?; Ok(()) }",
+        ),
+        (None, Some(restore)) => (
+            restore,
+            "a plugin that has restore must have save as well, which makes the state that restore gets; add\n    \
+             fn save(&self) -> Result<Saved> { Saved::of(self) }",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::new(method.sig.ident.span(), message))
 }
 
 fn expand(mut block: ItemImpl) -> TokenStream {
@@ -174,6 +194,14 @@ mod tests {
         says(quote! { struct Chat; }, "belongs on the block");
         says(quote! { impl<T> Plugin for Chat<T> {} }, "no generics");
         says(quote! { impl Plugin for Chat { callbacks!(); } }, "write the callbacks out");
+        let on_message =
+            quote! { fn on_message(&mut self, client: Client, message: Message) -> Result { Ok(()) } };
+        let save = quote! { fn save(&self) -> Result<Saved> { Saved::of(self) } };
+        let restore = quote! { fn restore(&mut self, saved: Saved) -> Result { Ok(()) } };
+        says(quote! { impl Plugin for Chat { #on_message #save } }, "must have restore as well");
+        says(quote! { impl Plugin for Chat { #on_message #restore } }, "must have save as well");
+        let both = expanded(quote! { impl Plugin for Chat { #on_message #save #restore } });
+        assert!(both.contains("export_save !") && both.contains("export_restore !"), "{both}");
         let code = plugin(quote!(x), quote! { impl Plugin for Chat {} }).to_string();
         assert!(code.contains("takes no arguments"), "{code}");
     }

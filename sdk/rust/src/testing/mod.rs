@@ -24,15 +24,17 @@
 //! ```
 //!
 //! It keeps the contract's semantics: an audience is a set, commands of a turn leave together or not at all, a query is
-//! a commit point, sessions merge, timers belong to the slot. Time stands still until a test moves it. A failed turn
+//! a commit point, sessions merge, timers belong to the slot, and a [swap](FakeGateway::swap) hands state over. Time stands still until a test moves it. A failed turn
 //! that a test does not take note of with [`FakeGateway::failures`] fails the test. What it can't do: a panic of the
 //! plugin is a panic of the test, and nothing bounds a turn's time or memory.
 
 mod cluster;
 mod setup;
+mod swap;
 mod timers;
 pub(crate) mod turn;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -41,13 +43,14 @@ use crate::log::Level;
 use crate::plugin::Callbacks;
 use crate::turn::run;
 use crate::{
-    Addresses, Client, ClientId, CloseInfo, CloseReason, Message, Plugin, Result, StopReason, Upgrade,
-    UpgradeRequest,
+    Addresses, Client, ClientId, CloseInfo, CloseReason, Message, Plugin, Result, StartInfo, StopReason,
+    Upgrade, UpgradeRequest,
 };
 pub use cluster::Closed;
 use cluster::Closing;
 pub use setup::Setup;
-use turn::World;
+pub use swap::SwapRefused;
+use turn::{Mode, World};
 
 /// Starts a plugin in one slot behind one gateway.
 ///
@@ -71,6 +74,13 @@ pub struct Refused {
 pub struct FakeGateway<P> {
     plugin: P,
     world: World,
+    start: StartInfo,
+}
+
+impl<P> fmt::Debug for FakeGateway<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeGateway").field("start", &self.start).finish_non_exhaustive()
+    }
 }
 
 // === What clients do ===
@@ -296,7 +306,7 @@ impl<P: Plugin> FakeGateway<P> {
         session: Option<cluster::Object>,
         callback: impl FnOnce(&mut P) -> Result<T>,
     ) -> Option<T> {
-        turn::enter(std::mem::take(&mut self.world), client, session);
+        turn::enter(std::mem::take(&mut self.world), client, session, Mode::Event);
         let result = run(client, || callback(&mut self.plugin));
         let (world, well) = turn::finish();
         self.world = world;

@@ -58,13 +58,9 @@ impl Setup {
     /// # Panics
     /// The plugin has no `#[tidegate::plugin]`.
     pub fn try_start<P: Plugin>(self) -> Result<FakeGateway<P>, String> {
-        if P::CALLBACKS == Callbacks::UNKNOWN {
-            misuse(
-                "write #[tidegate::plugin] above the block `impl Plugin for …`: it says which callbacks there are",
-            );
-        }
+        attributed::<P>();
         let world = World::new(self.settings, P::CALLBACKS.has(Callbacks::TIMER));
-        let mut gateway = FakeGateway { plugin: P::default(), world };
+        let mut gateway = FakeGateway { plugin: P::default(), world, start: self.start.clone() };
         if P::CALLBACKS.has(Callbacks::WORKER_START) {
             gateway.turn(None, |plugin| plugin.on_worker_start(self.start));
         }
@@ -72,6 +68,16 @@ impl Setup {
             Some(reason) => Err(reason),
             None => Ok(gateway),
         }
+    }
+}
+
+/// Fails the test if the attribute macro has not seen the plugin.
+#[track_caller]
+pub(super) fn attributed<P: Plugin>() {
+    if P::CALLBACKS == Callbacks::UNKNOWN {
+        misuse(
+            "write #[tidegate::plugin] above the block `impl Plugin for …`: it says which callbacks there are",
+        );
     }
 }
 

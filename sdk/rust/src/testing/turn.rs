@@ -29,6 +29,10 @@ const TIMERS_MAX: usize = 1024;
 /// The shortest period of a timer.
 const PERIOD_MS_MIN: u64 = 10;
 
+/// Why `save` fails that sends, joins, sets a timer or the like.
+const SAVE_CHANGES: &str =
+    "save must change nothing, since the swap may still be given up: commands and timers are refused in it";
+
 thread_local! {
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
 }
@@ -42,8 +46,40 @@ pub(super) struct World {
     pub(super) failures: Vec<String>,
     pub(super) log: Vec<(Level, String)>,
     settings: BTreeMap<String, String>,
-    has_on_timer: bool,
+    pub(super) has_on_timer: bool,
 }
+
+/// What kind of turn it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Of the version that has the slot.
+    Event,
+    /// `on_worker_start` of the next version: what it asks for waits, and its queries are no commit points.
+    Start,
+    /// `save`: it may ask for nothing.
+    Save,
+    /// `restore`: what it asks for waits, and it may not ask the gateways.
+    Restore,
+    /// `on_worker_stop` of the version before.
+    Stop,
+}
+
+/// What a turn asked for that has not taken effect.
+#[derive(Default)]
+pub(super) struct Held {
+    commands: Vec<Command>,
+    timers: Vec<TimerOp>,
+}
+
+impl Held {
+    pub(super) fn extend(&mut self, later: Self) {
+        self.commands.extend(later.commands);
+        self.timers.extend(later.timers);
+    }
+}
+
+/// A key, and when its timer is due and how often; none cancels it.
+type TimerOp = (String, Option<(Duration, Duration)>);
 
 /// Something that a turn asked the gateways for.
 pub(crate) enum Command {
@@ -76,48 +112,41 @@ pub(crate) enum Command {
 /// The turn that runs.
 pub(crate) struct Turn {
     world: World,
+    mode: Mode,
     client: Option<ClientId>,
     session: Option<Object>,
     // Of the turn's start: on_close can ask for them when the client is gone.
     addresses: Option<Addresses>,
     commands: Vec<Command>,
-    timers: Vec<(String, Option<(Duration, Duration)>)>,
+    timers: Vec<TimerOp>,
     bytes: usize,
     failure: Option<String>,
 }
 
 /// Starts a turn on this thread.
-pub(super) fn enter(world: World, client: Option<ClientId>, session: Option<Object>) {
-    let addresses = client.and_then(|id| Some(world.cluster.client(id)?.addresses.clone()));
-    let turn = Turn {
-        world,
-        client,
-        session,
-        addresses,
-        commands: Vec::new(),
-        timers: Vec::new(),
-        bytes: 0,
-        failure: None,
-    };
-    TURN.set(Some(turn));
+pub(super) fn enter(world: World, client: Option<ClientId>, session: Option<Object>, mode: Mode) {
+    TURN.set(Some(Turn::new(world, client, session, mode)));
 }
 
 /// Ends the turn: what it asked for leaves, unless it failed. Says whether it ended well.
 pub(super) fn finish() -> (World, bool) {
-    let Some(mut turn) = TURN.take() else { misuse("a turn ends that did not start") };
-    turn.commit();
-    let failure = turn.failure.take();
-    let well = failure.is_none();
-    if well {
-        for (key, timer) in std::mem::take(&mut turn.timers) {
-            match timer {
-                Some((after, every)) => turn.world.timers.set(key, after, every),
-                None => turn.world.timers.cancel(&key),
-            }
-        }
-    }
-    turn.world.failures.extend(failure);
-    (turn.world, well)
+    let Some(turn) = TURN.take() else { misuse("a turn ends that did not start") };
+    turn.end()
+}
+
+/// Ends the turn without effect: what it asked for, or why it failed.
+pub(super) fn finish_held() -> (World, Result<Held, String>) {
+    let Some(turn) = TURN.take() else { misuse("a turn ends that did not start") };
+    let timers = if turn.mode == Mode::Stop { Vec::new() } else { turn.timers };
+    let held = Held { commands: turn.commands, timers };
+    (turn.world, turn.failure.map_or(Ok(held), Err))
+}
+
+/// What was held takes effect.
+pub(super) fn release(world: World, held: Held) -> World {
+    let Held { commands, timers } = held;
+    let turn = Turn { commands, timers, ..Turn::new(world, None, None, Mode::Event) };
+    turn.end().0
 }
 
 /// Does something in the turn that runs.
@@ -138,6 +167,37 @@ impl World {
 }
 
 impl Turn {
+    fn new(world: World, client: Option<ClientId>, session: Option<Object>, mode: Mode) -> Self {
+        let addresses = client.and_then(|id| Some(world.cluster.client(id)?.addresses.clone()));
+        Self {
+            world,
+            mode,
+            client,
+            session,
+            addresses,
+            commands: Vec::new(),
+            timers: Vec::new(),
+            bytes: 0,
+            failure: None,
+        }
+    }
+
+    fn end(mut self) -> (World, bool) {
+        self.commit();
+        let failure = self.failure.take();
+        let well = failure.is_none();
+        if well {
+            for (key, timer) in self.timers {
+                match timer {
+                    Some((after, every)) => self.world.timers.set(key, after, every),
+                    None => self.world.timers.cancel(&key),
+                }
+            }
+        }
+        self.world.failures.extend(failure);
+        (self.world, well)
+    }
+
     pub(crate) fn fail(&mut self, reason: &str) {
         self.failure.get_or_insert_with(|| reason.to_owned());
     }
@@ -152,7 +212,8 @@ impl Turn {
 
     pub(crate) fn command(&mut self, command: Command) {
         self.bytes += command.payload_bytes();
-        let fault = command.fault().or_else(|| {
+        let fault = command.fault().or_else(|| (self.mode == Mode::Save).then(|| SAVE_CHANGES.to_owned()));
+        let fault = fault.or_else(|| {
             (self.bytes > TURN_BYTES_MAX).then(|| {
                 format!("the turn's commands have {} bytes, at most {TURN_BYTES_MAX} are allowed", self.bytes)
             })
@@ -197,7 +258,14 @@ impl Turn {
         if let Some(fault) = audience_fault(of) {
             self.fail(&fault);
         }
-        self.commit();
+        match self.mode {
+            Mode::Event => self.commit(),
+            Mode::Start | Mode::Stop => {}
+            Mode::Save | Mode::Restore => {
+                self.fail("save and restore must not ask the gateways: the slot serves nobody meanwhile");
+                return (value(&[]), Vec::new());
+            }
+        }
         let (found, missing) = self.world.cluster.query(of);
         (value(&found), missing)
     }
@@ -205,7 +273,9 @@ impl Turn {
     pub(crate) fn set_timer(&mut self, key: &str, after: u64, every: u64) {
         let waiting = self.timers.iter().filter(|(_, timer)| timer.is_some()).count();
         let fault = name_fault(key).or_else(|| {
-            if !self.world.has_on_timer {
+            if self.mode == Mode::Save {
+                Some(SAVE_CHANGES.to_owned())
+            } else if !self.world.has_on_timer && self.mode != Mode::Stop {
                 Some(format!("timer {key:?} is set, but the plugin has no on_timer"))
             } else if (1..PERIOD_MS_MIN).contains(&every) {
                 Some(format!("timer {key:?} repeats every {every} ms, the least is {PERIOD_MS_MIN}"))
@@ -225,7 +295,10 @@ impl Turn {
     }
 
     pub(crate) fn cancel_timer(&mut self, key: &str) {
-        self.timers.push((key.to_owned(), None));
+        match self.mode {
+            Mode::Save => self.fail(SAVE_CHANGES),
+            _ => self.timers.push((key.to_owned(), None)),
+        }
     }
 
     pub(crate) fn log(&mut self, level: Level, line: &str) {

@@ -12,17 +12,20 @@ wit_bindgen::generate!({
             include tidegate:plugin/with-close@0.1.0;
             include tidegate:plugin/with-timer@0.1.0;
             include tidegate:plugin/with-worker-stop@0.1.0;
+            include tidegate:plugin/with-save@0.1.0;
+            include tidegate:plugin/with-restore@0.1.0;
         }
     ",
     world: "tests:runtime/guest",
     generate_all,
 });
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::time::Duration;
 
 use exports::tidegate::plugin::{
-    close, connect, message, timer, websocket_connect, worker_start, worker_stop,
+    close, connect, message, restore, save, timer, websocket_connect, worker_start, worker_stop,
 };
 use tidegate::plugin::types::{
     Audience, ClientFields, ClientId, CloseInfo, LogLevel, Message, MessageKind, StartInfo, StopReason,
@@ -85,6 +88,9 @@ impl message::Guest for Guest {
             }
             "queries" => queries(client),
             "commands" => commands(client),
+            "keep" => STATE.set(rest.into()),
+            "keep-bytes" => STATE.set(vec![7; rest.parse().unwrap()]),
+            "kept" => reply(&String::from_utf8(STATE.with_borrow(Clone::clone)).unwrap()),
             "print" => println!("{rest}"),
             "print-part" => print!("{rest}"),
             "shout" => eprintln!("{rest}"),
@@ -126,6 +132,45 @@ impl timer::Guest for Guest {
 impl worker_stop::Guest for Guest {
     fn on_worker_stop(reason: StopReason) {
         log::write(LogLevel::Trace, &format!("stop {reason:?}"));
+    }
+}
+
+thread_local! {
+    /// What `save` hands over. Some states say what it, or `restore` that gets them, does first.
+    static STATE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl save::Guest for Guest {
+    fn save() -> Vec<u8> {
+        let state = STATE.with_borrow(Clone::clone);
+        if let Some(word) = state.strip_prefix(b"save ") {
+            hand_over(word);
+        }
+        state
+    }
+}
+
+impl restore::Guest for Guest {
+    fn restore(state: Vec<u8>) {
+        if let Some(word) = state.strip_prefix(b"restore ") {
+            hand_over(word);
+        }
+        STATE.set(state);
+    }
+}
+
+fn hand_over(word: &[u8]) {
+    let client = ClientId { gateway: 1, connection: 2 };
+    match word {
+        b"trap" => trap_here("with its state"),
+        b"spin" => spin_forever(),
+        b"fail" => turn::fail("it does not fit"),
+        b"send" => gateway::send_to_client(1, 2, MessageKind::Text, b"hi"),
+        b"join" => gateway::join(client, "red"),
+        b"timer" => timers::set("tick", 5, 0),
+        b"cancel" => timers::cancel("tick"),
+        b"ask" => assert_eq!(query::count_clients(&Audience::All).value, 0),
+        _ => turn::fail("what?"),
     }
 }
 
