@@ -47,6 +47,16 @@ impl Exports {
         Self(0)
     }
 
+    /// The set as a number: one bit for each callback, in the order of [`NAMES`](Self::NAMES).
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set with these bits; those that stand for no callback are kept.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

@@ -1,14 +1,14 @@
 //! An app on this gateway: its hub, its slots, and the lanes to them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_base::{Exports, GatewayId};
 use tidegate_link::{ControlTx, LaneTx};
 use tidegate_wire::EventLane;
-use tidegate_wire::control::Control;
+use tidegate_wire::control::{AppClients, Control};
 
 use crate::hub::Hub;
 use crate::router::{Router, SlotKey};
@@ -27,7 +27,23 @@ pub(crate) struct App {
     pub settings: AppSettings,
     pub hub: Mutex<Hub>,
     pub connections: AtomicUsize,
+    /// One for each shard: what every message counts is not shared between threads.
+    counts: Box<[Counts]>,
     routing: Mutex<Routing>,
+}
+
+/// What one shard has counted for one app since the gateway started.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Counts {
+    /// Connections accepted.
+    pub opened: AtomicU64,
+    /// Connections ended.
+    pub closed: AtomicU64,
+    /// Events accepted from clients.
+    pub events: AtomicU64,
+    /// Events given up on.
+    pub lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +69,8 @@ pub(crate) struct Lane {
     /// The app's number.
     pub app: usize,
     pub key: SlotKey,
-    pub exports: Exports,
+    /// The bits of what the plugin in the slot exports.
+    exports: AtomicU16,
     pub tx: LaneTx,
     pub state: Mutex<LaneEvents>,
     /// Some shard has put events into it that are not flushed.
@@ -72,12 +89,22 @@ pub(crate) struct LaneEvents {
 impl Lane {
     pub fn new(app: usize, key: SlotKey, exports: Exports, tx: LaneTx, events: EventLane) -> Self {
         let state = Mutex::new(LaneEvents { events, paused: Vec::new(), closed: false });
-        Self { app, key, exports, tx, state, dirty: AtomicBool::new(false) }
+        Self { app, key, exports: AtomicU16::new(exports.bits()), tx, state, dirty: AtomicBool::new(false) }
+    }
+
+    /// What the plugin in the slot exports, as of the slot's last word on this lane.
+    pub fn exports(&self) -> Exports {
+        Exports::from_bits(self.exports.load(Ordering::Relaxed))
+    }
+
+    /// Another version runs in the slot. Returns what the one before exported.
+    pub fn set_exports(&self, exports: Exports) -> Exports {
+        Exports::from_bits(self.exports.swap(exports.bits(), Ordering::Relaxed))
     }
 
     /// Hands what is in the arena to the link. The lock is held meanwhile, so that batches keep their order.
     pub fn flush(&self) {
-        self.dirty.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.dirty.store(false, Ordering::Relaxed);
         let mut state = self.state.lock();
         if let Some(batch) = state.events.take_batch() {
             // A closed lane is noticed by its reader, which takes back what was not done.
@@ -96,13 +123,36 @@ pub(crate) enum Binding {
 }
 
 impl App {
-    pub fn new(gateway: GatewayId, settings: AppSettings) -> Self {
+    pub fn new(gateway: GatewayId, settings: AppSettings, shards: usize) -> Self {
         let limits = &settings.limits;
         Self {
             hub: Mutex::new(Hub::new(gateway, limits.session_bytes_max, limits.groups_per_client_max)),
             settings,
             connections: AtomicUsize::new(0),
+            counts: (0..shards).map(|_| Counts::default()).collect(),
             routing: Mutex::default(),
+        }
+    }
+
+    /// A shard counts something.
+    pub fn count(&self, shard: usize, of: fn(&Counts) -> &AtomicU64, more: u64) {
+        if let Some(counts) = self.counts.get(shard) {
+            of(counts).fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// What all shards have counted.
+    pub fn census(&self) -> AppClients {
+        let sum = |of: fn(&Counts) -> &AtomicU64| {
+            self.counts.iter().map(|counts| of(counts).load(Ordering::Relaxed)).sum()
+        };
+        AppClients {
+            app: self.settings.name.clone(),
+            clients: self.connections.load(Ordering::Relaxed) as u64,
+            opened: sum(|counts| &counts.opened),
+            closed: sum(|counts| &counts.closed),
+            events: sum(|counts| &counts.events),
+            lost: sum(|counts| &counts.lost),
         }
     }
 
@@ -157,11 +207,6 @@ impl App {
         self.routing.lock().router.is_up()
     }
 
-    /// What the plugin in a slot exports.
-    pub fn exports_of(&self, key: SlotKey) -> Option<Exports> {
-        self.routing.lock().router.exports_of(key)
-    }
-
     /// What the plugin exports as far as a worker said last, if one ever did.
     pub fn exports(&self) -> Option<Exports> {
         self.routing.lock().router.exports()
@@ -177,18 +222,17 @@ impl App {
         &self,
         link: u64,
         shard: usize,
-        up: &[u32],
-        exports: Exports,
+        up: &[(u32, Exports)],
         control: &ControlTx,
     ) -> Vec<Waiter> {
         let mut routing = self.routing.lock();
         let mut freed = Vec::new();
-        for key in routing.router.missing(link, up) {
+        for key in routing.router.missing(link, |slot| up.iter().any(|(number, _)| *number == slot)) {
             freed.extend(routing.remove(key));
         }
-        for slot in up {
+        for (slot, exports) in up {
             let key = SlotKey { link, slot: *slot };
-            routing.router.add(key, shard, exports);
+            routing.router.add(key, shard, *exports);
             routing.lanes.entry(key).or_insert_with(|| LaneState::Idle(control.clone()));
         }
         if routing.router.is_up() {

@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicUsize;
 
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::Link;
+use tidegate_wire::control::AppClients;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -92,7 +93,7 @@ impl Gateway {
         }
         let (mut sockets, bound) = listen(&settings.apps, shards.len())?;
         let apps: Vec<_> =
-            settings.apps.into_iter().map(|app| Arc::new(App::new(settings.id, app))).collect();
+            settings.apps.into_iter().map(|app| Arc::new(App::new(settings.id, app, shards.len()))).collect();
         let inboxes: Vec<_> = shards.iter().map(|_| Arc::new(Inbox::default())).collect();
         let context = LinkContext { gateway: settings.id, apps: apps.into(), inboxes: inboxes.into() };
         let serving = Arc::new(AtomicUsize::new(shards.len()));
@@ -140,6 +141,11 @@ impl Gateway {
     /// How many clients each app has.
     pub fn clients(&self) -> Vec<(AppName, usize)> {
         self.context.apps.iter().map(|app| (app.settings.name.clone(), app.hub.lock().len())).collect()
+    }
+
+    /// What each app's clients did since the gateway started.
+    pub fn census(&self) -> Vec<AppClients> {
+        self.context.apps.iter().map(|app| app.census()).collect()
     }
 
     /// How many clients each slot of an app has, by link and slot.

@@ -71,10 +71,11 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
 impl LinkContext {
     fn set_slots(&self, link: u64, home: usize, slots: &[AppSlots], control: &ControlTx) {
         for app in self.apps.iter() {
-            let up = slots.iter().find(|s| s.app == app.settings.name);
-            let exports = up.map(|s| s.exports).or(app.exports()).unwrap_or_default();
-            let numbers = up.map(|s| &s.slots[..]).unwrap_or_default();
-            let freed = app.set_slots(link, home, numbers, exports, control);
+            // One entry per version: while a swap goes on, slots of a worker run different ones.
+            let of_app = slots.iter().filter(|s| s.app == app.settings.name);
+            let up: Vec<_> =
+                of_app.flat_map(|s| s.slots.iter().map(move |slot| (*slot, s.exports))).collect();
+            let freed = app.set_slots(link, home, &up, control);
             tell(&self.inboxes, &freed, ShardMsg::Rebind);
         }
     }

@@ -25,7 +25,6 @@ pub struct Router {
 struct Slot {
     key: SlotKey,
     shard: usize,
-    exports: Exports,
     bound: usize,
 }
 
@@ -33,9 +32,8 @@ impl Router {
     /// A slot is up; its lane lives on `shard`. A slot that is known already keeps its clients.
     pub fn add(&mut self, key: SlotKey, shard: usize, exports: Exports) {
         self.exports = Some(exports);
-        match self.slots.iter_mut().find(|s| s.key == key) {
-            Some(slot) => slot.exports = exports,
-            None => self.slots.push(Slot { key, shard, exports, bound: 0 }),
+        if !self.slots.iter().any(|s| s.key == key) {
+            self.slots.push(Slot { key, shard, bound: 0 });
         }
     }
 
@@ -44,9 +42,9 @@ impl Router {
         self.slots.retain(|s| s.key != key);
     }
 
-    /// The slots of a link that are not in `up` any more.
-    pub fn missing(&self, link: u64, up: &[u32]) -> Vec<SlotKey> {
-        let gone = self.slots.iter().filter(|s| s.key.link == link && !up.contains(&s.key.slot));
+    /// The slots of a link that are not up any more.
+    pub fn missing(&self, link: u64, is_up: impl Fn(u32) -> bool) -> Vec<SlotKey> {
+        let gone = self.slots.iter().filter(|s| s.key.link == link && !is_up(s.key.slot));
         gone.map(|s| s.key).collect()
     }
 
@@ -68,11 +66,6 @@ impl Router {
     /// Whether a client could be bound.
     pub fn is_up(&self) -> bool {
         !self.slots.is_empty()
-    }
-
-    /// What the plugin in a slot exports. Workers may run different versions of it.
-    pub fn exports_of(&self, key: SlotKey) -> Option<Exports> {
-        self.slots.iter().find(|s| s.key == key).map(|s| s.exports)
     }
 
     /// What the plugin exports as far as a worker said last, if one ever did.
@@ -140,8 +133,8 @@ mod tests {
 
     #[test]
     fn slots_that_a_worker_does_not_list_any_more_are_missing() {
-        assert_eq!(router(&[0, 0, 0]).missing(1, &[1]), [key(0), key(2)]);
-        assert_eq!(router(&[0]).missing(2, &[]), []);
+        assert_eq!(router(&[0, 0, 0]).missing(1, |slot| slot == 1), [key(0), key(2)]);
+        assert_eq!(router(&[0]).missing(2, |_| false), []);
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use tidegate_base::{
-    Addresses, Answer, Audience, ClientId, Command, Event, GatewayId, Message, MessageKind, Query,
+    Addresses, Answer, Audience, ClientId, Command, Event, Exports, GatewayId, Message, MessageKind, Query,
     UpgradeDecision,
 };
 
@@ -50,6 +50,8 @@ pub enum ToGateway<'a> {
     Release(EventNo),
     /// The slot leaves; events from this one on were not read.
     Drain(EventNo),
+    /// Another version runs in the slot: its number, and the callbacks that it exports.
+    Exports(u32, Exports),
     /// A command; only inside a part.
     Command(Command<'a>),
     /// Answer to a client's upgrade request; only inside a part.
@@ -126,6 +128,10 @@ impl<'a> ToGateway<'a> {
             Kind::Credit => return Ok(Self::Credit(frame.client, frame.number)),
             Kind::Release => return Ok(Self::Release(EventNo(frame.number))),
             Kind::Drain => return Ok(Self::Drain(EventNo(frame.number))),
+            Kind::Exports => {
+                let bits = u16::try_from(frame.number).map_err(|_| FrameError::Payload(frame.kind))?;
+                return Ok(Self::Exports(frame.client, Exports::from_bits(bits)));
+            }
             Kind::Query => return Ok(Self::Query(frame.number, postcard(frame)?)),
             Kind::Decision => return Ok(Self::Decision(frame.client, postcard(frame)?)),
             kind => return Err(FrameError::Unexpected(kind)),
@@ -221,6 +227,12 @@ pub mod encode {
     /// The slot leaves.
     pub fn drain(first_unread: EventNo, out: &mut Vec<u8>) {
         RawFrame { number: first_unread.0, ..RawFrame::bare(Kind::Drain) }.put(out);
+    }
+
+    /// Another version runs in the slot.
+    pub fn exports(version: u32, exports: Exports, out: &mut Vec<u8>) {
+        let number = u32::from(exports.bits());
+        RawFrame { client: version, number, ..RawFrame::bare(Kind::Exports) }.put(out);
     }
 
     /// A question to the gateway.

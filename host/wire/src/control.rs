@@ -26,6 +26,8 @@ pub struct LaneHello {
     pub slot: u32,
     /// Fences a stale peer: grows with every lane between this slot and this gateway.
     pub generation: u64,
+    /// The callbacks that the plugin in the slot exports.
+    pub exports: Exports,
     /// The first credit.
     pub credit_events: u32,
     /// The first credit in bytes.

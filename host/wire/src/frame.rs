@@ -52,6 +52,8 @@ pub enum Kind {
     Release = 0x43,
     /// The slot leaves: events from this one on were not read. number: event.
     Drain = 0x44,
+    /// Another version runs in the slot. number: the bits of what it exports; client: the version.
+    Exports = 0x45,
     /// Send to one client. flags: message kind; payload: the message.
     SendTo = 0x50,
     /// Send to an audience. flags: message kind; number: bytes of audience; payload: audience, then the message.
@@ -82,7 +84,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 28] = [
         Self::Message,
         Self::Connect,
         Self::WebsocketConnect,
@@ -97,6 +99,7 @@ impl Kind {
         Self::Credit,
         Self::Release,
         Self::Drain,
+        Self::Exports,
         Self::SendTo,
         Self::Send,
         Self::CloseClients,

@@ -122,6 +122,7 @@ impl Shard {
         });
         self.by_client.insert(client, key);
         counters::ACCEPTED.inc();
+        app.count(self.index, |counts| &counts.opened, 1);
         if protocol == Protocol::Ws {
             // The request is read when the socket says that it is there.
             self.deadlines.set(Due::Handshake, client, 0, Instant::now());

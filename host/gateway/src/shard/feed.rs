@@ -97,7 +97,7 @@ impl Shard {
     /// Sends what must go ahead of messages. False: no credit.
     pub(super) fn send_owed(&mut self, key: usize, app: &App, lane: &Arc<Lane>) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return false };
-        let announce = lane.exports.has(Exports::CLOSE) && !conn.is.attached;
+        let announce = lane.exports().has(Exports::CLOSE) && !conn.is.attached;
         if !announce && !conn.is.connect && conn.stash.is_none() {
             return true;
         }
@@ -109,7 +109,7 @@ impl Shard {
             attach(conn, &mut state.events);
         }
         // Before any slot was up, nobody knew whether the plugin wants it.
-        conn.is.connect &= lane.exports.has(Exports::CONNECT);
+        conn.is.connect &= lane.exports().has(Exports::CONNECT);
         let mut done = true;
         while let Some(stash) = &mut conn.stash {
             let Some(event) = stash.pop_front() else {
@@ -284,6 +284,7 @@ impl Shard {
         drop(state);
         if sent > 0 {
             counters::EVENTS.add(sent);
+            app.count(self.index, |counts| &counts.events, sent);
             self.mark_dirty(lane);
         }
         (used, stop)

@@ -26,6 +26,8 @@ pub(crate) enum ShardMsg {
     Resume(Vec<u32>),
     /// The lane is gone; of its clients here, these left events that were not read.
     LaneGone(Arc<Lane>, Vec<Unfinished>),
+    /// The plugin behind this lane exports what it did not before.
+    Exports(Arc<Lane>),
     /// Commands for clients of this shard.
     Ops(Vec<RemoteOp>),
     /// Stop: say good-bye to every client.

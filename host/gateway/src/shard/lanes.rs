@@ -39,8 +39,7 @@ impl Shard {
         let Some(of) = self.apps.get(app) else { return };
         let key = SlotKey { link, slot: hello.slot };
         let events = EventLane::new(hello.credit_events, hello.credit_bytes);
-        let exports = of.exports_of(key).unwrap_or_default();
-        let lane = Arc::new(Lane::new(app, key, exports, tx, events));
+        let lane = Arc::new(Lane::new(app, key, hello.exports, tx, events));
         let entry = self.lanes.vacant_entry();
         let number = entry.key();
         let Some(inbox) = self.inboxes.get(self.index).cloned() else { return };
@@ -136,6 +135,15 @@ impl Shard {
                 self.leave_lane(app, lane, unread);
                 Ok(())
             }
+            ToGateway::Exports(version, exports) => {
+                tracing::debug!(slot = ?lane.key, version, ?exports, "another version runs in a slot");
+                let news = !lane.set_exports(exports).has(exports);
+                if news {
+                    // Its clients may have to be announced: what was not exported before was not told before.
+                    self.inboxes.iter().for_each(|inbox| inbox.push(ShardMsg::Exports(lane.clone())));
+                }
+                Ok(())
+            }
             ToGateway::Query(number, query) => {
                 let Some(app) = self.apps.get(app) else { return Ok(()) };
                 let answer = app.hub.lock().answer(&query);
@@ -159,6 +167,9 @@ impl Shard {
         };
         if !lost.is_empty() {
             counters::EVENTS_LOST.add(lost.len() as u64);
+            if let Some(app) = self.apps.get(end.app) {
+                app.count(self.index, |counts| &counts.lost, lost.len() as u64);
+            }
             tracing::warn!(slot = ?end.lane.key, events = lost.len(), "a lane was lost with events that were not done");
         }
         self.leave_lane(end.app, &end.lane, Vec::new());

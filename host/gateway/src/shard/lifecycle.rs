@@ -73,7 +73,7 @@ impl Shard {
         let Some(app) = self.apps.get(conn.app) else { return };
         app.hub.lock().open(conn.client);
         // Until it has a slot, nobody knows: workers may run different versions.
-        conn.is.connect = conn.lane.as_ref().is_none_or(|lane| lane.exports.has(Exports::CONNECT));
+        conn.is.connect = conn.lane.as_ref().is_none_or(|lane| lane.exports().has(Exports::CONNECT));
         let listener = conn.listener;
         self.deadlines.set(Due::Heartbeat(listener), conn.client, 0, Instant::now());
         if self.stopping {
@@ -155,13 +155,14 @@ impl Shard {
         conn.stream = None;
         let Some(app) = self.apps.get(conn.app) else { return };
         counters::CLOSED.inc();
+        app.count(self.index, |counts| &counts.closed, 1);
         let left = {
             let mut hub = app.hub.lock();
             hub.depart(conn.client);
             hub.left(conn.client).unwrap_or_default()
         };
         let wants_close =
-            conn.lane.as_ref().map(|l| l.exports).or(app.exports()).is_some_and(|e| e.has(Exports::CLOSE));
+            conn.lane.as_ref().map(|l| l.exports()).or(app.exports()).is_some_and(|e| e.has(Exports::CLOSE));
         if conn.is.seen && wants_close {
             let (uid, groups, session) = (left.uid, left.groups, left.session);
             conn.farewell = Some(Box::new(CloseInfo { reason, uid, groups, session }));
@@ -206,7 +207,7 @@ impl Shard {
             return false;
         }
         let Some(info) = conn.farewell.take() else { return true };
-        if !lane.exports.has(Exports::CLOSE) {
+        if !lane.exports().has(Exports::CLOSE) {
             return true;
         }
         if !state.events.can_send() {
@@ -242,6 +243,7 @@ impl Shard {
         let unsent = conn.stash.map_or(0, |stash| stash.len()) + usize::from(conn.farewell.is_some());
         counters::EVENTS_LOST.add(unsent as u64);
         let Some(app) = self.apps.get(conn.app) else { return };
+        app.count(self.index, |counts| &counts.lost, unsent as u64);
         app.connections.fetch_sub(1, Ordering::Relaxed);
         app.hub.lock().remove(conn.client);
         if conn.is.binding {
@@ -252,10 +254,15 @@ impl Shard {
         }
     }
 
+    /// The clients of this shard that are bound to a lane.
+    pub(super) fn clients_of(&self, lane: &Arc<Lane>) -> Vec<usize> {
+        let is_bound = |c: &Conn| c.lane.as_ref().is_some_and(|l| Arc::ptr_eq(l, lane));
+        self.conns.iter().filter(|(_, c)| is_bound(c)).map(|(key, _)| key).collect()
+    }
+
     /// A slot left or was lost: its clients are bound anew, and what it did not read goes first.
     pub(super) fn on_lane_gone(&mut self, lane: &Arc<Lane>, unread: Vec<Unfinished>) {
-        let mine = |c: &Conn| c.lane.as_ref().is_some_and(|l| Arc::ptr_eq(l, lane));
-        let keys: Vec<usize> = self.conns.iter().filter(|(_, c)| mine(c)).map(|(key, _)| key).collect();
+        let keys = self.clients_of(lane);
         for key in &keys {
             let Some(conn) = self.conns.get_mut(*key) else { continue };
             conn.lane = None;

@@ -262,6 +262,7 @@ impl Shard {
             }),
             ShardMsg::Resume(clients) => self.each(&clients, |shard, key| shard.resume(key)),
             ShardMsg::LaneGone(lane, unread) => self.on_lane_gone(&lane, unread),
+            ShardMsg::Exports(lane) => self.clients_of(&lane).into_iter().for_each(|key| self.pump(key)),
             ShardMsg::Ops(ops) => ops.into_iter().for_each(|op| self.apply_remote(op)),
             ShardMsg::Stop => self.stop(),
             // Looking at it was all that was wanted.

@@ -89,7 +89,7 @@ impl Shard {
         if *asked {
             return;
         }
-        if !lane.exports.has(Exports::WEBSOCKET_CONNECT) {
+        if !lane.exports().has(Exports::WEBSOCKET_CONNECT) {
             return self.accept_upgrade(key, None);
         }
         let Ok(Some(head)) = http::parse_head(&conn.partial, HEAD_BYTES_MAX) else { return };

@@ -179,6 +179,7 @@ fn a_part_holds_its_commands() {
         app: AppName::new("chat").unwrap(),
         slot: 3,
         generation: 9,
+        exports: Exports::MESSAGE.with(Exports::RESTORE),
         credit_events: 1024,
         credit_bytes: 1 << 20,
     };
@@ -195,6 +196,7 @@ fn a_part_holds_its_commands() {
     encode::release(EventNo(5), &mut out);
     encode::drain(EventNo(6), &mut out);
     encode::query(8, &query, &mut out);
+    encode::exports(3, Exports::MESSAGE.with(Exports::SAVE), &mut out);
     let raw = frames(&out);
     let read: Vec<_> = raw.iter().map(|f| ToGateway::decode(f, GATEWAY).unwrap()).collect();
     let ToGateway::Part(got, commands) = &read[1] else { panic!("{read:?}") };
@@ -208,7 +210,8 @@ fn a_part_holds_its_commands() {
             ToGateway::Credit(1, 2),
             ToGateway::Release(EventNo(5)),
             ToGateway::Drain(EventNo(6)),
-            ToGateway::Query(8, query)
+            ToGateway::Query(8, query),
+            ToGateway::Exports(3, Exports::MESSAGE.with(Exports::SAVE))
         ]
     );
 }

@@ -55,6 +55,7 @@ fn hello(app: &str, slot: u32) -> Vec<u8> {
         app: AppName::new(app).unwrap(),
         slot,
         generation: 1,
+        exports: Exports::MESSAGE,
         credit_events: 100,
         credit_bytes: 1_000_000,
     };
