@@ -3,14 +3,15 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 13] = [
+const HOST: [(&str, &[&str]); 14] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
+    ("store", &["base"]),
     ("telemetry", &[]),
     ("link", &["base", "wire", "telemetry"]),
     ("runtime", &["base", "contract", "telemetry"]),
-    ("register", &["base", "contract", "wire", "telemetry", "link"]),
+    ("register", &["base", "contract", "wire", "store", "telemetry", "link"]),
     ("gateway", &["base", "wire", "telemetry", "link"]),
     ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
     ("build", &["base", "contract"]),
@@ -21,6 +22,7 @@ const HOST: [(&str, &[&str]); 13] = [
             "base",
             "contract",
             "wire",
+            "store",
             "telemetry",
             "link",
             "runtime",
@@ -40,13 +42,14 @@ const FOR_TESTS: [(&str, &str); 1] = [
 ];
 
 /// An outside crate and the only crates of `host/` that may name it.
-const WRAPPED: [(&str, &[&str]); 6] = [
+const WRAPPED: [(&str, &[&str]); 7] = [
     ("quinn", &["link"]),
     ("quinn-proto", &["link"]),
     ("rustls", &["link"]),
     ("wasmtime", &["runtime"]),
     ("wasmtime-wasi", &["runtime"]),
     ("wasmparser", &["contract"]),
+    ("redb", &["store"]),
 ];
 
 /// Crates that stay without I/O and without async.
