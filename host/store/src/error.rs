@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use tidegate_base::{AppName, Digest};
 
-/// Why the store did not do what was asked. After any of these the store is as usable as before.
+/// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
