@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tidegate_base::{Exports, GatewayId};
 use tidegate_link::{ControlTx, LaneTx};
 use tidegate_wire::EventLane;
-use tidegate_wire::control::{AppClients, Control};
+use tidegate_wire::control::{AppClients, Control, SlotUp};
 
 use crate::hub::Hub;
 use crate::router::{Router, SlotKey};
@@ -49,9 +49,16 @@ pub(crate) struct Counts {
 #[derive(Debug, Default)]
 struct Routing {
     router: Router,
-    lanes: FxHashMap<SlotKey, LaneState>,
+    /// The lane of each slot that is announced, and those that are open besides.
+    lanes: FxHashMap<SlotKey, SlotLane>,
     /// Clients that wait for any slot; bounded by the app's connections.
     unbound: FxHashSet<Waiter>,
+}
+
+#[derive(Debug)]
+struct SlotLane {
+    generation: u64,
+    state: LaneState,
 }
 
 #[derive(Debug)]
@@ -69,6 +76,8 @@ pub(crate) struct Lane {
     /// The app's number.
     pub app: usize,
     pub key: SlotKey,
+    /// Of the lanes of this slot on this link, the newest is in use.
+    pub generation: u64,
     /// The bits of what the plugin in the slot exports.
     exports: AtomicU16,
     pub tx: LaneTx,
@@ -87,9 +96,17 @@ pub(crate) struct LaneEvents {
 }
 
 impl Lane {
-    pub fn new(app: usize, key: SlotKey, exports: Exports, tx: LaneTx, events: EventLane) -> Self {
+    pub fn new(
+        app: usize,
+        key: SlotKey,
+        generation: u64,
+        exports: Exports,
+        tx: LaneTx,
+        events: EventLane,
+    ) -> Self {
         let state = Mutex::new(LaneEvents { events, paused: Vec::new(), closed: false });
-        Self { app, key, exports: AtomicU16::new(exports.bits()), tx, state, dirty: AtomicBool::new(false) }
+        let exports = AtomicU16::new(exports.bits());
+        Self { app, key, generation, exports, tx, state, dirty: AtomicBool::new(false) }
     }
 
     /// What the plugin in the slot exports, as of the slot's last word on this lane.
@@ -163,7 +180,7 @@ impl App {
             routing.unbound.insert(waiter);
             return Binding::Later;
         };
-        let Some(state) = routing.lanes.get_mut(&key) else {
+        let Some(SlotLane { state, .. }) = routing.lanes.get_mut(&key) else {
             routing.unbound.insert(waiter);
             return Binding::Later;
         };
@@ -182,9 +199,13 @@ impl App {
         Binding::Later
     }
 
-    /// A client of a slot is gone.
-    pub fn unbind(&self, key: SlotKey) {
-        self.routing.lock().router.unbind(key);
+    /// A client that was bound to a lane is gone.
+    pub fn unbind(&self, lane: &Arc<Lane>) {
+        let mut routing = self.routing.lock();
+        // The clients of a lane that was lost are not counted on its slot any more.
+        if routing.is_open(lane) {
+            routing.router.unbind(lane.key);
+        }
     }
 
     /// A client is gone that waited to be bound. If its shard has been told meanwhile, that message finds nobody.
@@ -193,8 +214,8 @@ impl App {
         if routing.unbound.remove(&waiter) {
             return;
         }
-        for (key, state) in &mut routing.lanes {
-            if let LaneState::Wanted(waiters) = state
+        for (key, lane) in &mut routing.lanes {
+            if let LaneState::Wanted(waiters) = &mut lane.state
                 && waiters.remove(&waiter)
             {
                 return routing.router.unbind(*key);
@@ -222,18 +243,26 @@ impl App {
         &self,
         link: u64,
         shard: usize,
-        up: &[(u32, Exports)],
+        up: &[(SlotUp, Exports)],
         control: &ControlTx,
     ) -> Vec<Waiter> {
         let mut routing = self.routing.lock();
         let mut freed = Vec::new();
-        for key in routing.router.missing(link, |slot| up.iter().any(|(number, _)| *number == slot)) {
-            freed.extend(routing.remove(key));
+        for key in routing.router.missing(link, |slot| up.iter().any(|(up, _)| up.slot == slot)) {
+            freed.extend(routing.withdraw(key));
         }
-        for (slot, exports) in up {
-            let key = SlotKey { link, slot: *slot };
-            routing.router.add(key, shard, *exports);
-            routing.lanes.entry(key).or_insert_with(|| LaneState::Idle(control.clone()));
+        for (SlotUp { slot, generation }, exports) in up.iter().copied() {
+            let key = SlotKey { link, slot };
+            match routing.lanes.get(&key).map(|lane| lane.generation) {
+                // That lane is lost, also if this was not noticed here yet.
+                Some(known) if known < generation => freed.extend(routing.remove(key)),
+                // Its next announcement is on its way.
+                Some(known) if known > generation => continue,
+                _ => {}
+            }
+            routing.router.add(key, shard, exports);
+            let idle = || SlotLane { generation, state: LaneState::Idle(control.clone()) };
+            routing.lanes.entry(key).or_insert_with(idle);
         }
         if routing.router.is_up() {
             freed.extend(routing.unbound.drain());
@@ -241,29 +270,53 @@ impl App {
         freed
     }
 
-    /// A lane is open. Returns who waited for it, or nothing if the slot was never announced.
+    /// A lane is open. Returns who waited for it, or nothing if it is stale: the slot has this one or a newer one
+    /// already, or has announced a newer one.
     pub fn lane_opened(&self, lane: &Arc<Lane>) -> Option<Vec<Waiter>> {
         let mut routing = self.routing.lock();
-        let state = routing.lanes.get_mut(&lane.key)?;
-        match std::mem::replace(state, LaneState::Open(lane.clone())) {
-            LaneState::Wanted(waiters) => Some(waiters.into_iter().collect()),
-            LaneState::Idle(_) | LaneState::Open(_) => Some(Vec::new()),
+        if let Some(SlotLane { generation, state }) = routing.lanes.get(&lane.key) {
+            let is_there = *generation == lane.generation && matches!(state, LaneState::Open(_));
+            if lane.generation < *generation || is_there {
+                return None;
+            }
+        }
+        // Of a slot that is not announced, it is not given to clients. It may have overtaken the announcement.
+        let open = SlotLane { generation: lane.generation, state: LaneState::Open(lane.clone()) };
+        match routing.lanes.insert(lane.key, open).map(|before| before.state) {
+            Some(LaneState::Wanted(waiters)) => Some(waiters.into_iter().collect()),
+            Some(LaneState::Idle(_) | LaneState::Open(_)) | None => Some(Vec::new()),
         }
     }
 
-    /// A lane is gone, and its slot with it, unless the slot has another one by now.
+    /// A lane is gone, and its slot with it until it is announced again, unless the slot has another lane by now.
     pub fn lane_gone(&self, lane: &Arc<Lane>) {
         let mut routing = self.routing.lock();
-        if matches!(routing.lanes.get(&lane.key), Some(LaneState::Open(open)) if Arc::ptr_eq(open, lane)) {
+        if routing.is_open(lane) {
             routing.remove(lane.key);
         }
     }
 }
 
 impl Routing {
+    fn is_open(&self, lane: &Arc<Lane>) -> bool {
+        let of_slot = self.lanes.get(&lane.key).map(|lane| &lane.state);
+        matches!(of_slot, Some(LaneState::Open(open)) if Arc::ptr_eq(open, lane))
+    }
+
+    /// The slot is not announced any more. A lane that is open stays for what the slot still says.
+    fn withdraw(&mut self, key: SlotKey) -> Vec<Waiter> {
+        match self.lanes.get(&key) {
+            Some(SlotLane { state: LaneState::Open(_), .. }) => {
+                self.router.remove(key);
+                Vec::new()
+            }
+            _ => self.remove(key),
+        }
+    }
+
     fn remove(&mut self, key: SlotKey) -> Vec<Waiter> {
         self.router.remove(key);
-        match self.lanes.remove(&key) {
+        match self.lanes.remove(&key).map(|lane| lane.state) {
             Some(LaneState::Wanted(waiters)) => waiters.into_iter().collect(),
             _ => Vec::new(),
         }

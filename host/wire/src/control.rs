@@ -24,7 +24,8 @@ pub struct LaneHello {
     pub app: AppName,
     /// The slot's number on its worker.
     pub slot: u32,
-    /// Fences a stale peer: grows with every lane between this slot and this gateway.
+    /// Fences a stale peer: grows with every lane between this slot and this gateway, and is the one that the slot was
+    /// announced with ([`SlotUp::generation`]).
     pub generation: u64,
     /// The callbacks that the plugin in the slot exports.
     pub exports: Exports,
@@ -43,8 +44,17 @@ pub struct AppSlots {
     pub version: u32,
     /// The callbacks that it exports.
     pub exports: Exports,
-    /// The numbers of the slots that are up.
-    pub slots: Vec<u32>,
+    /// The slots that are up.
+    pub slots: Vec<SlotUp>,
+}
+
+/// A slot that is up, and the lane that it opens when one is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotUp {
+    /// The slot's number on its worker.
+    pub slot: u32,
+    /// The lane's generation. If it is newer than the one announced before, the lane of that is lost.
+    pub generation: u64,
 }
 
 /// A node of the cluster as the register knows it.

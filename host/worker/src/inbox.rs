@@ -5,13 +5,15 @@ use std::task::{Wake, Waker};
 
 use parking_lot::Mutex;
 use tidegate_base::GatewayId;
-use tidegate_link::{LaneRx, Link};
+use tidegate_link::LaneRx;
+
+use crate::lane::LaneOffer;
 
 /// What a slot is told.
 #[derive(Debug)]
 pub(crate) enum SlotMsg {
-    /// A gateway is linked.
-    LinkUp(GatewayId, Link),
+    /// A gateway is linked, or offers a lane instead of one that was lost.
+    LaneUp(GatewayId, LaneOffer),
     /// The link is gone.
     LinkDown(GatewayId),
     /// The gateway needs a lane.

@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tidegate_base::GatewayId;
-use tidegate_link::{LaneRx, Link};
+use tidegate_link::LaneRx;
 use tidegate_wire::frame::{HEAD_BYTES, Kind};
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
 
 use crate::inbox::{Inbox, LaneWaker, SlotMsg};
-use crate::lane::LazyLane;
+use crate::lane::{LaneOffer, LazyLane};
 use crate::query::Queries;
 
 /// The reading ends of a slot's lanes, and what is read and not handled. Events are bounded by the credit that the
@@ -34,8 +34,9 @@ pub(crate) struct Intake {
 /// What must be done between two turns.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    LinkUp(GatewayId, Link),
-    LinkDown(GatewayId),
+    LaneUp(GatewayId, LaneOffer),
+    /// The link is down, or just the lane.
+    LaneDown(GatewayId),
     GatewayGone(GatewayId),
     LaneWanted(GatewayId),
     Ack(GatewayId, u32),
@@ -84,7 +85,7 @@ impl Intake {
 
     /// Whether one of these lanes is known to be lost.
     pub fn is_lost_any(&self, lanes: &[Arc<LazyLane>]) -> bool {
-        self.notices.iter().any(|n| matches!(n, Notice::LinkDown(of) if lanes.iter().any(|l| l.is_to(*of))))
+        self.notices.iter().any(|n| matches!(n, Notice::LaneDown(of) if lanes.iter().any(|l| l.is_to(*of))))
     }
 
     /// Whether the slot is told to stop.
@@ -128,11 +129,11 @@ impl Intake {
 
     fn on_message(&mut self, message: SlotMsg) {
         match message {
-            SlotMsg::LinkUp(gateway, link) => self.notices.push_back(Notice::LinkUp(gateway, link)),
+            SlotMsg::LaneUp(gateway, offer) => self.notices.push_back(Notice::LaneUp(gateway, offer)),
             SlotMsg::LinkDown(gateway) => {
                 // A turn may wait for its answer.
                 self.queries.on_lost(gateway);
-                self.notices.push_back(Notice::LinkDown(gateway));
+                self.notices.push_back(Notice::LaneDown(gateway));
             }
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
@@ -174,7 +175,7 @@ impl Intake {
             lane.lane.reset();
         }
         self.queries.on_lost(gateway);
-        self.notices.push_back(Notice::LinkDown(gateway));
+        self.notices.push_back(Notice::LaneDown(gateway));
     }
 
     fn on_chunk(&mut self, gateway: GatewayId, mut chunk: Bytes) -> Result<(), FrameError> {

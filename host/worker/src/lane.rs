@@ -11,16 +11,35 @@ use tidegate_link::{LaneTx, Link};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::encode;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::inbox::{Inbox, SlotMsg};
+
+/// A lane that a slot may open on a link.
+#[derive(Debug)]
+pub(crate) struct LaneOffer {
+    pub link: Link,
+    /// Grows with every lane between the slot and the gateway.
+    pub generation: u64,
+    /// The slot's place among those of the link.
+    pub place: usize,
+    /// Where its loss is told. There is room: each slot of the link has one lane at a time and tells of it once.
+    pub losses: mpsc::Sender<LaneLoss>,
+}
+
+/// A lane was lost: the slot's place, and the lane's generation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneLoss {
+    pub place: usize,
+    pub generation: u64,
+}
 
 /// Takes batches at once; those that come before the lane is open wait for it. Bounded as an open lane is: a slot
 /// takes no next turn while too much waits.
 #[derive(Debug)]
 pub(crate) struct LazyLane {
     gateway: GatewayId,
-    link: Link,
+    offer: LaneOffer,
     hello: LaneHello,
     runtime: Handle,
     inbox: Arc<Inbox>,
@@ -38,8 +57,14 @@ enum State {
 }
 
 impl LazyLane {
-    pub fn new(gateway: GatewayId, link: Link, hello: LaneHello, runtime: Handle, inbox: Arc<Inbox>) -> Self {
-        Self { gateway, link, hello, runtime, inbox, state: Mutex::new(State::Idle), opened: Notify::new() }
+    pub fn new(
+        gateway: GatewayId,
+        offer: LaneOffer,
+        hello: LaneHello,
+        runtime: Handle,
+        inbox: Arc<Inbox>,
+    ) -> Self {
+        Self { gateway, offer, hello, runtime, inbox, state: Mutex::new(State::Idle), opened: Notify::new() }
     }
 
     /// Whether it leads to this gateway.
@@ -62,7 +87,7 @@ impl LazyLane {
         }
     }
 
-    /// Sends a batch of whole frames. On a lost lane it is dropped: the link's end is on its way to the slot.
+    /// Sends a batch of whole frames. On a lost lane it is dropped: the news is on its way to the slot.
     pub fn send(self: &Arc<Self>, batch: Bytes) {
         let mut state = self.state.lock();
         match &mut *state {
@@ -107,16 +132,22 @@ impl LazyLane {
         tx.finish().await;
     }
 
-    /// A broken frame came: the gateway gets a fresh lane when it needs one.
+    /// The lane is lost, or a broken frame came on it. While the link lives, the slot gets another one.
     pub fn reset(&self) {
-        if let State::Open(tx) = std::mem::replace(&mut *self.state.lock(), State::Lost) {
+        let was = std::mem::replace(&mut *self.state.lock(), State::Lost);
+        if let State::Open(tx) = &was {
             tx.reset();
+        }
+        if !matches!(was, State::Lost) {
+            let LaneOffer { generation, place, .. } = self.offer;
+            // Nobody listens any more if the link is down.
+            let _ = self.offer.losses.try_send(LaneLoss { place, generation });
         }
     }
 }
 
 async fn open(lane: Arc<LazyLane>) {
-    let opened = lane.link.open_lane().await;
+    let opened = lane.offer.link.open_lane().await;
     let mut state = lane.state.lock();
     let State::Opening(waiting) = std::mem::replace(&mut *state, State::Lost) else { return };
     lane.opened.notify_waiters();

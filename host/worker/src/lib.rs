@@ -14,6 +14,7 @@ mod inbox;
 mod intake;
 mod lane;
 mod links;
+mod offers;
 mod outbox;
 mod query;
 mod settings;

@@ -1,13 +1,19 @@
 //! Links to gateways: what is announced to them, and what they ask for.
 
+use std::future::pending;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use tidegate_base::GatewayId;
 use tidegate_link::Link;
-use tidegate_wire::control::{AppSlots, Control};
-use tokio::sync::watch;
+use tidegate_wire::control::{AppSlots, BadControl, Control, SlotUp};
+use tokio::sync::{mpsc, watch};
 
 use crate::inbox::{Inbox, SlotMsg};
+use crate::lane::{LaneLoss, LaneOffer};
+use crate::offers::Offers;
 use crate::settings::WorkerApp;
 
 /// The slots of one shard, as a link's task needs them.
@@ -37,22 +43,35 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
         return link.close(tidegate_link::code::FIRST_FREE, "a gateway says its id first");
     };
     tracing::info!(gateway = %link.peer().name, %id, "linked to a gateway");
-    for entry in shard.slots.iter() {
-        entry.inbox.push(SlotMsg::LinkUp(id, link.clone()));
-    }
-    let mut announced = control.send(Control::Slots(shard.up()).to_bytes()).is_ok();
-    while announced {
-        tokio::select! {
-            changed = shard.leaving.changed() => {
-                announced = changed.is_ok() && control.send(Control::Slots(shard.up()).to_bytes()).is_ok();
-            }
-            message = from_gateway.recv() => match message.as_deref().map(Control::from_bytes) {
-                Ok(Ok(Control::LaneWanted { app, slot })) => shard.lane_wanted(id, &app, slot),
-                Ok(Ok(other)) => tracing::warn!(?other, "a gateway sent what a worker does not understand"),
-                Ok(Err(error)) => tracing::warn!(%error, "a gateway sent what a worker does not understand"),
+    let (losses, mut lost) = mpsc::channel(shard.slots.len().max(1));
+    let mut served = Served::new(&shard, link.clone(), id, losses);
+    let mut news = true;
+    loop {
+        if news && control.send(Control::Slots(served.up()).to_bytes()).is_err() {
+            break;
+        }
+        let due = served.timeout();
+        news = tokio::select! {
+            changed = shard.leaving.changed() => match changed {
+                Ok(()) => true,
                 Err(_) => break,
             },
-        }
+            message = from_gateway.recv() => match message.as_deref().map(Control::from_bytes) {
+                Ok(message) => {
+                    shard.on_message(id, message);
+                    false
+                }
+                Err(_) => break,
+            },
+            Some(LaneLoss { place, generation }) = lost.recv() => {
+                served.offers.lost(Instant::now(), place, generation)
+            }
+            // All lanes of a link are lost with it: it offers none any more.
+            () = until(due) => match link.close_error() {
+                Some(_) => break,
+                None => served.renew(),
+            },
+        };
     }
     // A worker that leaves keeps the link until its slots have finished.
     let error = link.closed().await;
@@ -62,24 +81,76 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
     }
 }
 
-impl ShardSlots {
+/// What one link offers.
+struct Served {
+    slots: Arc<[SlotEntry]>,
+    leaving: watch::Receiver<bool>,
+    link: Link,
+    gateway: GatewayId,
+    offers: Offers,
+    losses: mpsc::Sender<LaneLoss>,
+}
+
+impl Served {
+    /// Offers a lane of every slot.
+    fn new(shard: &ShardSlots, link: Link, gateway: GatewayId, losses: mpsc::Sender<LaneLoss>) -> Self {
+        let (slots, leaving) = (Arc::clone(&shard.slots), shard.leaving.clone());
+        let seed = RandomState::new().hash_one(gateway);
+        let offers = Offers::new(Instant::now(), seed, slots.iter().map(|_| next_generation()));
+        let served = Self { slots, leaving, link, gateway, offers, losses };
+        (0..served.slots.len()).for_each(|place| served.offer(place));
+        served
+    }
+
+    /// When to renew lanes; a slot that leaves needs none any more.
+    fn timeout(&self) -> Option<Instant> {
+        self.offers.timeout().filter(|_| !*self.leaving.borrow())
+    }
+
+    /// Offers lanes again whose pause is over. False: there are none.
+    fn renew(&mut self) -> bool {
+        let renewed = self.offers.poll(Instant::now(), next_generation);
+        renewed.iter().for_each(|place| self.offer(*place));
+        !renewed.is_empty()
+    }
+
+    fn offer(&self, place: usize) {
+        if let (Some(entry), Some(generation)) = (self.slots.get(place), self.offers.generation(place)) {
+            let (link, losses) = (self.link.clone(), self.losses.clone());
+            let offer = LaneOffer { link, generation, place, losses };
+            entry.inbox.push(SlotMsg::LaneUp(self.gateway, offer));
+        }
+    }
+
     fn up(&self) -> Vec<AppSlots> {
         let mut apps: Vec<AppSlots> = Vec::new();
         if *self.leaving.borrow() {
             return apps;
         }
-        for entry in self.slots.iter() {
+        for (place, entry) in self.slots.iter().enumerate() {
+            let Some(generation) = self.offers.generation(place) else { continue };
+            let up = SlotUp { slot: entry.slot, generation };
             match apps.iter_mut().find(|a| a.app == entry.app.name) {
-                Some(app) => app.slots.push(entry.slot),
+                Some(app) => app.slots.push(up),
                 None => apps.push(AppSlots {
                     app: entry.app.name.clone(),
                     version: entry.app.version,
                     exports: entry.app.module.exports(),
-                    slots: vec![entry.slot],
+                    slots: vec![up],
                 }),
             }
         }
         apps
+    }
+}
+
+impl ShardSlots {
+    fn on_message(&self, gateway: GatewayId, message: Result<Control, BadControl>) {
+        match message {
+            Ok(Control::LaneWanted { app, slot }) => self.lane_wanted(gateway, &app, slot),
+            Ok(other) => tracing::warn!(?other, "a gateway sent what a worker does not understand"),
+            Err(error) => tracing::warn!(%error, "a gateway sent what a worker does not understand"),
+        }
     }
 
     fn lane_wanted(&self, gateway: GatewayId, app: &tidegate_base::AppName, slot: u32) {
@@ -87,5 +158,18 @@ impl ShardSlots {
             Some(entry) => entry.inbox.push(SlotMsg::LaneWanted(gateway)),
             None => tracing::warn!(%app, slot, "a gateway wants a lane to a slot that is not here"),
         }
+    }
+}
+
+/// One counter for all: a slot's lanes to one gateway grow with it, on every link.
+fn next_generation() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => pending().await,
     }
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
-use tidegate_link::Link;
 use tidegate_runtime::{Fault, Instance, StartError, StartInfo, StartReason, StopReason, Template};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
@@ -22,7 +21,7 @@ use crate::counters;
 use crate::host::{Home, SlotCore, SlotHost};
 use crate::inbox::Inbox;
 use crate::intake::{Intake, Notice};
-use crate::lane::LazyLane;
+use crate::lane::{LaneOffer, LazyLane};
 use crate::settings::{WorkerApp, WorkerSettings};
 
 /// Events handled in a row before others on the thread get their turn.
@@ -56,7 +55,6 @@ pub(crate) struct Slot {
     intake: Intake,
     home: Home,
     instance: Option<Instance<SlotHost>>,
-    generation: u64,
     /// Clients of gateways whose link is down: closed if the gateway turns out to be lost.
     orphans: Vec<(GatewayId, Vec<u32>)>,
     stopping: bool,
@@ -87,7 +85,7 @@ impl Slot {
         let home = Home::default();
         *home.lock() = Some(Box::new(core));
         let mut slot =
-            Self { parts, intake, home, instance: None, generation: 0, orphans: Vec::new(), stopping: false };
+            Self { parts, intake, home, instance: None, orphans: Vec::new(), stopping: false };
         slot.start_instance(StartReason::New).await?;
         Ok(slot)
     }
@@ -157,8 +155,8 @@ impl Slot {
     async fn handle_notices(&mut self) {
         while let Some(notice) = self.intake.next_notice() {
             match notice {
-                Notice::LinkUp(gateway, link) => self.link_up(gateway, link),
-                Notice::LinkDown(gateway) => self.link_down(gateway),
+                Notice::LaneUp(gateway, offer) => self.lane_up(gateway, offer),
+                Notice::LaneDown(gateway) => self.lane_down(gateway),
                 Notice::GatewayGone(gateway) => self.gateway_gone(gateway).await,
                 Notice::LaneWanted(gateway) => self.intake.open(gateway),
                 Notice::Ack(gateway, parts) => {
@@ -169,26 +167,25 @@ impl Slot {
         }
     }
 
-    fn link_up(&mut self, gateway: GatewayId, link: Link) {
+    fn lane_up(&mut self, gateway: GatewayId, offer: LaneOffer) {
         // It is there again: its clients were bound anew, here or elsewhere.
         self.orphans.retain(|(of, _)| *of != gateway);
         self.intake.forget(gateway);
-        self.generation += 1;
         let grant = self.parts.settings.grant;
         let hello = LaneHello {
             app: self.parts.app.name.clone(),
             slot: self.parts.slot,
-            generation: self.generation,
+            generation: offer.generation,
             credit_events: grant.events,
             credit_bytes: grant.bytes,
         };
         let (runtime, inbox) = (self.parts.runtime.clone(), self.parts.inbox.clone());
-        let lane = Arc::new(LazyLane::new(gateway, link, hello, runtime, inbox));
+        let lane = Arc::new(LazyLane::new(gateway, offer, hello, runtime, inbox));
         self.intake.add(gateway, lane.clone());
         self.core(|core| core.out.add(gateway, lane, grant));
     }
 
-    fn link_down(&mut self, gateway: GatewayId) {
+    fn lane_down(&mut self, gateway: GatewayId) {
         self.intake.forget(gateway);
         let clients = self.core(|core| core.out.lose(gateway)).unwrap_or_default();
         if !clients.is_empty() && self.parts.app.module.exports().has(Exports::CLOSE) {
@@ -223,7 +220,7 @@ impl Slot {
                         }
                     })
                 });
-                self.link_down(gateway);
+                self.lane_down(gateway);
             }
         }
         true

@@ -36,17 +36,18 @@ impl LaneEnd {
 impl Shard {
     pub(super) fn add_lane(&mut self, new: NewLane) {
         let NewLane { app, hello, link, tx, rx, rest } = new;
-        let Some(of) = self.apps.get(app) else { return };
+        let (Some(of), Some(inbox)) = (self.apps.get(app), self.inboxes.get(self.index).cloned()) else { return };
         let key = SlotKey { link, slot: hello.slot };
         let events = EventLane::new(hello.credit_events, hello.credit_bytes);
-        let lane = Arc::new(Lane::new(app, key, hello.exports, tx, events));
+        let lane = Arc::new(Lane::new(app, key, hello.generation, hello.exports, tx, events));
+        let Some(waiters) = of.lane_opened(&lane) else {
+            tracing::warn!(slot = ?key, generation = hello.generation, "a stale lane is refused");
+            return lane.tx.reset();
+        };
         let entry = self.lanes.vacant_entry();
         let number = entry.key();
-        let Some(inbox) = self.inboxes.get(self.index).cloned() else { return };
         let waker = Waker::from(Arc::new(LaneWaker { inbox, lane: number }));
         entry.insert(LaneEnd { rx, carry: Carry::default(), lane: lane.clone(), app, waker });
-        // A slot that was never announced sends commands but gets no clients.
-        let waiters = of.lane_opened(&lane).unwrap_or_default();
         self.tell(&waiters, |clients| ShardMsg::Bound(clients, lane.clone()));
         if self.read_chunk(number, &rest) {
             self.read_lane(number);
@@ -87,7 +88,6 @@ impl Shard {
         if let Err(error) = read {
             tracing::error!(%error, slot = ?lane.key, "a worker sent a broken frame: its lane is reset");
             counters::LANES_BROKEN.inc();
-            lane.tx.reset();
             self.lose_lane(number);
             return false;
         }
@@ -162,6 +162,10 @@ impl Shard {
         let lost = {
             let mut state = end.lane.state.lock();
             let was_closed = std::mem::replace(&mut state.closed, true);
+            if !was_closed {
+                // The slot must learn of it even if just one direction broke.
+                end.lane.tx.reset();
+            }
             state.paused = Vec::new();
             if was_closed { Vec::new() } else { state.events.on_lost() }
         };

@@ -49,7 +49,7 @@ impl Shard {
             let Some(key) = self.by_client.get(client).copied() else {
                 // It went away while its lane opened.
                 if let Some(app) = self.apps.get(lane.app) {
-                    app.unbind(lane.key);
+                    app.unbind(lane);
                 }
                 continue;
             };
@@ -250,7 +250,7 @@ impl Shard {
             app.cancel(Waiter { shard: self.index, client: conn.client });
         }
         if let Some(lane) = conn.lane {
-            app.unbind(lane.key);
+            app.unbind(&lane);
         }
     }
 

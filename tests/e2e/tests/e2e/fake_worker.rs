@@ -5,7 +5,7 @@ use tidegate_base::Protocol::{Text, Ws};
 use tidegate_base::{AppName, Exports, NodeName, Role};
 use tidegate_harness::{Cluster, RawClient, eventually};
 use tidegate_link::{ControlTx, LaneRx, LaneTx, Link, Peer, memory_pair};
-use tidegate_wire::control::{AppSlots, Control, LaneHello};
+use tidegate_wire::control::{AppSlots, Control, LaneHello, SlotUp};
 use tidegate_wire::{EventNo, PartFlags, PartHead, RawFrame, encode};
 
 use crate::support::counted;
@@ -29,8 +29,14 @@ impl FakeWorker {
     }
 
     fn announce(&self, slots: &[u32]) {
+        self.announce_with(slots, 1);
+    }
+
+    /// Slots whose lanes are of this generation.
+    fn announce_with(&self, slots: &[u32], generation: u64) {
         let app = AppName::new("test").unwrap();
-        let slots = AppSlots { app, version: 1, exports: Exports::MESSAGE, slots: slots.to_vec() };
+        let slots = slots.iter().map(|slot| SlotUp { slot: *slot, generation }).collect();
+        let slots = AppSlots { app, version: 1, exports: Exports::MESSAGE, slots };
         self.control.send(Control::Slots(vec![slots]).to_bytes()).unwrap();
     }
 
@@ -51,10 +57,14 @@ impl FakeWorker {
 }
 
 fn hello(app: &str, slot: u32) -> Vec<u8> {
+    hello_of(app, slot, 1)
+}
+
+fn hello_of(app: &str, slot: u32, generation: u64) -> Vec<u8> {
     let hello = LaneHello {
         app: AppName::new(app).unwrap(),
         slot,
-        generation: 1,
+        generation,
         exports: Exports::MESSAGE,
         credit_events: 100,
         credit_bytes: 1_000_000,
@@ -181,6 +191,93 @@ async fn the_clients_of_a_slot_that_breaks_its_lane_are_served_elsewhere() {
     let mut ws = cluster.client(0).await;
     assert_eq!(ws.call("get_all_client_count", json!({})).await, 7);
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_lost_its_lane_serves_again_on_a_newer_one_and_a_stale_one_is_refused() {
+    let cluster = Cluster::of("callbacks").workers(0).protocols(&[Text]).shards(2).start().await;
+    let mut fake = FakeWorker::link(&cluster).await;
+    let mut client = RawClient::connect(cluster.address(0, Text)).await;
+    fake.announce(&[5]);
+    client.send(b"1\n").await;
+    assert_eq!(fake.wanted().await, 5);
+    let (tx, mut rx) = fake.lane(hello("test", 5)).await;
+    next_message(&mut rx).await;
+    tx.send(vec![0xee; 32].into()).unwrap();
+    while rx.recv().await.is_ok() {}
+    eventually("the slot is forgotten", || cluster.load(0).is_empty().then_some(())).await;
+
+    fake.announce_with(&[5], 2);
+    client.send(b"2\n").await;
+    assert_eq!(fake.wanted().await, 5);
+    // An earlier lane whose first frame comes late, and a second one of the same generation.
+    let (_stale, mut refused) = fake.lane(hello("test", 5)).await;
+    assert!(refused.recv().await.is_err());
+    let (tx, mut rx) = fake.lane(hello_of("test", 5, 2)).await;
+    let (of, number) = next_message(&mut rx).await;
+    let (_double, mut refused) = fake.lane(hello_of("test", 5, 2)).await;
+    assert!(refused.recv().await.is_err());
+    tx.send(answer(of, number, b"two").into()).unwrap();
+    assert_eq!(client.until(b"\n").await, b"two\n");
+    assert_eq!(cluster.load(0), [1]);
+
+    // A newer lane is announced before the gateway has noticed that the one in use is lost.
+    fake.announce_with(&[5], 3);
+    tx.reset();
+    client.send(b"3\n").await;
+    assert_eq!(fake.wanted().await, 5);
+    let (tx, mut rx) = fake.lane(hello_of("test", 5, 3)).await;
+    let (of, number) = next_message(&mut rx).await;
+    tx.send(answer(of, number, b"three").into()).unwrap();
+    assert_eq!(client.until(b"\n").await, b"three\n");
+    assert_eq!(cluster.load(0), [1]);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_lane_that_overtakes_the_announcement_of_its_slot_gets_clients_with_it() {
+    let cluster = Cluster::of("callbacks").workers(0).protocols(&[Text]).start().await;
+    let fake = FakeWorker::link(&cluster).await;
+    let mut client = RawClient::connect(cluster.address(0, Text)).await;
+    fake.announce(&[]);
+    let (tx, mut rx) = fake.lane([hello_of("test", 5, 2), query_count()].concat()).await;
+    // The lane is known when it answers. What is announced now is older: not yet.
+    rx.recv().await.unwrap();
+    fake.announce(&[5]);
+    client.send(b"hi\n").await;
+    fake.announce_with(&[5], 2);
+    let (of, number) = next_message(&mut rx).await;
+    tx.send(answer(of, number, b"hi").into()).unwrap();
+    assert_eq!(client.until(b"\n").await, b"hi\n");
+    cluster.stop().await;
+}
+
+fn query_count() -> Vec<u8> {
+    let query = tidegate_base::Query::CountClients(tidegate_base::Audience::All);
+    vec_of(|out| encode::query(1, &query, out))
+}
+
+/// The client and the number of the first message that comes.
+async fn next_message(rx: &mut LaneRx) -> (u32, u32) {
+    let mut bytes = Vec::new();
+    loop {
+        bytes.extend(rx.recv().await.unwrap());
+        let mut rest = &bytes[..];
+        while let Some((frame, used)) = RawFrame::split(rest).unwrap() {
+            if frame.kind == tidegate_wire::frame::Kind::Message {
+                return (frame.client, frame.number);
+            }
+            rest = &rest[used..];
+        }
+    }
+}
+
+/// A whole turn: one message to a client.
+fn answer(client: u32, event: u32, payload: &[u8]) -> Vec<u8> {
+    let kind = tidegate_wire::frame::Kind::SendTo;
+    let text = tidegate_base::MessageKind::Text as u8;
+    let send = vec_of(|out| RawFrame { kind, flags: text, aux: 0, client, number: 0, payload }.put(out));
+    part(PartFlags::EVENT | PartFlags::DONE | PartFlags::RELEASE, event, &send)
 }
 
 fn count_messages(mut bytes: &[u8]) -> usize {

@@ -7,6 +7,7 @@ mod broken;
 mod callbacks;
 mod closing;
 mod examples;
+mod fake_gateway;
 mod fake_worker;
 mod isolation;
 mod listeners;
