@@ -1,9 +1,11 @@
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use quinn::{EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use ring::hmac;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_base::Role;
 
@@ -48,11 +50,13 @@ impl Endpoint {
         };
         let failed =
             |error: std::io::Error| LinkError::Bind { address: addr, reason: error.to_string().into() };
-        let socket = bind_udp(addr, settings.socket_buffer_bytes).and_then(UdpSocket::new).map_err(failed)?;
+        let socket = bind_udp(addr, settings.socket_buffer_bytes).map_err(failed)?;
+        let config = endpoint_config(identity, socket.local_addr().map_err(failed)?)?;
+        let socket = Arc::new(UdpSocket::new(socket).map_err(failed)?);
         let socket = quinn::Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
+            config,
             server.clone(),
-            Arc::new(socket),
+            socket,
             Arc::new(TokioRuntime),
         )
         .map_err(failed)?;
@@ -181,6 +185,45 @@ fn server_config(
         .max_incoming(WAITING_DIALS_MAX)
         .incoming_buffer_size_total(WAITING_BYTES_MAX);
     Ok(config)
+}
+
+/// A node that was killed and runs again at its address, with its key, ends the links of its earlier life at their next
+/// packet: it proves by a stateless reset that it does not know them. So what such a proof is made of comes from the
+/// key, and is the same in both lives.
+///
+/// It comes from the address as well: the endpoints of one node must not prove anything about each other's links.
+fn endpoint_config(identity: &Identity, bound: SocketAddr) -> Result<EndpointConfig, LinkError> {
+    let reset = identity
+        .current()
+        .derive(&format!("tidegate stateless reset {bound}"))
+        .map_err(|error| LinkError::Identity(error.to_string().into()))?;
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
+    // QUIC's own generator marks its ids, and an endpoint answers only ids with the mark of its own life. Without a mark
+    // it answers what it does not know at most every 20 ms.
+    config.cid_generator(|| Box::<LinkIds>::default());
+    Ok(config)
+}
+
+/// Connection ids that say nothing: a keyed hash of a counter.
+#[derive(Debug, Default)]
+struct LinkIds {
+    key: RandomState,
+    count: u64,
+}
+
+impl ConnectionIdGenerator for LinkIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        self.count = self.count.wrapping_add(1);
+        ConnectionId::new(&self.key.hash_one(self.count).to_le_bytes())
+    }
+
+    fn cid_len(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 fn bind_udp(addr: SocketAddr, buffer_bytes: usize) -> std::io::Result<std::net::UdpSocket> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
+use ring::hmac;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
@@ -160,6 +161,18 @@ impl Snapshot {
         Ok(Self { uri, key: Arc::new(key), servers, clients, not_after, pem })
     }
 
+    /// A secret for one purpose that this node alone has, and has again after a restart with the same key.
+    pub fn derive(&self, purpose: &str) -> Result<[u8; 32], IdentityError> {
+        let key = PrivateKeyDer::from_pem_slice(self.pem.key.as_bytes()).map_err(|error| {
+            let reason = format!("it holds no private key: {error}");
+            IdentityError::Broken { origin: KEY_FILE.into(), reason }
+        })?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
+        Ok(secret)
+    }
+
     /// Whether other nodes of the cluster would take the certificate now.
     fn check_now(&self, origin: &str) -> Result<(), IdentityError> {
         let Some((leaf, rest)) = self.key.cert.split_first() else { return Ok(()) };
@@ -283,6 +296,16 @@ mod tests {
         assert!(Identity::load(folder.path()).unwrap_err().to_string().contains(NO_CERTIFICATE));
         std::fs::remove_file(folder.path().join(CERT_FILE)).unwrap();
         assert!(matches!(Identity::load(folder.path()), Err(IdentityError::Read { .. })));
+    }
+
+    #[test]
+    fn a_derived_secret_is_of_one_key_and_one_purpose() {
+        let authority = Authority::create("prod").unwrap();
+        let [one, other] = [(); 2].map(|()| authority.issue(Role::Worker, &name("w-1"), 1).unwrap());
+        let of = |identity: &Identity, purpose| identity.current().derive(purpose).unwrap();
+        assert_eq!(of(&one, "a"), of(&one, "a"));
+        assert_ne!(of(&one, "a"), of(&one, "b"));
+        assert_ne!(of(&one, "a"), of(&other, "a"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What this crate promises, tried over real loopback UDP and in memory.
 
 mod links;
+mod restart;
 mod trust;
 
 use std::net::SocketAddr;
