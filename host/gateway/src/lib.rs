@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::app::App;
-use self::links::LinkContext;
+use self::links::{LinkContext, OpenLinks};
 use self::settings::{AppSettings, GatewaySettings};
 use self::shard::inbox::{Inbox, ShardMsg};
 use self::shard::{Shard, ShardParts};
@@ -95,7 +95,8 @@ impl Gateway {
         let apps: Vec<_> =
             settings.apps.into_iter().map(|app| Arc::new(App::new(settings.id, app, shards.len()))).collect();
         let inboxes: Vec<_> = shards.iter().map(|_| Arc::new(Inbox::default())).collect();
-        let context = LinkContext { gateway: settings.id, apps: apps.into(), inboxes: inboxes.into() };
+        let open = OpenLinks::default();
+        let context = LinkContext { gateway: settings.id, apps: apps.into(), inboxes: inboxes.into(), open };
         let serving = Arc::new(AtomicUsize::new(shards.len()));
         let mut tasks = Vec::new();
         for (index, handle) in shards.iter().enumerate() {
@@ -162,7 +163,8 @@ impl Gateway {
         self.context.apps.iter().try_for_each(|app| app.hub.lock().check_invariants())
     }
 
-    /// Stops: no new clients, the ones that are there are told and closed, their on-close events are done. Bounded by
+    /// Stops: no new clients, the ones that are there are told and closed, their on-close events are done; then the links
+    /// are closed with a code by which workers know that nothing of this gateway is to be waited for. Bounded by
     /// the caller; dropping the future leaves the rest as it is, and [`Gateway::abort`] ends it.
     pub async fn stop(&mut self) {
         self.begin_stop().await;
@@ -173,10 +175,16 @@ impl Gateway {
         self.context.inboxes.iter().for_each(|inbox| inbox.push(ShardMsg::Stop));
         let tasks = std::mem::take(&mut self.tasks);
         self.aborts.extend(tasks.iter().map(JoinHandle::abort_handle));
+        let open = self.context.open.clone();
         async move {
+            // Who stops it once more does not know whether the first stop is over.
+            let mut in_order = !tasks.is_empty();
             for task in tasks {
-                // A shard that panicked has stopped too.
-                let _ = task.await;
+                // A shard that panicked has stopped too, but not its clients in good order.
+                in_order &= task.await.is_ok();
+            }
+            if in_order {
+                open.say_stopped();
             }
         }
     }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use tidegate_base::GatewayId;
 use tidegate_link::{ControlTx, LaneRx, LaneTx, Link};
-use tidegate_wire::control::{AppSlots, Control, LaneHello};
+use tidegate_wire::control::{AppSlots, Control, GATEWAY_STOPPED, LaneHello};
 use tidegate_wire::{RawFrame, ToGateway};
 
 use crate::shard::inbox::{Apps, Inbox, NewLane, ShardMsg};
@@ -18,6 +20,22 @@ pub(crate) struct LinkContext {
     pub gateway: GatewayId,
     pub apps: Apps,
     pub inboxes: Arc<[Arc<Inbox>]>,
+    pub open: OpenLinks,
+}
+
+/// The links that are served, so that the gateway can say good-bye on them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenLinks {
+    links: Arc<Mutex<FxHashMap<u64, Link>>>,
+}
+
+impl OpenLinks {
+    /// The gateway has stopped in good order: workers need not wait for its return.
+    pub fn say_stopped(&self) {
+        for link in self.links.lock().values() {
+            link.close(GATEWAY_STOPPED, "the gateway has stopped");
+        }
+    }
 }
 
 /// Serves a link to a worker until it ends. Its lanes live on shard `home`, on whose runtime this runs.
@@ -30,6 +48,7 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
         return;
     }
     tracing::info!(worker = %link.peer().name, "a worker is linked");
+    context.open.links.lock().insert(number, link.clone());
     let mut announced = false;
     let reason = loop {
         tokio::select! {
@@ -64,6 +83,7 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
         }
     };
     tracing::info!(worker = %link.peer().name, reason, "a worker is not linked any more");
+    context.open.links.lock().remove(&number);
     context.set_slots(number, home, &[], &control);
     link.close(0, &reason);
 }

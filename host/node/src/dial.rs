@@ -173,10 +173,16 @@ async fn dial(shared: Weak<Shared>, address: SocketAddr, shard: usize, mut listi
             shared.gateways.lock().link_up(address);
             shared.changed.notify_one();
         }
-        link.closed().await;
+        let end = link.closed().await;
         drop(link);
         let Some(shared) = shared.upgrade() else { return };
-        shared.gateways.lock().link_down(Instant::now(), address);
+        {
+            let mut gateways = shared.gateways.lock();
+            if tidegate_worker::is_stopped(&end) {
+                gateways.stopped(address);
+            }
+            gateways.link_down(Instant::now(), address);
+        }
         shared.changed.notify_one();
     }
 }

@@ -27,6 +27,8 @@ struct Gateway {
     id: GatewayId,
     listed: bool,
     links: u32,
+    /// It said that it stops: none of its clients is left, so it cannot be lost.
+    stopped: bool,
     /// Since when it has been without a link, and not listed by a living register (or with none living).
     missing_since: Option<Instant>,
 }
@@ -39,12 +41,14 @@ impl Gateways {
             gateway.listed = false;
         }
         for (address, id) in listed {
-            let fresh = Gateway { id: *id, listed: true, links: 0, missing_since: None };
+            let fresh = Gateway { id: *id, listed: true, links: 0, stopped: false, missing_since: None };
             let gateway = self.at.entry(*address).or_insert(fresh);
             gateway.listed = true;
             if gateway.id != *id {
                 // A new process has the address: links that are up are to it, or to nobody.
-                self.replaced.push((gateway.id, now));
+                if !std::mem::take(&mut gateway.stopped) {
+                    self.replaced.push((gateway.id, now));
+                }
                 gateway.id = *id;
             }
         }
@@ -58,7 +62,15 @@ impl Gateways {
     pub fn link_up(&mut self, address: SocketAddr) {
         if let Some(gateway) = self.at.get_mut(&address) {
             gateway.links += 1;
+            gateway.stopped = false;
             gateway.missing_since = None;
+        }
+    }
+
+    /// The gateway at this address said that it has stopped in good order.
+    pub fn stopped(&mut self, address: SocketAddr) {
+        if let Some(gateway) = self.at.get_mut(&address) {
+            gateway.stopped = true;
         }
     }
 
@@ -97,7 +109,7 @@ impl Gateways {
         });
         self.at.retain(|_, gateway| {
             let due = gateway.missing_since.is_some_and(is_due);
-            lost.extend(due.then_some(gateway.id));
+            lost.extend((due && !gateway.stopped).then_some(gateway.id));
             !due
         });
         lost
@@ -196,6 +208,24 @@ mod tests {
         gateways.list(now + SECOND, true, &[(at(1), id(2))]);
         assert_eq!(gateways.poll(now + SECOND + LOST_AFTER), [id(1)]);
         assert!(gateways.is_wanted(at(1)));
+    }
+
+    #[test]
+    fn one_that_stopped_in_good_order_is_not_lost() {
+        let (mut gateways, now) = (Gateways::default(), Instant::now());
+        gateways.list(now, true, &[(at(1), id(1)), (at(2), id(2))]);
+        for port in [1, 2] {
+            gateways.link_up(at(port));
+            gateways.stopped(at(port));
+            gateways.link_down(now, at(port));
+        }
+        // One stays away, the other runs again as a new one.
+        gateways.list(now, true, &[(at(2), id(3))]);
+        assert!(gateways.poll(now + 2 * LOST_AFTER).is_empty());
+        gateways.link_up(at(2));
+        gateways.link_down(now, at(2));
+        gateways.list(now, true, &[]);
+        assert_eq!(gateways.poll(now + LOST_AFTER), [id(3)]);
     }
 
     #[derive(Debug, Clone)]

@@ -17,6 +17,10 @@ pub use self::swap::{
 /// The protocol that this version speaks; ALPN carries it as well.
 pub const PROTOCOL: u16 = 1;
 
+/// The code with which a gateway closes its links after it has stopped in good order: it has no clients any more, and
+/// every event of theirs is done. 16 is what roles say to a peer that is not for them.
+pub const GATEWAY_STOPPED: u32 = 17;
+
 /// First frame of a lane, from the slot to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneHello {

@@ -22,6 +22,8 @@ pub(crate) enum SlotMsg {
     Lane(GatewayId, u64, LaneRx),
     /// The lane could not be opened.
     LaneLost(GatewayId),
+    /// The gateway has stopped in good order: its clients are gone, and their on-close has run.
+    GatewayStopped(GatewayId),
     /// The gateway is lost for good: its clients are gone.
     GatewayGone(GatewayId),
     /// Leave, gracefully.

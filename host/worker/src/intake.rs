@@ -37,6 +37,7 @@ pub(crate) enum Notice {
     LaneUp(GatewayId, LaneOffer),
     /// The link is down, or just the lane.
     LaneDown(GatewayId),
+    GatewayStopped(GatewayId),
     GatewayGone(GatewayId),
     LaneWanted(GatewayId),
     Ack(GatewayId, u32),
@@ -135,6 +136,7 @@ impl Intake {
                 self.queries.on_lost(gateway);
                 self.notices.push_back(Notice::LaneDown(gateway));
             }
+            SlotMsg::GatewayStopped(gateway) => self.notices.push_back(Notice::GatewayStopped(gateway)),
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
             // Not at once: the news of the link that it is wanted on may still wait for its turn.

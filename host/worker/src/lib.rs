@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::inbox::{Inbox, SlotMsg};
+pub use self::links::is_stopped;
 use self::links::{ShardSlots, SlotEntry};
 pub use self::settings::{WorkerApp, WorkerSettings};
 pub use self::slot::SlotStartError;

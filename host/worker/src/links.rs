@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tidegate_base::GatewayId;
-use tidegate_link::Link;
-use tidegate_wire::control::{AppSlots, BadControl, Control, SlotUp};
+use tidegate_link::{Link, LinkError};
+use tidegate_wire::control::{AppSlots, BadControl, Control, GATEWAY_STOPPED, SlotUp};
 use tokio::sync::{mpsc, watch};
 
 use crate::inbox::{Inbox, SlotMsg};
@@ -78,7 +78,15 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
     tracing::info!(gateway = %link.peer().name, %error, "not linked to a gateway any more");
     for entry in shard.slots.iter() {
         entry.inbox.push(SlotMsg::LinkDown(id));
+        if is_stopped(&error) {
+            entry.inbox.push(SlotMsg::GatewayStopped(id));
+        }
     }
+}
+
+/// Whether a link ended because its gateway has stopped in good order: none of its clients is left.
+pub fn is_stopped(end: &LinkError) -> bool {
+    matches!(end, LinkError::ClosedByPeer { code: GATEWAY_STOPPED, .. })
 }
 
 /// What one link offers.

@@ -157,6 +157,7 @@ impl Slot {
             match notice {
                 Notice::LaneUp(gateway, offer) => self.lane_up(gateway, offer),
                 Notice::LaneDown(gateway) => self.lane_down(gateway),
+                Notice::GatewayStopped(gateway) => self.gateway_stopped(gateway),
                 Notice::GatewayGone(gateway) => self.gateway_gone(gateway).await,
                 Notice::LaneWanted(gateway) => self.intake.open(gateway),
                 Notice::Ack(gateway, parts) => {
@@ -191,6 +192,12 @@ impl Slot {
         if !clients.is_empty() && self.parts.app.module.exports().has(Exports::CLOSE) {
             self.orphans.push((gateway, clients));
         }
+    }
+
+    fn gateway_stopped(&mut self, gateway: GatewayId) {
+        self.core(|core| core.out.forget(gateway));
+        // The news that they are not bound here any more may have been lost with the lane.
+        self.orphans.retain(|(of, _)| *of != gateway);
     }
 
     async fn gateway_gone(&mut self, gateway: GatewayId) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_base::Protocol;
 use tidegate_gateway::settings::{Heartbeat, SlowPolicy};
-use tidegate_harness::{Client, Cluster, RawClient};
+use tidegate_harness::{Client, Cluster, LinkKind, RawClient};
 
 use crate::support::{client_in, observer};
 
@@ -146,6 +146,34 @@ async fn the_clients_of_a_gateway_that_stops_are_told_and_their_close_is_handled
     assert_eq!((&event["reason"], &event["uid"]), (&json!("shutdown"), &json!("the uid")));
     assert_eq!(cluster.clients(1), 0);
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_stopped_in_good_order_is_named_by_no_query_and_its_clients_close_once() {
+    for link in [LinkKind::Memory, LinkKind::Quic] {
+        let cluster = Cluster::of("callbacks").gateways(2).slots(2).shards(2).link(link).start().await;
+        let mut a = observer(&cluster, 0).await;
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(cluster.client(1).await);
+        }
+        let closing = async {
+            for mut client in clients {
+                client.closed().await;
+                client.drop_connection();
+            }
+        };
+        tokio::join!(cluster.stop_gateway(1), closing);
+        for _ in 0..20 {
+            assert_eq!(a.event("close").await["reason"], "shutdown", "{link:?}");
+        }
+        // Nobody declares it lost, and yet it is forgotten, as soon as the worker has heard it.
+        while a.ask("get_all_client_count", json!({})).await["ok"] != true {}
+        assert_eq!(a.call("get_all_client_count", json!({})).await, 1, "{link:?}");
+        let more = a.drain().await;
+        assert!(more.iter().all(|event: &Value| event["event"] != "close"), "{link:?}: {more:?}");
+        cluster.stop().await;
+    }
 }
 
 #[tokio::test]
