@@ -29,7 +29,6 @@ struct Client {
     uid: Option<Arc<str>>,
     groups: Vec<Arc<str>>,
     session: Option<Box<str>>,
-    revision: u32,
     presence: Presence,
 }
 
@@ -218,7 +217,6 @@ impl Hub {
         let limit = self.session_bytes_max;
         let Some(entry) = self.live(client) else { return Ok(false) };
         entry.session = session.map(|s| session::normalize(s, limit)).transpose()?.map(Into::into);
-        entry.revision = entry.revision.wrapping_add(1);
         Ok(true)
     }
 
@@ -230,13 +228,12 @@ impl Hub {
         let limit = self.session_bytes_max;
         let Some(entry) = self.live(client) else { return Ok(false) };
         entry.session = Some(session::merge(entry.session.as_deref(), patch, limit)?.into());
-        entry.revision = entry.revision.wrapping_add(1);
         Ok(true)
     }
 
-    /// A client's session with its revision.
-    pub fn session(&self, client: u32) -> Option<(u32, Option<&str>)> {
-        self.clients.get(&client).map(|c| (c.revision, c.session.as_deref()))
+    /// A client's session. None: there is no such client.
+    pub fn session(&self, client: u32) -> Option<Option<&str>> {
+        self.clients.get(&client).map(|c| c.session.as_deref())
     }
 
     /// Adds the clients of an audience, less the excepted, to `out`; each once, in no order.

@@ -29,7 +29,8 @@ pub enum ToWorker<'a> {
     Attach(u32, Addresses),
     /// The client is not bound to this slot any more.
     Detach(u32),
-    /// The client's session: revision, JSON.
+    /// The client's session: the count of parts of this lane up to the last one that writes a session and was applied
+    /// when it was taken, and JSON.
     Session(u32, u32, Option<&'a str>),
     /// A gateway's answer to a query.
     Answer(u32, Answer),
@@ -175,10 +176,10 @@ pub mod encode {
         RawFrame { client, ..RawFrame::bare(Kind::Detach) }.put(out);
     }
 
-    /// A client's session.
-    pub fn session(client: u32, revision: u32, json: Option<&str>, out: &mut Vec<u8>) {
+    /// A client's session, taken when so many parts were applied; see [`ToWorker::Session`].
+    pub fn session(client: u32, applied: u32, json: Option<&str>, out: &mut Vec<u8>) {
         let (flags, payload) = (json.is_some().into(), json.unwrap_or_default().as_bytes());
-        RawFrame { client, flags, number: revision, payload, ..RawFrame::bare(Kind::Session) }.put(out);
+        RawFrame { client, flags, number: applied, payload, ..RawFrame::bare(Kind::Session) }.put(out);
     }
 
     /// An answer to query `number`.

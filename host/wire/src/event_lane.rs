@@ -28,6 +28,8 @@ pub struct EventLane {
     /// Batches that hold unreleased events, each with the number after its last event.
     kept: VecDeque<(EventNo, Bytes)>,
     parts: u32,
+    /// Of the parts that write sessions, the last one that is applied.
+    session_part: u32,
     ack_due: bool,
 }
 
@@ -92,6 +94,7 @@ impl EventLane {
             arena_has_events: false,
             kept: VecDeque::new(),
             parts: 0,
+            session_part: 0,
             ack_due: false,
         }
     }
@@ -113,10 +116,9 @@ impl EventLane {
         self.next
     }
 
-    /// Whether the turn of an event that was sent has ended.
-    pub fn is_done(&self, event: EventNo) -> bool {
-        let in_flight = usize::try_from(event.since(self.first)).ok().and_then(|at| self.window.get(at));
-        in_flight.is_none_or(|e| e.done)
+    /// The number of the first event whose turn has not ended; the turns of a slot end in the order of its events.
+    pub fn first_unfinished(&self) -> EventNo {
+        EventNo(self.next.0.wrapping_sub(self.unfinished as u32))
     }
 
     /// Sends an event; it is kept until it is released. Returns its weight against the cap of one client: one, and
@@ -145,9 +147,10 @@ impl EventLane {
         encode::detach(client, &mut self.arena);
     }
 
-    /// Sends a client's session, ahead of the event that needs it.
-    pub fn session(&mut self, client: u32, revision: u32, json: Option<&str>) {
-        encode::session(client, revision, json, &mut self.arena);
+    /// Sends a client's session, ahead of the event that needs it. It must have been taken after the last call of
+    /// [`on_session_part`](Self::on_session_part).
+    pub fn session(&mut self, client: u32, json: Option<&str>) {
+        encode::session(client, self.session_part, json, &mut self.arena);
     }
 
     /// Answers a query.
@@ -209,6 +212,11 @@ impl EventLane {
             self.on_release(head.event)?;
         }
         Ok(effect)
+    }
+
+    /// The part that came last writes sessions, and they are written. Call it before the next part comes.
+    pub fn on_session_part(&mut self) {
+        self.session_part = self.parts;
     }
 
     /// This event and all before it need not be kept.
@@ -327,17 +335,18 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_done_when_its_turn_has_ended() {
+    fn the_first_unfinished_event_is_the_one_after_those_whose_turns_have_ended() {
         let mut lane = EventLane::new(9, 1000);
         let event = lane.next();
         lane.event(7, 1, &Event::Connect);
+        lane.event(8, 1, &Event::Connect);
         let part = |flags| PartHead { flags: PartFlags(flags), index: 0, event };
         lane.on_part(part(PartFlags::EVENT)).unwrap();
-        assert!(!lane.is_done(event));
+        assert_eq!(lane.first_unfinished(), event);
         lane.on_part(part(PartFlags::EVENT | PartFlags::DONE)).unwrap();
-        assert!(lane.is_done(event));
+        assert_eq!(lane.first_unfinished(), event.next());
         lane.on_release(event).unwrap();
-        assert!(lane.is_done(event));
+        assert_eq!(lane.first_unfinished(), event.next());
     }
 
     #[test]

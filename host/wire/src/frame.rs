@@ -34,7 +34,8 @@ pub enum Kind {
     Attach = 0x05,
     /// A client is not bound to this slot any more.
     Detach = 0x06,
-    /// A client's session, ahead of the event that needs it. flags 1: there is one; number: revision; payload: JSON.
+    /// A client's session, ahead of the event that needs it. flags 1: there is one; number: the count of parts of this lane
+    /// up to the last applied one that writes a session; payload: JSON.
     Session = 0x07,
     /// Answer to a query. number: the query; payload: `Answer`.
     Answer = 0x08,
@@ -307,6 +308,16 @@ mod tests {
         };
         frame.put(&mut out);
         assert_eq!(out, b"\x02\0\0\0\x50\x01\x03\x02\x07\x06\x05\x04\x0b\x0a\x09\x08hi");
+    }
+
+    #[test]
+    fn the_bytes_of_a_session_are_stable() {
+        let mut out = Vec::new();
+        crate::codec::encode::session(7, 0x0102_0304, Some("{}"), &mut out);
+        crate::codec::encode::session(7, 5, None, &mut out);
+        let some = b"\x02\0\0\0\x07\x01\0\0\x07\0\0\0\x04\x03\x02\x01{}";
+        let none = b"\0\0\0\0\x07\0\0\0\x07\0\0\0\x05\0\0\0";
+        assert_eq!(out, [&some[..], &none[..]].concat());
     }
 
     #[test]

@@ -22,4 +22,4 @@ pub use codec::{Carry, ToGateway, ToWorker, encode};
 pub use event_lane::{EventLane, Unfinished};
 pub use frame::{EventNo, FrameError, PartFlags, PartHead, RawFrame};
 pub use rollout::{Do, Rollout};
-pub use slot_lane::{Grant, SlotLane};
+pub use slot_lane::{Grant, SessionView, SlotLane};

@@ -72,6 +72,39 @@ impl SlotLane {
     }
 }
 
+/// A client's session as its slot sees it. What the slot wrote and the gateway had not applied when it took the session
+/// that it sends is not undone by that: the slot keeps its own view, and the gateway, which sees that the two have
+/// crossed, sends the session again with a later event.
+#[derive(Debug, Default)]
+pub struct SessionView {
+    session: Option<Box<str>>,
+    /// The number of the lane's last part that writes it, unless the gateway has it for certain.
+    written: Option<u32>,
+}
+
+impl SessionView {
+    /// The session, JSON.
+    pub fn get(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// A turn wrote it; `part` is the count of the lane's parts with that of the turn.
+    pub fn write(&mut self, part: u32, session: Option<Box<str>>) {
+        self.session = session;
+        self.written = Some(part);
+    }
+
+    /// The gateway sent it, taken when so many parts were applied. False: it is older than what the slot wrote.
+    pub fn on_session(&mut self, applied: u32, session: Option<&str>) -> bool {
+        if self.written.is_some_and(|part| (applied.wrapping_sub(part) as i32) < 0) {
+            return false;
+        }
+        self.session = session.map(Into::into);
+        self.written = None;
+        true
+    }
+}
+
 /// Decides when gateways may forget the events of one slot: when the turn is done and every *other* gateway that it
 /// spoke to has acknowledged its parts.
 ///
@@ -122,6 +155,11 @@ impl Releases {
             lane.unacknowledged.push_back(entry);
             self.stamp = stamp;
         }
+    }
+
+    /// How many parts have left on a lane.
+    pub fn parts(&self, gateway: GatewayId) -> u32 {
+        self.lanes.iter().find(|lane| lane.gateway == gateway).map_or(0, |lane| lane.parts)
     }
 
     /// The turn of an event is done; `waits` if it spoke to other gateways. True: it is released at once, together
@@ -175,10 +213,110 @@ impl Releases {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::codec::ToWorker;
+    use crate::event_lane::EventLane;
+    use crate::frame::{PartFlags, PartHead, RawFrame};
 
     const A: GatewayId = GatewayId::new(1);
     const B: GatewayId = GatewayId::new(2);
+
+    #[test]
+    fn a_session_that_was_taken_before_the_slots_own_write_is_ignored() {
+        let mut view = SessionView::default();
+        assert!(view.on_session(0, Some("old")));
+        view.write(3, Some("own".into()));
+        assert!(!view.on_session(2, Some("others")));
+        assert_eq!(view.get(), Some("own"));
+        assert!(view.on_session(3, Some("merged")));
+        assert_eq!(view.get(), Some("merged"));
+        // The count wraps.
+        view.write(1, None);
+        assert!(!view.on_session(u32::MAX, Some("old")));
+        assert!(view.on_session(1, Some("new")));
+    }
+
+    /// Both ends of a lane, and what is on its way between them. A session is `own,others`: two keys of one object.
+    struct Crossing {
+        hub: (u32, u32),
+        events: EventLane,
+        down: Vec<u8>,
+        releases: Releases,
+        view: SessionView,
+        own: u32,
+        /// Parts on their way, each with what it writes.
+        up: VecDeque<u32>,
+    }
+
+    impl Crossing {
+        fn parse(&self) -> (u32, u32) {
+            let (own, others) = self.view.get().and_then(|s| s.split_once(',')).unwrap_or(("0", "0"));
+            (own.parse().unwrap(), others.parse().unwrap())
+        }
+
+        fn own_write(&mut self) {
+            self.own += 1;
+            let (_, others) = self.parse();
+            self.releases.on_part(A, false);
+            self.view.write(self.releases.parts(A), Some(format!("{},{others}", self.own).into()));
+            self.up.push_back(self.own);
+        }
+
+        fn send_session(&mut self) {
+            self.events.session(7, Some(&format!("{},{}", self.hub.0, self.hub.1)));
+            self.down.extend(self.events.take_batch().unwrap());
+        }
+
+        fn apply_part(&mut self, noted_before: bool) {
+            let Some(own) = self.up.pop_front() else { return };
+            self.events.on_part(PartHead { flags: PartFlags(0), index: 0, event: EventNo(0) }).unwrap();
+            self.hub.0 = own;
+            if noted_before {
+                // A session that is taken between the write and its note counts as older than it is.
+                self.send_session();
+            }
+            self.events.on_session_part();
+        }
+
+        fn receive(&mut self) {
+            let Some((frame, used)) = RawFrame::split(&self.down).unwrap() else { return };
+            let ToWorker::Session(7, applied, session) = ToWorker::decode(&frame).unwrap() else { panic!() };
+            self.view.on_session(applied, session);
+            self.down.drain(..used);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_slot_never_loses_sight_of_what_it_wrote(ops in proptest::collection::vec(0..6u8, 0..200)) {
+            let mut releases = Releases::default();
+            releases.add_lane(A);
+            let (events, view) = (EventLane::new(0, 0), SessionView::default());
+            let mut x =
+                Crossing { hub: (0, 0), events, down: Vec::new(), releases, view, own: 0, up: VecDeque::new() };
+            for op in ops {
+                match op {
+                    0 => x.own_write(),
+                    1 => x.hub.1 += 1,
+                    2 => x.send_session(),
+                    3 => x.apply_part(false),
+                    4 => x.apply_part(true),
+                    _ => x.receive(),
+                }
+                prop_assert_eq!(x.parse().0, x.own);
+            }
+            while !x.up.is_empty() {
+                x.apply_part(false);
+            }
+            x.send_session();
+            while !x.down.is_empty() {
+                x.receive();
+            }
+            prop_assert_eq!(x.parse(), x.hub);
+        }
+    }
 
     #[test]
     fn credit_is_renewed_when_half_of_it_is_used() {

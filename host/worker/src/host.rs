@@ -106,10 +106,7 @@ impl SlotCore {
     fn commit(&mut self, done: bool) {
         self.out.commit(done, false);
         for (client, session) in self.turn.sessions.drain(..) {
-            let known = self.out.clients(client.gateway).and_then(|c| c.get_mut(&client.connection));
-            if let Some(attached) = known {
-                attached.session = session.map(Into::into);
-            }
+            self.out.wrote_session(client, session.map(Into::into));
         }
     }
 
@@ -124,7 +121,7 @@ impl SlotCore {
         if let Some((_, session)) = self.turn.sessions.iter().rev().find(|(of, _)| *of == client) {
             return Some(session.as_deref());
         }
-        self.out.client(client).map(|attached: &Attached| attached.session.as_deref())
+        self.out.client(client).map(|attached: &Attached| attached.session.get())
     }
 
     /// Follows a session that the turn writes, exactly as the gateway will.

@@ -42,7 +42,10 @@ impl Offers {
 
     /// The generation of a slot's lane; none while it is lost.
     pub fn generation(&self, place: usize) -> Option<u64> {
-        self.slots.get(place).filter(|offer| matches!(offer.state, State::Up(_))).map(|offer| offer.generation)
+        self.slots
+            .get(place)
+            .filter(|offer| matches!(offer.state, State::Up(_)))
+            .map(|offer| offer.generation)
     }
 
     /// A lane is lost. False: it was known, or is not the one that is offered.

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use tidegate_base::{Addresses, ClientId, Command, GatewayId, Query, UpgradeDecision};
 use tidegate_wire::fanout::{self, Target};
 use tidegate_wire::slot_lane::Releases;
-use tidegate_wire::{EventNo, FrameError, Grant, PartFlags, PartHead, SlotLane, encode};
+use tidegate_wire::{EventNo, FrameError, Grant, PartFlags, PartHead, SessionView, SlotLane, encode};
 
 use crate::counters;
 use crate::lane::LazyLane;
@@ -46,7 +46,7 @@ const ABSENT_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub addresses: Addresses,
-    pub session: Option<Box<str>>,
+    pub session: SessionView,
 }
 
 impl Outbox {
@@ -229,7 +229,23 @@ impl Outbox {
     /// A client is bound to this slot.
     pub fn attach(&mut self, gateway: GatewayId, client: u32, addresses: Addresses) {
         if let Some(clients) = self.clients(gateway) {
-            clients.insert(client, Attached { addresses, session: None });
+            clients.insert(client, Attached { addresses, session: SessionView::default() });
+        }
+    }
+
+    /// The part that was committed last wrote a client's session. Of a client that is not bound to this slot, it keeps
+    /// none.
+    pub fn wrote_session(&mut self, client: ClientId, session: Option<Box<str>>) {
+        let part = self.releases.parts(client.gateway);
+        if let Some(attached) = self.clients(client.gateway).and_then(|c| c.get_mut(&client.connection)) {
+            attached.session.write(part, session);
+        }
+    }
+
+    /// A client's session came, taken when so many parts were applied.
+    pub fn on_session(&mut self, gateway: GatewayId, client: u32, applied: u32, session: Option<&str>) {
+        if let Some(attached) = self.clients(gateway).and_then(|clients| clients.get_mut(&client)) {
+            attached.session.on_session(applied, session);
         }
     }
 

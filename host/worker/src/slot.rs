@@ -84,8 +84,7 @@ impl Slot {
         let core = SlotCore::new(parts.app.clone(), parts.slot, queries, parts.settings.query_wait);
         let home = Home::default();
         *home.lock() = Some(Box::new(core));
-        let mut slot =
-            Self { parts, intake, home, instance: None, orphans: Vec::new(), stopping: false };
+        let mut slot = Self { parts, intake, home, instance: None, orphans: Vec::new(), stopping: false };
         slot.start_instance(StartReason::New).await?;
         Ok(slot)
     }
@@ -247,13 +246,8 @@ impl Slot {
             ToWorker::Detach(client) => {
                 self.core(|core| core.out.clients(gateway).map(|clients| clients.remove(&client)));
             }
-            ToWorker::Session(client, _, session) => {
-                self.core(|core| {
-                    let attached = core.out.clients(gateway).and_then(|clients| clients.get_mut(&client));
-                    if let Some(attached) = attached {
-                        attached.session = session.map(Into::into);
-                    }
-                });
+            ToWorker::Session(client, applied, session) => {
+                self.core(|core| core.out.on_session(gateway, client, applied, session));
             }
             // Handled when they came in.
             ToWorker::Answer(..) | ToWorker::Ack(_) => {}

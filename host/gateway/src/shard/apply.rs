@@ -8,7 +8,7 @@ use tidegate_wire::{FrameError, RawFrame, ToGateway};
 
 use super::Shard;
 use super::conn::{Conn, Phase};
-use super::inbox::{Op, RemoteOp, Targets};
+use super::inbox::{Op, RemoteOp, Targets, Written};
 use super::output::Encoded;
 use crate::app::{App, Lane};
 use crate::counters;
@@ -95,9 +95,16 @@ impl Shard {
     ) {
         let Some(app) = self.apps.get(app_index) else { return };
         let written = write(&mut app.hub.lock());
-        if refused(app, written) == Some(true) {
-            self.apply_to_one(app_index, client.connection, Op::SessionWritten(lane.key));
-        }
+        let op = match refused(app, written) {
+            Some(false) => return,
+            Some(true) => {
+                let unfinished = lane.state.lock().events.first_unfinished();
+                Some(Written { slot: lane.key, generation: lane.generation, unfinished })
+            }
+            // The slot believes that it is written.
+            None => None,
+        };
+        self.apply_to_one(app_index, client.connection, Op::SessionWritten(op));
     }
 
     fn end_all(&mut self, app_index: usize, to: &Audience<'_>, except: &[ClientId], op: &Op) {
@@ -188,10 +195,9 @@ impl Shard {
                 self.close_conn(key, code, &reason, CloseReason::Plugin);
             }
             Op::Destroy => self.end(key, CloseReason::Plugin),
-            Op::SessionWritten(slot) => {
+            Op::SessionWritten(written) => {
                 conn.is.session = true;
-                let by_own_slot = conn.is.attached && conn.lane.as_ref().is_some_and(|l| l.key == slot);
-                conn.is.session_news |= !by_own_slot || session_may_have_crossed(conn);
+                conn.is.session_news |= written.is_none_or(|by| !is_seen_by_slot(conn, &by));
             }
             Op::Finished(weight) => {
                 conn.in_flight = conn.in_flight.saturating_sub(weight.into());
@@ -217,14 +223,18 @@ impl Shard {
     }
 }
 
-/// Whether a session may be on its way to the slot that does not have what the slot has just written.
-fn session_may_have_crossed(conn: &mut Conn) -> bool {
-    let (Some(event), Some(lane)) = (conn.session_event, &conn.lane) else { return false };
-    let crossed = !lane.state.lock().events.is_done(event);
+/// Whether a client's own slot wrote its session, and what was sent to it of that before did not cross the write: if it
+/// did, the slot has ignored it, or has not seen both together.
+fn is_seen_by_slot(conn: &mut Conn, by: &Written) -> bool {
+    let is_own = |lane: &Arc<Lane>| lane.key == by.slot && lane.generation == by.generation;
+    if !conn.is.attached || !conn.lane.as_ref().is_some_and(is_own) {
+        return false;
+    }
+    let crossed = conn.session_event.is_some_and(|event| event.since(by.unfinished) >= 0);
     if !crossed {
         conn.session_event = None;
     }
-    crossed
+    !crossed
 }
 
 fn refused<T>(app: &App, result: Result<T, HubError>) -> Option<T> {

@@ -345,8 +345,8 @@ pub(super) fn send(conn: &mut Conn, app: &App, events: &mut EventLane, attempt: 
     }
     if conn.is.session_news {
         conn.is.session_news = false;
-        if let Some((revision, session)) = app.hub.lock().session(conn.client) {
-            events.session(conn.client, revision, session);
+        if let Some(session) = app.hub.lock().session(conn.client) {
+            events.session(conn.client, session);
             conn.session_event = Some(events.next());
         }
     }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate_base::{CloseCode, MessageKind, UpgradeDecision};
 use tidegate_link::{LaneRx, LaneTx};
-use tidegate_wire::Unfinished;
 use tidegate_wire::control::LaneHello;
+use tidegate_wire::{EventNo, Unfinished};
 
 use crate::app::{App, Lane};
 use crate::router::SlotKey;
@@ -62,11 +62,22 @@ pub(crate) enum Op {
         farewell: Option<(MessageKind, Bytes)>,
     },
     Destroy,
-    /// The session was written by this slot.
-    SessionWritten(SlotKey),
+    /// The session was written, or a slot takes it for written; if by a part, when that was. None: the slot has to hear
+    /// of it in any case.
+    SessionWritten(Option<Written>),
     /// An event of this weight is done.
     Finished(u16),
     Decision(UpgradeDecision),
+}
+
+/// By what a session was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub slot: SlotKey,
+    /// Of the slot's lane.
+    pub generation: u64,
+    /// The first event on it that was not done by then.
+    pub unfinished: EventNo,
 }
 
 #[derive(Debug)]

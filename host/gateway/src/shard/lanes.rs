@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tidegate_link::LaneRx;
+use tidegate_wire::frame::Kind;
 use tidegate_wire::{Carry, EventLane, FrameError, RawFrame, ToGateway};
 
 use super::Shard;
@@ -36,7 +37,9 @@ impl LaneEnd {
 impl Shard {
     pub(super) fn add_lane(&mut self, new: NewLane) {
         let NewLane { app, hello, link, tx, rx, rest } = new;
-        let (Some(of), Some(inbox)) = (self.apps.get(app), self.inboxes.get(self.index).cloned()) else { return };
+        let (Some(of), Some(inbox)) = (self.apps.get(app), self.inboxes.get(self.index).cloned()) else {
+            return;
+        };
         let key = SlotKey { link, slot: hello.slot };
         let events = EventLane::new(hello.credit_events, hello.credit_bytes);
         let lane = Arc::new(Lane::new(app, key, hello.generation, hello.exports, tx, events));
@@ -107,11 +110,16 @@ impl Shard {
                 if head.flags.has(tidegate_wire::PartFlags::ACK) {
                     self.mark_dirty(lane);
                 }
+                let mut writes_session = false;
                 while let Some((command, used)) = RawFrame::split(commands)? {
                     commands = commands.get(used..).unwrap_or_default();
+                    writes_session |= matches!(command.kind, Kind::SetSession | Kind::UpdateSession);
                     if effect.apply {
                         self.apply(app, lane, &command)?;
                     }
+                }
+                if writes_session {
+                    lane.state.lock().events.on_session_part();
                 }
                 if commands.is_empty() { Ok(()) } else { Err(FrameError::Payload(frame.kind)) }
             }

@@ -40,7 +40,8 @@ impl FakeGateway {
     async fn lane(&self, slot: u32) -> (LaneHello, LaneTx, LaneRx) {
         let wanted = Control::LaneWanted { app: AppName::new("test").unwrap(), slot };
         self.control.send(wanted.to_bytes()).unwrap();
-        let (tx, mut rx) = tokio::time::timeout(DEADLINE, self.link.accept_lane()).await.expect("a lane").unwrap();
+        let (tx, mut rx) =
+            tokio::time::timeout(DEADLINE, self.link.accept_lane()).await.expect("a lane").unwrap();
         let first = rx.recv().await.unwrap();
         let (frame, _) = RawFrame::split(&first).unwrap().unwrap();
         match ToGateway::decode(&frame, self.id).unwrap() {
