@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub connections: AtomicUsize,
     /// One for each shard: what every message counts is not shared between threads.
     counts: Box<[Counts]>,
+    refusals: Mutex<Refusals>,
     routing: Mutex<Routing>,
 }
 
@@ -68,6 +70,24 @@ enum LaneState {
     /// The worker is asked to open it; these wait for it.
     Wanted(FxHashSet<Waiter>),
     Open(Arc<Lane>),
+}
+
+/// When a refused command was logged last.
+#[derive(Debug, Default)]
+struct Refusals {
+    logged: Option<Instant>,
+}
+
+impl Refusals {
+    const QUIET: Duration = Duration::from_secs(10);
+
+    fn may_log(&mut self, now: Instant) -> bool {
+        let quiet = self.logged.is_some_and(|at| now.saturating_duration_since(at) < Self::QUIET);
+        if !quiet {
+            self.logged = Some(now);
+        }
+        !quiet
+    }
 }
 
 /// A lane to a slot.
@@ -147,6 +167,7 @@ impl App {
             settings,
             connections: AtomicUsize::new(0),
             counts: (0..shards).map(|_| Counts::default()).collect(),
+            refusals: Mutex::default(),
             routing: Mutex::default(),
         }
     }
@@ -171,6 +192,11 @@ impl App {
             events: sum(|counts| &counts.events),
             lost: sum(|counts| &counts.lost),
         }
+    }
+
+    /// Whether the refusal of a command may be logged: one in a while, however many there are.
+    pub fn may_log_refusal(&self, now: Instant) -> bool {
+        self.refusals.lock().may_log(now)
     }
 
     /// Binds a client to a slot. Unless it is bound at once, its shard is told when to try again or what it got.
@@ -320,5 +346,19 @@ impl Routing {
             Some(LaneState::Wanted(waiters)) => waiters.into_iter().collect(),
             _ => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_refusals_one_in_a_while_is_logged() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        assert!(refusals.may_log(now));
+        assert!(!refusals.may_log(now + Refusals::QUIET / 2));
+        assert!(refusals.may_log(now + Refusals::QUIET));
+        assert!(!refusals.may_log(now + Refusals::QUIET));
     }
 }

@@ -144,7 +144,8 @@ impl ClientId {
         gateway::unbind_uid(self);
     }
 
-    /// Puts the client into a group or several; it may be in 1,024.
+    /// Puts the client into a group or several. It may be in 1,024 by default; its gateway refuses more of them, see
+    /// [`gateway::join_group`].
     pub fn join_group(self, groups: impl IntoNames) {
         gateway::join_group(self, groups);
     }

@@ -1,6 +1,7 @@
 //! Commands: to the hub, and to the clients that they mean.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_base::{Audience, ClientId, CloseCode, CloseReason, Command};
@@ -241,7 +242,9 @@ fn refused<T>(app: &App, result: Result<T, HubError>) -> Option<T> {
     result
         .inspect_err(|error| {
             counters::COMMANDS_REFUSED.inc();
-            tracing::warn!(app = %app.settings.name, %error, "a command is refused");
+            if app.may_log_refusal(Instant::now()) {
+                tracing::warn!(app = %app.settings.name, %error, "a command is refused");
+            }
         })
         .ok()
 }

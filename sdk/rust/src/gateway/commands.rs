@@ -90,6 +90,10 @@ pub fn unbind_uid(clients: impl IntoClients) {
 }
 
 /// Puts a client or several into a group or several.
+///
+/// A client may be in 1,024 groups by default (`groups_per_client_max`). How many it is in is known to its gateway alone,
+/// so a group too many does not fail the turn: the gateway refuses that one, counts it
+/// (`tidegate_gateway_commands_refused_total`) and logs the reason, at most once in 10 seconds for each app.
 pub fn join_group(clients: impl IntoClients, groups: impl IntoNames) {
     each(clients, groups, host::join);
 }

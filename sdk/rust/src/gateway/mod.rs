@@ -9,7 +9,8 @@
 //! callback returns, or at the next query. A client that is gone by then is skipped. A bad argument (an empty group
 //! name, a payload over the limit, a session that is no JSON object) fails the turn, and nothing that has not left yet
 //! is sent. Limits, by default: a payload 1 MiB, all commands of a turn 16 MiB, a uid or group name 1 to 255 bytes, a
-//! session 64 KiB, 1,024 groups of a client.
+//! session 64 KiB. What only the client's gateway knows (that it is in 1,024 groups already, that the session of another
+//! slot's client becomes too large) does not fail the turn: the gateway refuses that one command, counts it and logs it.
 //!
 //! **Queries** are commit points: what the turn asked for so far leaves first, so a plugin reads its own writes, and
 //! stays done even if the turn fails later. They wait for the gateways for at most the app's query time (5 s by

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use tidegate_base::{Addresses, AppName, Event, GatewayId, MessageKind, NodeName, Protocol, Role};
+use serde_json::{Value, json};
+use tidegate_base::{Addresses, AppName, Command, Event, GatewayId, MessageKind, NodeName, Protocol, Role};
 use tidegate_harness::{Cluster, DEADLINE};
 use tidegate_link::{ControlRx, ControlTx, LaneRx, LaneTx, Link, Peer, memory_pair};
 use tidegate_wire::control::{Control, LaneHello, SlotUp};
-use tidegate_wire::{EventNo, RawFrame, ToGateway, encode};
+use tidegate_wire::{Carry, EventNo, FrameError, RawFrame, ToGateway, encode};
 
 /// The gateway's end of a link to the first worker.
 struct FakeGateway {
@@ -51,12 +52,19 @@ impl FakeGateway {
     }
 }
 
-/// A client that is bound to the slot says something.
+/// A client is bound to the slot and says something.
 fn message(client: u32, number: u32, text: &str) -> Vec<u8> {
     let anywhere: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let addresses = Addresses { remote: anywhere, local: anywhere, protocol: Protocol::Ws };
     let mut out = Vec::new();
     encode::attach(client, &addresses, &mut out);
+    out.extend(said(client, number, text));
+    out
+}
+
+/// A client that is bound to the slot says something.
+fn said(client: u32, number: u32, text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
     let event = Event::Message(MessageKind::Text, text.as_bytes());
     encode::event(client, EventNo(number), 1, &event, &mut out);
     out
@@ -101,5 +109,97 @@ async fn a_slot_offers_a_newer_lane_after_every_kind_of_loss_and_serves_on_it() 
         bytes.extend(tokio::time::timeout(DEADLINE, rx.recv()).await.expect("an answer").unwrap());
     }
     drop((tx, rx));
+    cluster.stop().await;
+}
+
+/// Calls the plugin with this as event `number`, and returns the session that it then sees. Counts the parts that come.
+async fn session(tx: &LaneTx, rx: &mut Reader, number: u32) -> Value {
+    tx.send(said(1, number, r#"{"call": "session", "tag": "session"}"#).into()).unwrap();
+    loop {
+        for text in rx.next().await {
+            if let Ok(Value::Object(answer)) = serde_json::from_slice(&text)
+                && answer.get("tag") == Some(&json!("session"))
+            {
+                return answer["value"].clone();
+            }
+        }
+    }
+}
+
+/// What a slot says on its lane.
+struct Reader {
+    rx: LaneRx,
+    id: GatewayId,
+    carry: Carry,
+    /// The parts that came.
+    parts: u32,
+    /// The count of parts with the last one that writes a session.
+    session_part: u32,
+}
+
+impl Reader {
+    /// The messages to clients of what comes next.
+    async fn next(&mut self) -> Vec<Vec<u8>> {
+        let chunk = tokio::time::timeout(DEADLINE, self.rx.recv()).await.expect("an answer").unwrap();
+        let (mut texts, id) = (Vec::new(), self.id);
+        let (parts, session_part) = (&mut self.parts, &mut self.session_part);
+        let read = self.carry.feed(&chunk, |frame| {
+            if let ToGateway::Part(_, mut commands) = ToGateway::decode(frame, id)? {
+                *parts += 1;
+                while let Some((command, used)) = RawFrame::split(commands)? {
+                    commands = &commands[used..];
+                    match ToGateway::decode(&command, id)? {
+                        ToGateway::Command(Command::SendTo(_, message)) => {
+                            texts.push(message.payload.to_vec())
+                        }
+                        ToGateway::Command(Command::SetSession(..) | Command::UpdateSession(..)) => {
+                            *session_part = *parts;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Ok::<_, FrameError>(())
+        });
+        read.unwrap();
+        texts
+    }
+
+    /// Waits for a part that writes a session.
+    async fn wrote_session(&mut self) -> u32 {
+        let before = self.session_part;
+        while self.session_part == before {
+            self.next().await;
+        }
+        self.session_part
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_taken_before_the_slots_own_write_does_not_undo_it() {
+    let cluster = Cluster::of("callbacks").start().await;
+    let mut fake = FakeGateway::link(&cluster);
+    let slot = fake.slots().await[0].slot;
+    let (_, tx, rx) = fake.lane(slot).await;
+    let mut rx = Reader { rx, id: fake.id, carry: Carry::default(), parts: 0, session_part: 0 };
+    let write = |n: u32| format!(r#"{{"call": "update_session", "patch": {{"own": {n}}}, "quiet": true}}"#);
+    let sent = |applied: u32, session: &Value| {
+        let mut out = Vec::new();
+        encode::session(1, applied, Some(&session.to_string()), &mut out);
+        tx.send(out.into()).unwrap();
+    };
+    tx.send(message(1, 0, &write(1)).into()).unwrap();
+    let first = rx.wrote_session().await;
+    tx.send(said(1, 1, &write(2)).into()).unwrap();
+    let second = rx.wrote_session().await;
+    // Another slot wrote when the gateway had applied the first write only.
+    sent(first, &json!({"own": 1, "other": 1}));
+    assert_eq!(session(&tx, &mut rx, 2).await, json!({"own": 2}));
+    // Then it has both.
+    sent(second, &json!({"own": 2, "other": 1}));
+    assert_eq!(session(&tx, &mut rx, 3).await, json!({"own": 2, "other": 1}));
+    // What others write after that is taken as it is.
+    sent(second, &json!({"other": 2}));
+    assert_eq!(session(&tx, &mut rx, 4).await, json!({"other": 2}));
     cluster.stop().await;
 }

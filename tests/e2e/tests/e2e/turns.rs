@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidegate_harness::{Client, Cluster, LinkKind, SilentGateway};
 use tidegate_worker::AppStatus;
 
-use crate::support::{client_in, done, observer, timers_until};
+use crate::support::{client_in, counted, done, observer, timers_until};
 
 #[tokio::test]
 async fn a_turn_that_fails_or_traps_leaves_just_what_left_before_its_query() {
@@ -189,8 +189,11 @@ async fn a_turn_that_has_failed_may_still_ask_but_what_it_said_stays_unsaid() {
 async fn a_client_in_as_many_groups_as_it_may_joins_no_more() {
     let cluster = Cluster::of("callbacks").limits(|l| l.groups_per_client_max = 3).start().await;
     let mut a = cluster.client(0).await;
+    let refused = counted("tidegate_gateway_commands_refused_total");
     a.call("join_group", json!({"groups": ["a", "b", "c", "d", "e"]})).await;
     assert_eq!(a.call("get_all_group_id_list", json!({})).await, json!(["a", "b", "c"]));
+    assert!(counted("tidegate_gateway_commands_refused_total") >= refused + 2);
+    assert_eq!(status(&cluster).failed, 0, "the gateway alone knows: the turn does not fail");
     a.call("leave_group", json!({"groups": ["b"]})).await;
     a.call("join_group", json!({"groups": ["c", "d", "e"]})).await;
     assert_eq!(a.call("get_all_group_id_list", json!({})).await, json!(["a", "c", "d"]));
