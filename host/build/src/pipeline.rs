@@ -39,6 +39,17 @@ impl BuildRequest {
             environment: Environment::current(),
         }
     }
+
+    /// Takes a toolchain that has the target, or makes one out of Debian packages, but never has rustup install anything,
+    /// unless [`toolchain::VARIABLE`] in the environment chooses: for tests, which leave the machine's toolchains as they
+    /// are.
+    #[must_use]
+    pub fn leaving_rustup_alone(mut self) -> Self {
+        if self.environment.get(toolchain::VARIABLE).is_none() {
+            self.environment = self.environment.with(toolchain::VARIABLE, "debian");
+        }
+        self
+    }
 }
 
 /// How to compile a plugin.

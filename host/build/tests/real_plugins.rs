@@ -46,7 +46,8 @@ fn append(file: &Path, text: &str) {
 fn a_new_project_builds_and_is_built_again_only_when_something_changed() {
     let outside = Outside::new("build");
     let project = create("hello", &outside.0).unwrap().folder;
-    let request = BuildRequest { out: Some(project.join("hello.wasm")), ..BuildRequest::new(&project) };
+    let request = BuildRequest { out: Some(project.join("hello.wasm")), ..BuildRequest::new(&project) }
+        .leaving_rustup_alone();
     let mut log = Log::default();
     let first = build(&request, &mut log).unwrap_or_else(|error| panic!("{error}\n{}", log.0.join("\n")));
     assert!(!first.cached);

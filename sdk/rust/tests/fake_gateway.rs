@@ -168,6 +168,20 @@ fn bad_arguments_fail_the_turn() {
 }
 
 #[test]
+fn a_group_too_many_is_refused_and_the_turn_goes_on() {
+    let mut t = start();
+    let a = t.connect();
+    act(&mut t, a, |client| {
+        client.join_group((0..1025).map(|n| n.to_string()).collect::<Vec<_>>());
+        client.send("joined");
+        Ok(())
+    });
+    assert_eq!(t.received(a), ["joined"]);
+    let refused = t.failures();
+    assert!(refused.len() == 1 && refused[0].contains("1024 groups"), "{refused:?}");
+}
+
+#[test]
 fn the_current_client_is_wanted_where_there_is_one() {
     #[derive(Default)]
     struct Late;

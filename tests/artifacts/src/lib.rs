@@ -54,7 +54,8 @@ fn build_named(name: &str) -> Result<PathBuf, String> {
     // A folder of its own for the results: packages of the same name would overwrite each other in cargo's.
     let out = components.join(format!("{}-{}.wasm", plugin.kind, plugin.name));
     let request =
-        BuildRequest { target_dir: Some(target_dir), out: Some(out), ..BuildRequest::new(&plugin.folder) };
+        BuildRequest { target_dir: Some(target_dir), out: Some(out), ..BuildRequest::new(&plugin.folder) }
+            .leaving_rustup_alone();
     let mut diagnostics = Diagnostics::default();
     let result = build(&request, &mut diagnostics);
     drop(lock);

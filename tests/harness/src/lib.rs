@@ -20,7 +20,7 @@ mod silent;
 pub use browser::{Browser, Page};
 pub use client::{Client, RawClient};
 pub use cluster::{Cluster, ClusterBuilder, LinkKind};
-pub use process::{Process, binary};
+pub use process::{Process, binary, tidegate};
 pub use raw_ws::{RawWs, masked, upgrade_request};
 pub use shards::Shards;
 pub use silent::SilentGateway;

@@ -50,6 +50,18 @@ pub fn binary() -> PathBuf {
         .clone()
 }
 
+/// A command that runs the real `tidegate` in this folder. Building a plugin, it leaves the machine's toolchains as they
+/// are, unless the tests' own environment says where a missing one comes from.
+pub fn tidegate(folder: &Path) -> Command {
+    const TOOLCHAIN: &str = "TIDEGATE_GUEST_TOOLCHAIN";
+    let mut command = Command::new(binary());
+    command.current_dir(folder);
+    if std::env::var_os(TOOLCHAIN).is_none_or(|choice| choice.is_empty()) {
+        command.env(TOOLCHAIN, "debian");
+    }
+    command
+}
+
 /// `dev` builds a plugin before it is ready, next to other builds.
 const BUILD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -63,9 +75,8 @@ pub struct Process {
 impl Process {
     /// Starts `tidegate` with these arguments in this folder.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(binary())
+        let mut child = tidegate(folder)
             .args(arguments)
-            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -85,7 +85,10 @@ pub enum ToolchainError {
         reason: String,
     },
     /// The toolchain could not be made out of Debian packages.
-    #[error("could not make a toolchain for {TARGET} out of Debian packages: {reason}")]
+    #[error(
+        "could not make a toolchain for {TARGET} out of Debian packages: {reason}. Where rustup reaches its servers, \
+         `rustup target add {TARGET}` is all it takes"
+    )]
     Debian {
         /// What went wrong, and the mend.
         reason: String,

@@ -67,6 +67,13 @@ impl Machine {
         Environment::from_vars(self.vars.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
+    /// As a build that leaves rustup alone.
+    fn ensure_quietly(&self) -> Result<Toolchain, ToolchainError> {
+        let request =
+            crate::BuildRequest { environment: self.environment(), ..crate::BuildRequest::new(".") };
+        ensure(&request.leaving_rustup_alone().environment, self.dir.path(), &mut Steps::default())
+    }
+
     fn ensure(&self) -> Result<Toolchain, ToolchainError> {
         ensure(&self.environment(), self.dir.path(), &mut Steps::default())
     }
@@ -91,6 +98,22 @@ const ADDS_STD: &str = r#"
 "#;
 
 const OFFLINE: &str = "echo 'error: could not download file' >&2; exit 1";
+
+#[test]
+fn a_build_that_leaves_rustup_alone_takes_what_is_there_or_debian_packages() {
+    let adds = "touch \"$HOME/added\"; exit 1";
+    let machine = Machine::new().rustup(adds).debian(MAKES_TOOLCHAIN);
+    assert!(machine.ensure_quietly().unwrap().is_debian());
+    let machine = Machine::new().rustup(adds);
+    assert!(matches!(machine.ensure_quietly(), Err(ToolchainError::Debian { .. })));
+    assert!(!machine.dir.path().join("added").exists(), "rustup was asked");
+    machine.add_std();
+    assert!(!machine.ensure_quietly().unwrap().is_debian());
+    // Whoever chooses is obeyed.
+    let machine = Machine::new().rustup(adds).set(VARIABLE, "rustup");
+    assert!(matches!(machine.ensure_quietly(), Err(ToolchainError::Rustup { .. })));
+    assert!(machine.dir.path().join("added").exists());
+}
 
 #[test]
 fn an_installed_target_is_used_as_it_is_even_if_debian_is_asked_for() {

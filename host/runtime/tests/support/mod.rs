@@ -34,7 +34,7 @@ fn build_guest() -> Vec<u8> {
     let target = running.ancestors().find(|folder| folder.join(".rustc_info.json").is_file());
     let request = BuildRequest {
         target_dir: target.map(|target| target.join("guest")),
-        ..BuildRequest::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest"))
+        ..BuildRequest::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest")).leaving_rustup_alone()
     };
     let built = build(&request, &mut Quiet).expect("the guest builds");
     std::fs::read(built.wasm).expect("the guest is there")

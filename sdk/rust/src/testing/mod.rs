@@ -224,7 +224,8 @@ impl<P: Plugin> FakeGateway<P> {
         session.map_or(Value::Null, Value::Object)
     }
 
-    /// The reasons of the turns that failed since the last look.
+    /// The reasons of the turns that failed since the last look, and of the joins that were refused: a client can be in
+    /// 1,024 groups.
     pub fn failures(&mut self) -> Vec<String> {
         std::mem::take(&mut self.world.failures)
     }

@@ -327,7 +327,7 @@ impl Turn {
     }
 
     fn apply(&mut self, command: Command) -> Result<(), String> {
-        let World { cluster, closing, .. } = &mut self.world;
+        let World { cluster, closing, failures, .. } = &mut self.world;
         match command {
             Command::Send { to, except, kind, payload } => {
                 cluster.meant(&to, &except).into_iter().for_each(|id| cluster.send(id, kind, &payload));
@@ -348,7 +348,8 @@ impl Turn {
             }
             Command::Bind(id, uid) => cluster.set_uid(id, Some(uid)),
             Command::Unbind(id) => cluster.set_uid(id, None),
-            Command::Join(id, group) => cluster.join(id, group)?,
+            // The gateway refuses it: the turn goes on.
+            Command::Join(id, group) => failures.extend(cluster.join(id, group).err()),
             Command::Leave(id, group) => cluster.leave(id, &group),
             Command::Disband(group) => cluster.disband(&group),
             Command::SetSession(id, session) => cluster.set_session(id, session),

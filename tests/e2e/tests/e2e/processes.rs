@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
-use tidegate_harness::{Client, Process, binary, eventually};
+use tidegate_harness::{Client, Process, eventually, tidegate};
 
 /// A node and what it said when it was ready.
 struct Node {
@@ -68,7 +67,7 @@ struct Ran {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let output = Command::new(binary()).args(arguments).current_dir(folder).output().unwrap();
+    let output = tidegate(folder).args(arguments).output().unwrap();
     Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
