@@ -13,6 +13,7 @@
 //! from its link is gone from the list.
 
 mod counters;
+pub mod deployment;
 mod session;
 
 use std::collections::HashMap;

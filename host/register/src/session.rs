@@ -99,6 +99,10 @@ fn name(message: &Control) -> &'static str {
         Control::Announce(_) => "Announce",
         Control::Directory { .. } => "Directory",
         Control::ListNodes => "ListNodes",
+        Control::Apps { .. } => "Apps",
+        Control::AppReports(_) => "AppReports",
+        Control::Census { .. } => "Census",
+        Control::Counted { .. } => "Counted",
     }
 }
 

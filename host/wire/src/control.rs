@@ -11,7 +11,7 @@ use tidegate_base::{AppName, Exports, GatewayId, NodeName, Role};
 
 pub use self::swap::{
     AppClients, AppReport, Canary, DesiredApp, DesiredRollout, Failure, REASON_BYTES_MAX, RolloutPhase,
-    RolloutReport, SlotSwitch, Stage, Step, VersionRef, VersionTally,
+    RolloutReport, SlotSwitch, Stage, Step, VersionRef, VersionTally, cut_reason,
 };
 
 /// The protocol that this version speaks; ALPN carries it as well.

@@ -150,17 +150,22 @@ pub struct Failure {
 
 impl Failure {
     /// A failure; a reason that is too long is cut.
-    pub fn new(slot: Option<u32>, stage: Stage, mut reason: String) -> Self {
-        if reason.len() > REASON_BYTES_MAX {
-            let mut end = REASON_BYTES_MAX - CUT.len();
-            while !reason.is_char_boundary(end) {
-                end -= 1;
-            }
-            reason.truncate(end);
-            reason.push_str(CUT);
-        }
-        Self { slot, stage, reason }
+    pub fn new(slot: Option<u32>, stage: Stage, reason: String) -> Self {
+        Self { slot, stage, reason: cut_reason(reason) }
     }
+}
+
+/// Cuts a reason at [`REASON_BYTES_MAX`] bytes, and says so at its end.
+pub fn cut_reason(mut reason: String) -> String {
+    if reason.len() > REASON_BYTES_MAX {
+        let mut end = REASON_BYTES_MAX - CUT.len();
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
+        reason.push_str(CUT);
+    }
+    reason
 }
 
 impl fmt::Display for Failure {
