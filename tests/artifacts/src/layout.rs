@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// A plugin of the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
-    /// The name that [`crate::plugin`] takes: of an example without its number.
+    /// The name that [`crate::plugin`] takes: of an example without its number, of a variant after its fixture's.
     pub name: String,
     /// `fixture`, `example` or `plugin`.
     pub kind: &'static str,
@@ -39,9 +39,17 @@ pub(crate) fn examples(root: &Path) -> Vec<Plugin> {
         .collect()
 }
 
-/// `tests/fixtures/NAME`.
+/// `tests/fixtures/NAME`, each followed by its `variants/VARIANT`, which are called `NAME-VARIANT`.
 pub(crate) fn fixtures(root: &Path) -> Vec<Plugin> {
-    named(&root.join("tests/fixtures"), "fixture")
+    let with_variants = |fixture: Plugin| {
+        let variants = folders(&fixture.folder.join("variants"));
+        let name = fixture.name.clone();
+        let variants = variants
+            .into_iter()
+            .filter_map(move |(variant, folder)| plugin("fixture", &format!("{name}-{variant}"), folder));
+        std::iter::once(fixture).chain(variants)
+    };
+    named(&root.join("tests/fixtures"), "fixture").into_iter().flat_map(with_variants).collect()
 }
 
 /// `plugins/NAME`.
@@ -97,6 +105,13 @@ mod tests {
         for fixture in fixtures(&root()) {
             assert_eq!(find(&root(), &fixture.name).unwrap(), fixture);
         }
+    }
+
+    #[test]
+    fn variants_of_a_fixture_are_found_by_its_name_and_theirs() {
+        let second = find(&root(), "versioned-v2").unwrap();
+        assert!(second.folder.ends_with("tests/fixtures/versioned/variants/v2"));
+        assert!(find(&root(), "versioned-core").is_err());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use tidegate_build::{BuildError, BuildRequest, Event, Progress, build};
 
 pub use layout::Plugin;
 
-/// The component of a plugin by its name: `tests/fixtures/NAME`, `examples/NN-NAME` or `plugins/NAME`. Built if it has
-/// changed.
+/// The component of a plugin by its name: `tests/fixtures/NAME`, `examples/NN-NAME` or `plugins/NAME`; of a fixture's
+/// variant, `tests/fixtures/FIXTURE/variants/NAME`, by `FIXTURE-NAME`. Built if it has changed.
 ///
 /// # Panics
 /// There is no such plugin, or it does not build; the message has what the compiler said.
@@ -107,6 +107,17 @@ mod tests {
         });
         assert!(paths.iter().all(|path| *path == paths[0]));
         assert!(tidegate_build::inspect(&paths[0]).is_ok());
+    }
+
+    #[test]
+    fn versions_of_a_plugin_are_components_that_hand_state_over() {
+        let inspect = |name| tidegate_build::inspect(&plugin(name)).unwrap();
+        let (first, second) = (inspect("versioned"), inspect("versioned-v2"));
+        assert_ne!(first.digest, second.digest);
+        for version in [first, second] {
+            let callbacks: Vec<_> = version.contract.exports.names().collect();
+            assert!(callbacks.ends_with(&["save", "restore"]), "{callbacks:?}");
+        }
     }
 
     #[test]
