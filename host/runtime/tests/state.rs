@@ -8,6 +8,7 @@ use tidegate_runtime::{Engine, Fault, Instance, Limits, SaveError};
 const MIB: usize = 1 << 20;
 
 /// An instance that keeps a state.
+#[expect(clippy::unwrap_used, reason = "outside of `#[test]` functions, but for tests only")]
 async fn keeping(engine: &Engine, host: &Recorder, state: &str) -> Instance<Recorder> {
     let mut plugin = start(engine, host.clone(), Limits { turn_cpu_ms: 500, ..Limits::default() }).await;
     text(&mut plugin, &format!("keep {state}")).await.unwrap();

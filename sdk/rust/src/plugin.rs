@@ -7,7 +7,8 @@ use crate::{Client, CloseInfo, Message, Result, Saved, StartInfo, StopReason, Up
 ///
 /// State is `self`: one value per slot, made by `Default` when the instance starts and kept from turn to turn. A slot
 /// runs one callback at a time, and a client's events all come to the same slot, in order. What must outlive a crash of
-/// the plugin, or be seen by other slots, belongs into sessions, uids and groups, which the gateways keep.
+/// the plugin, or be seen by other slots, belongs into sessions, uids and groups, which the gateways keep. A new version
+/// gets what [`save`](Self::save) hands over.
 ///
 /// A callback is a *turn*: what it asks for is buffered and leaves when it returns. If it returns an error, what has
 /// not left is dropped, and the plugin lives on. A panic costs the state too: a fresh instance takes the slot over.
