@@ -109,6 +109,7 @@ fn load_app(config: &Config, app: &AppConfig, modules: &Modules) -> Result<Optio
     worker.payload_bytes_max = app.limits.payload_bytes_max;
     worker.session_bytes_max = app.limits.session_bytes_max;
     worker.timers_max = app.timers_max;
+    worker.state_bytes_max = app.state_bytes_max;
     worker.settings = app.settings.clone().into_iter().collect();
     Ok(Some(worker))
 }

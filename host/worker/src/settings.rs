@@ -58,6 +58,8 @@ pub struct WorkerApp {
     pub session_bytes_max: usize,
     /// Timers of one slot.
     pub timers_max: usize,
+    /// Bytes of state that an instance hands over in a swap.
+    pub state_bytes_max: usize,
     /// The strings that the plugin reads as settings.
     pub settings: Vec<(String, String)>,
 }
@@ -75,6 +77,7 @@ impl WorkerApp {
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             session_bytes_max: limits::SESSION_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,
+            state_bytes_max: limits::STATE_BYTES_MAX,
             settings: Vec::new(),
         }
     }

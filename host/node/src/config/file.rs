@@ -94,6 +94,7 @@ pub(super) struct App {
     pub turn_wall_ms: Option<Millis>,
     pub turn_output_bytes_max: Option<Bytes>,
     pub timers_max: Option<Within<0, 1_000_000>>,
+    pub state_bytes_max: Option<Within<0, { 1024 * 1024 * 1024 }>>,
     pub settings: Settings,
 }
 

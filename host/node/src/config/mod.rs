@@ -139,6 +139,8 @@ pub struct AppConfig {
     pub turn_output_bytes_max: usize,
     /// Timers of one slot.
     pub timers_max: usize,
+    /// Bytes of state that an instance hands over in a swap.
+    pub state_bytes_max: usize,
     /// What the plugin reads as its settings.
     pub settings: BTreeMap<String, String>,
 }
@@ -282,6 +284,7 @@ impl AppConfig {
             instance: Limits::default(),
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,
+            state_bytes_max: limits::STATE_BYTES_MAX,
             settings: BTreeMap::new(),
         }
     }

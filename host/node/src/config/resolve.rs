@@ -245,6 +245,7 @@ impl App<'_> {
         set(&mut app.instance.turn_wall_ms, file.turn_wall_ms.map(Within::get));
         set(&mut app.turn_output_bytes_max, file.turn_output_bytes_max.map(size));
         set(&mut app.timers_max, file.timers_max.map(size));
+        set(&mut app.state_bytes_max, file.state_bytes_max.map(size));
         app.settings = std::mem::take(&mut file.settings.0);
         let (wanted, most) = (app.instance.memory_mib, self.config.worker.engine.memory_mib);
         if wanted > most {

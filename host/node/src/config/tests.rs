@@ -85,6 +85,7 @@ fn every_key_is_read() {
         turn_wall_ms = 26
         turn_output_bytes_max = 27
         timers_max = 28
+        state_bytes_max = 29
         [app.settings]
         greeting = "hello"
         times = 3
@@ -121,7 +122,7 @@ fn every_key_is_read() {
     assert_eq!((limits.out_bytes_max, limits.session_bytes_max, limits.groups_per_client_max), (21, 22, 23));
     let instance = app.instance;
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
-    assert_eq!((app.turn_output_bytes_max, app.timers_max), (27, 28));
+    assert_eq!((app.turn_output_bytes_max, app.timers_max, app.state_bytes_max), (27, 28, 29));
     let settings: Vec<_> = app.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(settings, ["greeting=hello", "loud=true", "times=3"]);
 }
