@@ -53,13 +53,9 @@ impl Endpoint {
         let socket = bind_udp(addr, settings.socket_buffer_bytes).map_err(failed)?;
         let config = endpoint_config(identity, socket.local_addr().map_err(failed)?)?;
         let socket = Arc::new(UdpSocket::new(socket).map_err(failed)?);
-        let socket = quinn::Endpoint::new_with_abstract_socket(
-            config,
-            server.clone(),
-            socket,
-            Arc::new(TokioRuntime),
-        )
-        .map_err(failed)?;
+        let socket =
+            quinn::Endpoint::new_with_abstract_socket(config, server.clone(), socket, Arc::new(TokioRuntime))
+                .map_err(failed)?;
         let shared = Shared {
             identity: identity.clone(),
             settings: settings.clone(),

@@ -11,6 +11,10 @@ tidegate_telemetry::counters! {
     RESTARTS = "tidegate_worker_instance_restarts_total";
     /// Starts after a fault that failed.
     RESTARTS_FAILED = "tidegate_worker_instance_restarts_failed_total";
+    /// Slots that another version has taken over.
+    SWITCHES = "tidegate_worker_slot_switches_total";
+    /// Slots that kept their version because state could not be handed over.
+    SWITCHES_FAILED = "tidegate_worker_slot_switches_failed_total";
     /// Queries that some gateway did not answer in time.
     QUERIES_PARTIAL = "tidegate_worker_queries_partial_total";
     /// Commands for gateways that no link leads to.

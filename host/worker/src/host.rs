@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidegate_base::session::{self, InvalidSession};
-use tidegate_base::{Addresses, Answered, ClientId, Command, GatewayId, Message, Query, UpgradeDecision};
+use tidegate_base::{
+    Addresses, Answer, Answered, ClientId, Command, Exports, GatewayId, Message, Query, UpgradeDecision,
+};
 use tidegate_runtime::{LogLevel, PluginHost};
 use tidegate_wire::EventNo;
 use tidegate_wire::fanout::Fanout;
 
 use crate::counters;
+use crate::held::{Held, Kept, Wishes};
 use crate::outbox::{Attached, Outbox};
 use crate::query::Queries;
 use crate::settings::WorkerApp;
@@ -27,8 +30,9 @@ pub(crate) struct SlotCore {
     pub out: Outbox,
     pub timers: Timers,
     pub queries: Arc<Queries>,
+    /// Of the instance that starts beside the slot's own.
+    pub held_queries: Arc<Queries>,
     pub query_wait: Duration,
-    has_timer_callback: bool,
     turn: Turn,
 }
 
@@ -37,23 +41,22 @@ pub(crate) struct SlotCore {
 struct Turn {
     client: Option<ClientId>,
     failed: Option<String>,
-    output_bytes: usize,
+    rules: Rules,
     /// Sessions that it wrote, the newest last.
     sessions: Vec<(ClientId, Option<String>)>,
     timers: Vec<TimerOp>,
 }
 
 impl SlotCore {
-    pub fn new(app: Arc<WorkerApp>, slot: u32, queries: Arc<Queries>, query_wait: Duration) -> Self {
-        let has_timer_callback = app.module.exports().has(tidegate_base::Exports::TIMER);
+    pub fn new(app: Arc<WorkerApp>, slot: u32, queries: SlotQueries, query_wait: Duration) -> Self {
         Self {
             app,
             slot,
             out: Outbox::default(),
             timers: Timers::default(),
-            queries,
+            queries: queries.own,
+            held_queries: queries.held,
             query_wait,
-            has_timer_callback,
             turn: Turn::default(),
         }
     }
@@ -62,7 +65,7 @@ impl SlotCore {
     pub fn begin(&mut self, client: Option<ClientId>, event: Option<(GatewayId, EventNo)>) {
         self.out.begin(event);
         self.turn.client = client;
-        self.turn.output_bytes = 0;
+        self.turn.rules = Rules::default();
     }
 
     /// The turn's callback returned. Returns why the turn failed, if it did; a failed upgrade of `upgrading` is refused.
@@ -91,6 +94,40 @@ impl SlotCore {
             self.out.decision(client, &crate::slot::failed_upgrade());
         }
         self.out.commit(true, true);
+    }
+
+    /// Another version takes the slot over, with what it wished for while it was held. Timers of the version before go
+    /// on with their remaining time, unless the new one has set or cancelled their keys, or has no callback for them.
+    /// Returns how many timers go on and how many are new.
+    pub fn take_over(&mut self, app: Arc<WorkerApp>, wishes: Wishes, now: Instant) -> (usize, usize) {
+        self.app = app;
+        if !self.app.module.exports().has(Exports::TIMER) {
+            self.timers.clear();
+        }
+        let set = |op: &TimerOp| matches!(op, TimerOp::Set { .. });
+        let fresh = wishes.timers.iter().filter(|op| set(op)).count();
+        wishes.timers.into_iter().for_each(|op| self.timers.apply(op, now));
+        let carried = self.timers.len().saturating_sub(fresh);
+        self.say(&wishes.commands);
+        (carried, fresh)
+    }
+
+    /// Sends what a held instance wished to say, as a turn of nobody's.
+    pub fn say(&mut self, commands: &[Kept]) {
+        if commands.is_empty() {
+            return;
+        }
+        self.begin(None, None);
+        commands.iter().for_each(|kept| self.command(&kept.command()));
+        if let Some(reason) = self.end(None) {
+            let WorkerApp { name, version, .. } = &*self.app;
+            tracing::warn!(app = %name, version, slot = self.slot, "what an instance asked for at a swap is dropped: {reason}");
+        }
+    }
+
+    /// The turn failed, and why, if it did; nothing of it is settled.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.turn.failed.take()
     }
 
     /// The turn decided an upgrade.
@@ -147,22 +184,8 @@ impl SlotCore {
         if self.turn.failed.is_some() {
             return;
         }
-        if let Err(broken) = command.check() {
-            return self.break_rule(|| broken.to_string());
-        }
-        let payload = payload(command).map_or(0, |m| m.payload.len());
-        if payload > self.app.payload_bytes_max {
-            let max = self.app.payload_bytes_max;
-            return self.break_rule(|| {
-                format!("a message of {payload} bytes; the app allows {max} (payload_bytes_max)")
-            });
-        }
-        self.turn.output_bytes += payload + size_hint(command);
-        if self.turn.output_bytes > self.app.turn_output_bytes_max {
-            let max = self.app.turn_output_bytes_max;
-            return self.break_rule(|| {
-                format!("the turn's commands have more than {max} bytes (turn_output_bytes_max)")
-            });
+        if let Err(broken) = self.turn.rules.admit(&self.app, command) {
+            return self.break_rule(|| broken);
         }
         if let Command::SetSession(..) | Command::UpdateSession(..) = command
             && let Err(invalid) = self.write_session(command)
@@ -178,106 +201,240 @@ impl SlotCore {
             // The turn goes on although it has failed: it may ask, but what it said before must not leave.
             Some(_) => self.out.abort(),
         }
+        let queries = Arc::clone(&self.queries);
+        self.ask(&query, &queries);
+        Box::pin(queries.finish(self.query_wait))
+    }
+
+    /// Asks every gateway that is concerned, in the name of whoever waits for `queries`.
+    pub fn ask(&mut self, query: &Query, queries: &Queries) {
         let known: Vec<_> = self.out.gateways().chain(self.out.absent().iter().copied()).collect();
-        let mut fanout = Fanout::new(&query, known);
+        let mut fanout = Fanout::new(query, known);
         self.out.absent().iter().for_each(|gateway| fanout.on_lost(*gateway));
         let asked = fanout.waiting().to_vec();
-        let number = self.queries.begin(fanout);
+        let number = queries.begin(fanout);
         for gateway in asked {
-            self.out.query(gateway, number, &query);
+            self.out.query(gateway, number, query);
         }
         self.out.flush();
-        Box::pin(self.queries.clone().finish(self.query_wait))
     }
 
     fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
-        if !self.has_timer_callback {
-            return self.break_rule(|| "a timer is set, but the plugin has no on_timer callback".into());
-        }
         let fresh = |op: &TimerOp| matches!(op, TimerOp::Set { key, .. } if !self.timers.has(key));
         let set = self.turn.timers.iter().filter(|op| fresh(op)).count() + usize::from(!self.timers.has(key));
-        if self.timers.len() + set > self.app.timers_max {
-            let max = self.app.timers_max;
-            return self
-                .break_rule(|| format!("the slot has {max} timers, the app allows no more (timers_max)"));
+        if let Err(broken) = TimerRule::of(&self.app).admit(self.timers.len() + set) {
+            return self.break_rule(|| broken);
         }
         self.turn.timers.push(TimerOp::Set { key: key.into(), after, every });
     }
 }
 
-/// Lends the core to an instance. When the instance goes, whatever happened to it, the core comes back to the slot.
+/// The questions of a slot's instance, and of one that starts beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotQueries {
+    pub own: Arc<Queries>,
+    pub held: Arc<Queries>,
+}
+
+impl SlotQueries {
+    pub fn on_answer(&self, number: u32, gateway: GatewayId, answer: Answer) {
+        let of = if Queries::is_held(number) { &self.held } else { &self.own };
+        of.on_answer(number, gateway, answer);
+    }
+
+    pub fn on_lost(&self, gateway: GatewayId) {
+        self.own.on_lost(gateway);
+        self.held.on_lost(gateway);
+    }
+}
+
+impl Default for SlotQueries {
+    fn default() -> Self {
+        Self { own: Arc::default(), held: Arc::new(Queries::held()) }
+    }
+}
+
+/// What one turn may ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    output_bytes: usize,
+}
+
+impl Rules {
+    /// Counts a command in. Else: the limit that it breaks.
+    pub fn admit(&mut self, app: &WorkerApp, command: &Command<'_>) -> Result<(), String> {
+        command.check().map_err(|broken| broken.to_string())?;
+        let payload = payload(command).map_or(0, |m| m.payload.len());
+        if payload > app.payload_bytes_max {
+            let max = app.payload_bytes_max;
+            return Err(format!("a message of {payload} bytes; the app allows {max} (payload_bytes_max)"));
+        }
+        self.output_bytes += payload + size_hint(command);
+        if self.output_bytes > app.turn_output_bytes_max {
+            let max = app.turn_output_bytes_max;
+            return Err(format!("the turn's commands have more than {max} bytes (turn_output_bytes_max)"));
+        }
+        Ok(())
+    }
+}
+
+/// How many timers a slot may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimerRule {
+    has_callback: bool,
+    timers_max: usize,
+}
+
+impl TimerRule {
+    pub fn of(app: &WorkerApp) -> Self {
+        let has_callback = app.module.exports().has(Exports::TIMER);
+        Self { has_callback, timers_max: app.timers_max }
+    }
+
+    /// Whether there may be so many. Else: why not.
+    pub fn admit(self, timers: usize) -> Result<(), String> {
+        let max = self.timers_max;
+        match self.has_callback {
+            false => Err("a timer is set, but the plugin has no on_timer callback".into()),
+            true if timers > max => {
+                Err(format!("the slot has {max} timers, the app allows no more (timers_max)"))
+            }
+            true => Ok(()),
+        }
+    }
+}
+
+/// What an instance reaches: the core of the slot that it serves, or, while it serves none, a place where what it asks
+/// for is kept. When the instance goes, whatever happened to it, the core comes back to the slot.
 #[derive(Debug)]
 pub(crate) struct SlotHost {
-    core: Option<Box<SlotCore>>,
+    seat: Seat,
     home: Home,
+}
+
+#[derive(Debug)]
+enum Seat {
+    Serving(Box<SlotCore>),
+    Held(Box<Held>),
+    /// Only while it is dropped.
+    Gone,
 }
 
 /// Where a core is while no instance has it.
 pub(crate) type Home = Arc<Mutex<Option<Box<SlotCore>>>>;
 
 impl SlotHost {
-    pub fn new(core: Box<SlotCore>, home: Home) -> Self {
-        Self { core: Some(core), home }
+    /// Of an instance that serves the slot.
+    pub fn serving(core: Box<SlotCore>, home: Home) -> Self {
+        Self { seat: Seat::Serving(core), home }
     }
 
-    /// The core. It is there for as long as the host is.
+    /// Of an instance that serves no slot.
+    pub fn held(held: Held) -> Self {
+        Self { seat: Seat::Held(Box::new(held)), home: Home::default() }
+    }
+
+    /// The core, if it serves.
     pub fn core(&mut self) -> Option<&mut SlotCore> {
-        self.core.as_deref_mut()
+        match &mut self.seat {
+            Seat::Serving(core) => Some(core),
+            Seat::Held(_) | Seat::Gone => None,
+        }
+    }
+
+    /// Where its effects are kept, if it serves no slot.
+    pub fn kept(&mut self) -> Option<&mut Held> {
+        match &mut self.seat {
+            Seat::Held(held) => Some(held),
+            Seat::Serving(_) | Seat::Gone => None,
+        }
+    }
+
+    /// It serves from now on.
+    pub fn serve(&mut self, core: Box<SlotCore>, home: Home) {
+        self.home = home;
+        self.seat = Seat::Serving(core);
+    }
+
+    /// It serves no more.
+    pub fn hold(&mut self, held: Held) -> Option<Box<SlotCore>> {
+        match std::mem::replace(&mut self.seat, Seat::Held(Box::new(held))) {
+            Seat::Serving(core) => Some(core),
+            Seat::Held(_) | Seat::Gone => None,
+        }
+    }
+
+    fn app(&self) -> Option<(&WorkerApp, u32)> {
+        match &self.seat {
+            Seat::Serving(core) => Some((&core.app, core.slot)),
+            Seat::Held(held) => Some((&held.app, held.slot)),
+            Seat::Gone => None,
+        }
     }
 }
 
 impl Drop for SlotHost {
     fn drop(&mut self) {
-        *self.home.lock() = self.core.take();
+        if let Seat::Serving(core) = std::mem::replace(&mut self.seat, Seat::Gone) {
+            *self.home.lock() = Some(core);
+        }
     }
 }
 
 impl PluginHost for SlotHost {
     fn command(&mut self, command: Command<'_>) {
-        if let Some(core) = &mut self.core {
-            core.command(&command);
+        match &mut self.seat {
+            Seat::Serving(core) => core.command(&command),
+            Seat::Held(held) => held.command(&command),
+            Seat::Gone => {}
         }
     }
 
     fn query(&mut self, query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        match &mut self.core {
-            Some(core) => core.query(query),
-            None => Box::pin(std::future::pending()),
+        match &mut self.seat {
+            Seat::Serving(core) => core.query(query),
+            Seat::Held(held) => held.query(query),
+            Seat::Gone => Box::pin(std::future::pending()),
         }
     }
 
     fn fail(&mut self, reason: &str) {
-        if let Some(core) = &mut self.core {
-            core.break_rule(|| reason.into());
+        match &mut self.seat {
+            Seat::Serving(core) => core.break_rule(|| reason.into()),
+            Seat::Held(held) => held.break_rule(|| reason.into()),
+            Seat::Gone => {}
         }
     }
 
     fn addresses(&self) -> Option<Addresses> {
-        let core = self.core.as_ref()?;
+        let Seat::Serving(core) = &self.seat else { return None };
         core.out.client(core.turn.client?).map(|c| c.addresses)
     }
 
     fn session(&mut self) -> Option<&str> {
-        let core = self.core.as_ref()?;
+        let Seat::Serving(core) = &self.seat else { return None };
         core.session_of(core.turn.client?)?
     }
 
     fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
-        if let Some(core) = &mut self.core {
-            core.set_timer(key, after, every);
+        match &mut self.seat {
+            Seat::Serving(core) => core.set_timer(key, after, every),
+            Seat::Held(held) => held.set_timer(key, after, every),
+            Seat::Gone => {}
         }
     }
 
     fn cancel_timer(&mut self, key: &str) {
-        if let Some(core) = &mut self.core {
-            core.turn.timers.push(TimerOp::Cancel(key.into()));
+        match &mut self.seat {
+            Seat::Serving(core) => core.turn.timers.push(TimerOp::Cancel(key.into())),
+            Seat::Held(held) => held.cancel_timer(key),
+            Seat::Gone => {}
         }
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
-        let Some(core) = &self.core else { return };
+        let Some((WorkerApp { name: app, version, .. }, slot)) = self.app() else { return };
         counters::LOG_LINES.inc();
-        let (app, version, slot) = (&core.app.name, core.app.version, core.slot);
         match level {
             LogLevel::Error => tracing::error!(target: "plugin", %app, version, slot, "{line}"),
             LogLevel::Warn => tracing::warn!(target: "plugin", %app, version, slot, "{line}"),
@@ -288,12 +445,12 @@ impl PluginHost for SlotHost {
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
-        let settings = &self.core.as_ref()?.app.settings;
-        settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        let (app, _) = self.app()?;
+        app.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.core.as_ref().map(|core| core.app.settings.clone()).unwrap_or_default()
+        self.app().map(|(app, _)| app.settings.clone()).unwrap_or_default()
     }
 }
 

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use parking_lot::Mutex;
-use tidegate_base::GatewayId;
+use tidegate_base::{GatewayId, Query};
 use tidegate_link::LaneRx;
+use tokio::sync::oneshot;
 
+use crate::held::Kept;
 use crate::lane::LaneOffer;
+use crate::prepare::SwitchOrder;
 
 /// What a slot is told.
 #[derive(Debug)]
@@ -26,6 +29,12 @@ pub(crate) enum SlotMsg {
     GatewayStopped(GatewayId),
     /// The gateway is lost for good: its clients are gone.
     GatewayGone(GatewayId),
+    /// A held instance asks the gateways; it is told when that is done, and waits for the answers itself.
+    Ask(Query, oneshot::Sender<()>),
+    /// A fresh instance takes the slot over.
+    Switch(Box<SwitchOrder>),
+    /// What an instance asked for that the slot has let go.
+    Say(Vec<Kept>),
     /// Leave, gracefully.
     Stop,
 }

@@ -7,21 +7,25 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use tidegate_base::GatewayId;
+use tidegate_base::{GatewayId, Query};
 use tidegate_link::LaneRx;
 use tidegate_wire::frame::{HEAD_BYTES, Kind};
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
 
+use tokio::sync::oneshot;
+
+use crate::held::Kept;
+use crate::host::SlotQueries;
 use crate::inbox::{Inbox, LaneWaker, SlotMsg};
 use crate::lane::{LaneOffer, LazyLane};
-use crate::query::Queries;
+use crate::prepare::SwitchOrder;
 
 /// The reading ends of a slot's lanes, and what is read and not handled. Events are bounded by the credit that the
 /// slot granted.
 #[derive(Debug)]
 pub(crate) struct Intake {
     inbox: Arc<Inbox>,
-    queries: Arc<Queries>,
+    queries: SlotQueries,
     lanes: FxHashMap<GatewayId, LaneIn>,
     /// Whole frames in order of arrival.
     chunks: VecDeque<(GatewayId, Bytes)>,
@@ -41,6 +45,9 @@ pub(crate) enum Notice {
     GatewayGone(GatewayId),
     LaneWanted(GatewayId),
     Ack(GatewayId, u32),
+    Ask(Query, oneshot::Sender<()>),
+    Switch(Box<SwitchOrder>),
+    Say(Vec<Kept>),
     Stop,
 }
 
@@ -54,7 +61,7 @@ struct LaneIn {
 }
 
 impl Intake {
-    pub fn new(inbox: Arc<Inbox>, queries: Arc<Queries>) -> Self {
+    pub fn new(inbox: Arc<Inbox>, queries: SlotQueries) -> Self {
         Self {
             inbox,
             queries,
@@ -89,9 +96,23 @@ impl Intake {
         self.notices.iter().any(|n| matches!(n, Notice::LaneDown(of) if lanes.iter().any(|l| l.is_to(*of))))
     }
 
-    /// Whether the slot is told to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.notices.iter().any(|n| matches!(n, Notice::Stop))
+    /// Whether there is something to do between two turns, apart from events.
+    pub fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
+    /// Events that came in and had no turn yet.
+    pub fn waiting_events(&self) -> u32 {
+        let is_event = |kind: Kind| (kind as u8) < Kind::Attach as u8;
+        let count = |chunk: &Bytes| {
+            let (mut at, mut events) = (0, 0);
+            while let Ok(Some((frame, used))) = RawFrame::split(chunk.get(at..).unwrap_or_default()) {
+                at += used;
+                events += u32::from(is_event(frame.kind));
+            }
+            events
+        };
+        self.chunks.iter().map(|(_, chunk)| count(chunk)).sum()
     }
 
     /// What to do before the next turn.
@@ -139,6 +160,9 @@ impl Intake {
             SlotMsg::GatewayStopped(gateway) => self.notices.push_back(Notice::GatewayStopped(gateway)),
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
+            SlotMsg::Ask(query, asked) => self.notices.push_back(Notice::Ask(query, asked)),
+            SlotMsg::Switch(order) => self.notices.push_back(Notice::Switch(order)),
+            SlotMsg::Say(commands) => self.notices.push_back(Notice::Say(commands)),
             // Not at once: the news of the link that it is wanted on may still wait for its turn.
             SlotMsg::LaneWanted(gateway) => self.notices.push_back(Notice::LaneWanted(gateway)),
             SlotMsg::Lane(gateway, generation, rx) => {
@@ -207,7 +231,7 @@ impl Intake {
 fn urgent(
     gateway: GatewayId,
     chunk: &[u8],
-    queries: &Queries,
+    queries: &SlotQueries,
     notices: &mut VecDeque<Notice>,
 ) -> Result<usize, FrameError> {
     let mut at = 0;

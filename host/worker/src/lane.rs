@@ -2,11 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_base::GatewayId;
+use tidegate_base::{Exports, GatewayId};
 use tidegate_link::{LaneTx, Link};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::encode;
@@ -41,6 +42,8 @@ pub(crate) struct LazyLane {
     gateway: GatewayId,
     offer: LaneOffer,
     hello: LaneHello,
+    /// The bits of what the slot's plugin exports now.
+    exports: AtomicU16,
     runtime: Handle,
     inbox: Arc<Inbox>,
     state: Mutex<State>,
@@ -64,7 +67,16 @@ impl LazyLane {
         runtime: Handle,
         inbox: Arc<Inbox>,
     ) -> Self {
-        Self { gateway, offer, hello, runtime, inbox, state: Mutex::new(State::Idle), opened: Notify::new() }
+        let exports = AtomicU16::new(hello.exports.bits());
+        let (state, opened) = (Mutex::new(State::Idle), Notify::new());
+        Self { gateway, offer, hello, exports, runtime, inbox, state, opened }
+    }
+
+    /// Another version runs in the slot. True: the lane's first frame may have told of the one before.
+    pub fn set_exports(&self, exports: Exports) -> bool {
+        let state = self.state.lock();
+        self.exports.store(exports.bits(), Ordering::Relaxed);
+        matches!(*state, State::Opening(_) | State::Open(_))
     }
 
     /// Whether it leads to this gateway.
@@ -154,7 +166,8 @@ async fn open(lane: Arc<LazyLane>) {
     match opened {
         Ok((tx, rx)) => {
             let mut hello = Vec::new();
-            encode::hello(&lane.hello, &mut hello);
+            let exports = Exports::from_bits(lane.exports.load(Ordering::Relaxed));
+            encode::hello(&LaneHello { exports, ..lane.hello.clone() }, &mut hello);
             for batch in std::iter::once(hello.into()).chain(waiting) {
                 let _ = tx.send(batch);
             }

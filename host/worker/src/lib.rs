@@ -8,7 +8,10 @@
 //!                      plugin instance (runtime)
 //! ```
 
+mod conductor;
 mod counters;
+mod edition;
+mod held;
 mod host;
 mod inbox;
 mod intake;
@@ -16,42 +19,50 @@ mod lane;
 mod links;
 mod offers;
 mod outbox;
+mod prepare;
 mod query;
 mod settings;
 mod slot;
 mod timers;
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::Link;
-use tidegate_runtime::{Engine, SlowPool, Template, TemplateError};
+use tidegate_runtime::{Engine, SlowPool, TemplateError};
+use tidegate_wire::control::VersionTally;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::inbox::{Inbox, SlotMsg};
+use self::conductor::{Conducted, Conductor, Reach};
+pub use self::conductor::{Loading, ModuleSource, Orders};
+use self::edition::Edition;
+use self::inbox::SlotMsg;
 pub use self::links::is_stopped;
 use self::links::{ShardSlots, SlotEntry};
 pub use self::settings::{WorkerApp, WorkerSettings};
 pub use self::slot::SlotStartError;
-use self::slot::{Slot, SlotParts, SlotStats};
+use self::slot::{Announced, Slot, SlotParts, SlotShared};
 
 /// A running worker. Dropping it does not stop it: call [`Worker::stop`].
-#[derive(Debug)]
 pub struct Worker {
     settings: Arc<WorkerSettings>,
     shards: Vec<(Handle, ShardSlots)>,
-    leaving: watch::Sender<bool>,
+    announce: Arc<watch::Sender<Announced>>,
     slots: Vec<RunningSlot>,
+    engine: Engine,
+    slow: Arc<SlowPool>,
+    /// What the apps began with, for whoever conducts them.
+    editions: Vec<Arc<Edition>>,
 }
 
 #[derive(Debug)]
 struct RunningSlot {
-    app: Arc<WorkerApp>,
-    inbox: Arc<Inbox>,
-    stats: Arc<SlotStats>,
+    app: AppName,
+    runtime: Handle,
+    shared: Arc<SlotShared>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -60,7 +71,7 @@ struct RunningSlot {
 pub struct AppStatus {
     /// The app.
     pub name: AppName,
-    /// Its version.
+    /// The version that its slots run; while a swap goes on, the newest of them.
     pub version: u32,
     /// Its slots here.
     pub slots: u32,
@@ -117,36 +128,56 @@ impl Worker {
         let settings = Arc::new(settings);
         let mut entries: Vec<Vec<SlotEntry>> = shards.iter().map(|_| Vec::new()).collect();
         let mut slots = Vec::new();
+        let announce = Arc::new(watch::Sender::new(Announced::default()));
+        let mut editions = Vec::new();
         for app in &settings.apps {
-            let app = Arc::new(app.clone());
-            let template = Template::new(engine, &app.module)
+            let edition = Edition::new(engine, app.clone())
                 .map_err(|error| WorkerError::Template { app: app.name.clone(), error })?;
-            let template = Arc::new(template);
+            let edition = Arc::new(edition);
+            editions.push(Arc::clone(&edition));
             for slot in 0..app.slots {
                 let at = slot as usize % shards.len();
                 let (Some(runtime), Some(entries)) = (shards.get(at), entries.get_mut(at)) else { continue };
-                let inbox = Arc::new(Inbox::default());
-                let stats = Arc::new(SlotStats::default());
+                let shared = Arc::new(SlotShared::new(&edition, Arc::clone(&announce)));
                 let parts = SlotParts {
-                    app: app.clone(),
+                    edition: Arc::clone(&edition),
                     slot,
-                    template: template.clone(),
-                    inbox: inbox.clone(),
+                    shared: Arc::clone(&shared),
                     settings: settings.clone(),
                     runtime: runtime.clone(),
-                    stats: stats.clone(),
+                    slow: Arc::clone(&slow),
                 };
-                let task = start_slot(parts, &slow).await?;
-                entries.push(SlotEntry { app: app.clone(), slot, inbox: inbox.clone() });
-                slots.push(RunningSlot { app: app.clone(), inbox, stats, task: Some(task) });
+                let task = Some(start_slot(parts).await?);
+                entries.push(SlotEntry { app: app.name.clone(), slot, shared: Arc::clone(&shared) });
+                slots.push(RunningSlot { app: app.name.clone(), runtime: runtime.clone(), shared, task });
             }
         }
-        let (leaving, is_leaving) = watch::channel(false);
         let with_slots = |(handle, slots): (&Handle, Vec<SlotEntry>)| {
-            (handle.clone(), ShardSlots { slots: slots.into(), leaving: is_leaving.clone() })
+            (handle.clone(), ShardSlots { slots: slots.into(), announced: announce.subscribe() })
         };
         let shards = shards.iter().zip(entries).map(with_slots).collect();
-        Ok(Self { settings, shards, leaving, slots })
+        Ok(Self { settings, shards, announce, slots, engine: engine.clone(), slow, editions })
+    }
+
+    /// Takes orders about versions from now on, on the current runtime, until the last clone of what it returns is gone.
+    /// Call it once.
+    pub fn conduct(&self, source: Arc<dyn ModuleSource>) -> Orders {
+        let of = |edition: &Arc<Edition>| {
+            let slots = self.slots.iter().filter(|slot| slot.app == edition.app.name);
+            let reach = |slot: &RunningSlot| Reach {
+                runtime: slot.runtime.clone(),
+                shared: Arc::clone(&slot.shared),
+            };
+            Conducted::new(edition, slots.map(reach).collect())
+        };
+        let conductor = Conductor {
+            apps: self.editions.iter().map(of).collect(),
+            engine: self.engine.clone(),
+            slow: Arc::clone(&self.slow),
+            settings: Arc::clone(&self.settings),
+            source,
+        };
+        conductor.start()
     }
 
     /// How many shards it has.
@@ -163,7 +194,7 @@ impl Worker {
 
     /// The gateway is lost for good: its link is down and the cluster says that it is gone. Its clients' on-close runs.
     pub fn gateway_gone(&self, gateway: GatewayId) {
-        self.slots.iter().for_each(|slot| slot.inbox.push(SlotMsg::GatewayGone(gateway)));
+        self.slots.iter().for_each(|slot| slot.shared.inbox.push(SlotMsg::GatewayGone(gateway)));
     }
 
     /// Whether every slot runs.
@@ -175,15 +206,17 @@ impl Worker {
     pub fn status(&self) -> Vec<AppStatus> {
         let mut apps: Vec<AppStatus> = Vec::new();
         for slot in &self.slots {
-            if apps.last().is_none_or(|a| a.name != slot.app.name) {
-                let (name, version) = (slot.app.name.clone(), slot.app.version);
-                apps.push(AppStatus { name, version, slots: 0, restarts: 0, turns: 0, failed: 0 });
+            if apps.last().is_none_or(|app| app.name != slot.app) {
+                let name = slot.app.clone();
+                apps.push(AppStatus { name, version: 0, slots: 0, restarts: 0, turns: 0, failed: 0 });
             }
+            let VersionTally { turns, errors, traps, overruns, .. } = slot.shared.stats.total();
             if let Some(app) = apps.last_mut() {
+                app.version = app.version.max(slot.shared.current().0);
                 app.slots += 1;
-                app.restarts += slot.stats.restarts.load(Ordering::Relaxed);
-                app.turns += slot.stats.turns.load(Ordering::Relaxed);
-                app.failed += slot.stats.failed.load(Ordering::Relaxed);
+                app.restarts += slot.shared.stats.restarts();
+                app.turns += turns;
+                app.failed += errors + traps + overruns;
             }
         }
         apps
@@ -192,22 +225,32 @@ impl Worker {
     /// Stops: gateways bind no new clients, running turns end, what was not read goes to other slots, `on-worker-stop`
     /// runs. Bounded by `stop_wait`; what takes longer is ended.
     pub async fn stop(&mut self) {
-        self.leaving.send_replace(true);
-        self.slots.iter().for_each(|slot| slot.inbox.push(SlotMsg::Stop));
+        self.announce.send_modify(|announced| announced.leaving = true);
+        self.slots.iter().for_each(|slot| slot.shared.inbox.push(SlotMsg::Stop));
         let until = tokio::time::Instant::now() + self.settings.stop_wait;
         for slot in &mut self.slots {
             let Some(mut task) = slot.task.take() else { continue };
             if tokio::time::timeout_at(until, &mut task).await.is_err() {
-                tracing::warn!(app = %slot.app.name, "a slot did not stop in time: it is ended");
+                tracing::warn!(app = %slot.app, "a slot did not stop in time: it is ended");
                 task.abort();
             }
         }
     }
 }
 
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("settings", &self.settings)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Starts a slot on its shard and waits until its first instance is up.
-async fn start_slot(parts: SlotParts, slow: &SlowPool) -> Result<JoinHandle<()>, WorkerError> {
-    let (app, slot, runtime) = (parts.app.name.clone(), parts.slot, parts.runtime.clone());
+async fn start_slot(parts: SlotParts) -> Result<JoinHandle<()>, WorkerError> {
+    let (app, slot, runtime) = (parts.edition.app.name.clone(), parts.slot, parts.runtime.clone());
+    let slow = Arc::clone(&parts.slow);
     let (up, is_up) = tokio::sync::oneshot::channel();
     let run = async move {
         match Slot::start(parts).await {

@@ -6,30 +6,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tidegate_base::GatewayId;
+use tidegate_base::{AppName, GatewayId};
 use tidegate_link::{Link, LinkError};
 use tidegate_wire::control::{AppSlots, BadControl, Control, GATEWAY_STOPPED, SlotUp};
 use tokio::sync::{mpsc, watch};
 
-use crate::inbox::{Inbox, SlotMsg};
+use crate::inbox::SlotMsg;
 use crate::lane::{LaneLoss, LaneOffer};
 use crate::offers::Offers;
-use crate::settings::WorkerApp;
+use crate::slot::{Announced, SlotShared};
 
 /// The slots of one shard, as a link's task needs them.
 #[derive(Debug, Clone)]
 pub(crate) struct ShardSlots {
     pub slots: Arc<[SlotEntry]>,
-    /// Turns true when the worker stops: nothing is announced any more.
-    pub leaving: watch::Receiver<bool>,
+    /// Changes when the gateways must hear of it.
+    pub announced: watch::Receiver<Announced>,
 }
 
 /// How a slot is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct SlotEntry {
-    pub app: Arc<WorkerApp>,
+    pub app: AppName,
     pub slot: u32,
-    pub inbox: Arc<Inbox>,
+    pub shared: Arc<SlotShared>,
 }
 
 /// Serves a link to a gateway until it ends.
@@ -52,7 +52,7 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
         }
         let due = served.timeout();
         news = tokio::select! {
-            changed = shard.leaving.changed() => match changed {
+            changed = shard.announced.changed() => match changed {
                 Ok(()) => true,
                 Err(_) => break,
             },
@@ -77,9 +77,9 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
     let error = link.closed().await;
     tracing::info!(gateway = %link.peer().name, %error, "not linked to a gateway any more");
     for entry in shard.slots.iter() {
-        entry.inbox.push(SlotMsg::LinkDown(id));
+        entry.shared.inbox.push(SlotMsg::LinkDown(id));
         if is_stopped(&error) {
-            entry.inbox.push(SlotMsg::GatewayStopped(id));
+            entry.shared.inbox.push(SlotMsg::GatewayStopped(id));
         }
     }
 }
@@ -92,7 +92,7 @@ pub fn is_stopped(end: &LinkError) -> bool {
 /// What one link offers.
 struct Served {
     slots: Arc<[SlotEntry]>,
-    leaving: watch::Receiver<bool>,
+    announced: watch::Receiver<Announced>,
     link: Link,
     gateway: GatewayId,
     offers: Offers,
@@ -102,17 +102,17 @@ struct Served {
 impl Served {
     /// Offers a lane of every slot.
     fn new(shard: &ShardSlots, link: Link, gateway: GatewayId, losses: mpsc::Sender<LaneLoss>) -> Self {
-        let (slots, leaving) = (Arc::clone(&shard.slots), shard.leaving.clone());
+        let (slots, announced) = (Arc::clone(&shard.slots), shard.announced.clone());
         let seed = RandomState::new().hash_one(gateway);
         let offers = Offers::new(Instant::now(), seed, slots.iter().map(|_| next_generation()));
-        let served = Self { slots, leaving, link, gateway, offers, losses };
+        let served = Self { slots, announced, link, gateway, offers, losses };
         (0..served.slots.len()).for_each(|place| served.offer(place));
         served
     }
 
     /// When to renew lanes; a slot that leaves needs none any more.
     fn timeout(&self) -> Option<Instant> {
-        self.offers.timeout().filter(|_| !*self.leaving.borrow())
+        self.offers.timeout().filter(|_| !self.announced.borrow().leaving)
     }
 
     /// Offers lanes again whose pause is over. False: there are none.
@@ -126,26 +126,23 @@ impl Served {
         if let (Some(entry), Some(generation)) = (self.slots.get(place), self.offers.generation(place)) {
             let (link, losses) = (self.link.clone(), self.losses.clone());
             let offer = LaneOffer { link, generation, place, losses };
-            entry.inbox.push(SlotMsg::LaneUp(self.gateway, offer));
+            entry.shared.inbox.push(SlotMsg::LaneUp(self.gateway, offer));
         }
     }
 
     fn up(&self) -> Vec<AppSlots> {
         let mut apps: Vec<AppSlots> = Vec::new();
-        if *self.leaving.borrow() {
+        if self.announced.borrow().leaving {
             return apps;
         }
         for (place, entry) in self.slots.iter().enumerate() {
             let Some(generation) = self.offers.generation(place) else { continue };
             let up = SlotUp { slot: entry.slot, generation };
-            match apps.iter_mut().find(|a| a.app == entry.app.name) {
+            // One entry per version: while a swap goes on, slots run different ones.
+            let (version, exports) = entry.shared.current();
+            match apps.iter_mut().find(|a| a.app == entry.app && a.version == version) {
                 Some(app) => app.slots.push(up),
-                None => apps.push(AppSlots {
-                    app: entry.app.name.clone(),
-                    version: entry.app.version,
-                    exports: entry.app.module.exports(),
-                    slots: vec![up],
-                }),
+                None => apps.push(AppSlots { app: entry.app.clone(), version, exports, slots: vec![up] }),
             }
         }
         apps
@@ -161,9 +158,9 @@ impl ShardSlots {
         }
     }
 
-    fn lane_wanted(&self, gateway: GatewayId, app: &tidegate_base::AppName, slot: u32) {
-        match self.slots.iter().find(|e| e.app.name == *app && e.slot == slot) {
-            Some(entry) => entry.inbox.push(SlotMsg::LaneWanted(gateway)),
+    fn lane_wanted(&self, gateway: GatewayId, app: &AppName, slot: u32) {
+        match self.slots.iter().find(|e| e.app == *app && e.slot == slot) {
+            Some(entry) => entry.shared.inbox.push(SlotMsg::LaneWanted(gateway)),
             None => tracing::warn!(%app, slot, "a gateway wants a lane to a slot that is not here"),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use tidegate_base::{Addresses, ClientId, Command, GatewayId, Query, UpgradeDecision};
+use tidegate_base::{Addresses, ClientId, Command, Exports, GatewayId, Query, UpgradeDecision};
 use tidegate_wire::fanout::{self, Target};
 use tidegate_wire::slot_lane::Releases;
 use tidegate_wire::{EventNo, FrameError, Grant, PartFlags, PartHead, SessionView, SlotLane, encode};
@@ -26,6 +26,39 @@ pub(crate) struct Outbox {
     index: u16,
     /// The turn spoke to other gateways than its event's.
     spoke: bool,
+    audit: Audit,
+}
+
+/// What the numbers of events say of the lanes, since it was last asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Audit {
+    /// Events that came up for a turn.
+    pub events: u64,
+    /// Numbers that were left out.
+    pub lost: u32,
+    /// Events that came a second time.
+    pub repeated: u32,
+    /// Numbers that came after later ones.
+    pub reordered: u32,
+}
+
+impl Audit {
+    fn on_event(&mut self, attempt: u8, checked: &Result<(), FrameError>) {
+        match checked {
+            Ok(()) => {
+                self.events += 1;
+                self.repeated += u32::from(attempt > 1);
+            }
+            Err(FrameError::Number { got, expected }) => {
+                let ahead = got.wrapping_sub(*expected);
+                match i32::try_from(ahead) {
+                    Ok(_) => self.lost = self.lost.saturating_add(ahead),
+                    Err(_) => self.reordered += 1,
+                }
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -182,9 +215,17 @@ impl Outbox {
     ///
     /// # Errors
     /// Its number is not the next one.
-    pub fn on_event(&mut self, gateway: GatewayId, number: EventNo, bytes: usize) -> Result<(), FrameError> {
+    pub fn on_event(
+        &mut self,
+        gateway: GatewayId,
+        number: EventNo,
+        attempt: u8,
+        bytes: usize,
+    ) -> Result<(), FrameError> {
         let Some(lane) = self.lanes.iter_mut().find(|l| l.gateway == gateway) else { return Ok(()) };
-        lane.credit.on_event(number)?;
+        let checked = lane.credit.on_event(number);
+        self.audit.on_event(attempt, &checked);
+        checked?;
         if let Some(credit) = lane.credit.on_consumed(bytes) {
             encode::credit(credit.events, credit.bytes, &mut lane.staging);
         }
@@ -200,6 +241,20 @@ impl Outbox {
     fn release_due(&mut self) {
         let lanes = &mut self.lanes;
         self.releases.release_due(|gateway, event| release(lanes, gateway, event));
+    }
+
+    /// What the numbers of events said since the last time that somebody asked.
+    pub fn take_audit(&mut self) -> Audit {
+        std::mem::take(&mut self.audit)
+    }
+
+    /// Another version runs in the slot.
+    pub fn exports(&mut self, version: u32, exports: Exports) {
+        for lane in &mut self.lanes {
+            if lane.lane.set_exports(exports) {
+                encode::exports(version, exports, &mut lane.staging);
+            }
+        }
     }
 
     /// The slot leaves: events that came up for no turn go to other slots.

@@ -14,8 +14,13 @@ use crate::counters;
 /// Where the turn that asked and the lanes that answer meet.
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
+    /// In the numbers of all of its queries.
+    mark: u32,
     inner: Mutex<Inner>,
 }
+
+/// In the numbers of queries of an instance that does not serve the slot.
+const HELD: u32 = 1 << 31;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -25,10 +30,20 @@ struct Inner {
 }
 
 impl Queries {
+    /// Of an instance that starts beside the slot's own.
+    pub fn held() -> Self {
+        Self { mark: HELD, ..Self::default() }
+    }
+
+    /// Whether a query of this number is one of a held instance.
+    pub const fn is_held(number: u32) -> bool {
+        number & HELD != 0
+    }
+
     /// A query begins. Returns its number; answers to earlier ones are ignored from now on.
     pub fn begin(&self, fanout: Fanout) -> u32 {
         let mut inner = self.inner.lock();
-        inner.number = inner.number.wrapping_add(1);
+        inner.number = inner.number.wrapping_add(1) & !HELD | self.mark;
         inner.fanout = Some(fanout);
         inner.number
     }

@@ -3,22 +3,27 @@
 //! The whole slot is one future. Its turns run inline; one that needs the CPU for long takes the slot with it to the
 //! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
 
+mod switch;
+
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
 use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
-use tidegate_runtime::{Fault, Instance, StartError, StartInfo, StartReason, StopReason, Template};
+use tidegate_runtime::{Fault, Instance, SlowPool, StartError, StartInfo, StartReason, StopReason};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
 use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
 use crate::counters;
-use crate::host::{Home, SlotCore, SlotHost};
+use crate::edition::{Edition, SlotStats, Tally};
+use crate::host::{Home, SlotCore, SlotHost, SlotQueries};
 use crate::inbox::Inbox;
 use crate::intake::{Intake, Notice};
 use crate::lane::{LaneOffer, LazyLane};
@@ -33,31 +38,94 @@ const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What a slot is made of.
 pub(crate) struct SlotParts {
-    pub app: Arc<WorkerApp>,
+    /// The version that it starts with.
+    pub edition: Arc<Edition>,
     pub slot: u32,
-    pub template: Arc<Template<SlotHost>>,
-    pub inbox: Arc<Inbox>,
+    pub shared: Arc<SlotShared>,
     pub settings: Arc<WorkerSettings>,
     pub runtime: Handle,
-    pub stats: Arc<SlotStats>,
+    /// Where an instance that the slot lets go runs its `on-worker-stop`.
+    pub slow: Arc<SlowPool>,
 }
 
-/// What a slot has done.
-#[derive(Debug, Default)]
-pub(crate) struct SlotStats {
-    pub turns: AtomicU64,
-    pub failed: AtomicU64,
-    pub restarts: AtomicU64,
+/// What others see of a slot, and how they reach it.
+#[derive(Debug)]
+pub(crate) struct SlotShared {
+    pub inbox: Arc<Inbox>,
+    pub queries: SlotQueries,
+    pub stats: SlotStats,
+    /// The version that it runs, or runs again as soon as it has restarted, and what that exports.
+    current: Mutex<(u32, Exports)>,
+    /// Told when the gateways must hear of another version.
+    news: Arc<watch::Sender<Announced>>,
+}
+
+/// What the links announce: all slots, unless the worker leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub leaving: bool,
+    /// Counts changes of slots' versions.
+    pub changes: u64,
+}
+
+impl SlotShared {
+    pub fn new(edition: &Edition, news: Arc<watch::Sender<Announced>>) -> Self {
+        Self {
+            inbox: Arc::default(),
+            queries: SlotQueries::default(),
+            stats: SlotStats::default(),
+            current: Mutex::new((edition.app.version, edition.exports())),
+            news,
+        }
+    }
+
+    /// The version that it runs, and what that exports.
+    pub fn current(&self) -> (u32, Exports) {
+        *self.current.lock()
+    }
+
+    fn set_current(&self, edition: &Edition) {
+        *self.current.lock() = (edition.app.version, edition.exports());
+        self.news.send_modify(|announced| announced.changes = announced.changes.wrapping_add(1));
+    }
 }
 
 pub(crate) struct Slot {
     parts: SlotParts,
+    tally: Arc<Tally>,
     intake: Intake,
     home: Home,
+    /// None: it could not be started anew yet.
     instance: Option<Instance<SlotHost>>,
+    restart: Restart,
     /// Clients of gateways whose link is down: closed if the gateway turns out to be lost.
     orphans: Vec<(GatewayId, Vec<u32>)>,
+    /// Clients of lost gateways whose on-close has still to run.
+    owed: VecDeque<ClientId>,
+    /// Waits for the first event's turn since the switch.
+    first_event: Option<(Instant, oneshot::Sender<u64>)>,
     stopping: bool,
+}
+
+/// When to try again to start an instance.
+#[derive(Debug, Clone, Copy)]
+struct Restart {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Restart {
+    fn now() -> Self {
+        Self { at: Instant::now(), wait: RESTART_WAIT_MIN }
+    }
+
+    /// It failed: later, and later each time, at times that differ from slot to slot.
+    fn postpone(&mut self) -> Duration {
+        let jittered = self.wait.mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.at = Instant::now() + jittered;
+        self.wait = (self.wait * 2).min(RESTART_WAIT_MAX);
+        jittered
+    }
 }
 
 /// What one turn calls.
@@ -79,12 +147,23 @@ enum Turned {
 impl Slot {
     /// Starts the first instance.
     pub async fn start(parts: SlotParts) -> Result<Self, SlotStartError> {
-        let queries = Arc::new(Default::default());
-        let intake = Intake::new(parts.inbox.clone(), Arc::clone(&queries));
-        let core = SlotCore::new(parts.app.clone(), parts.slot, queries, parts.settings.query_wait);
+        let queries = parts.shared.queries.clone();
+        let intake = Intake::new(parts.shared.inbox.clone(), queries.clone());
+        let core = SlotCore::new(parts.edition.app.clone(), parts.slot, queries, parts.settings.query_wait);
         let home = Home::default();
         *home.lock() = Some(Box::new(core));
-        let mut slot = Self { parts, intake, home, instance: None, orphans: Vec::new(), stopping: false };
+        let mut slot = Self {
+            tally: parts.shared.stats.begin(parts.edition.app.version),
+            parts,
+            intake,
+            home,
+            instance: None,
+            restart: Restart::now(),
+            orphans: Vec::new(),
+            owed: VecDeque::new(),
+            first_event: None,
+            stopping: false,
+        };
         slot.start_instance(StartReason::New).await?;
         Ok(slot)
     }
@@ -95,7 +174,10 @@ impl Slot {
             self.wait_for_lanes().await;
             for _ in 0..EVENTS_PER_ROUND {
                 self.handle_notices().await;
-                if self.stopping || self.has_much_to_send() || !self.next_event().await {
+                if self.stopping || !self.has_instance().await || self.has_much_to_send() {
+                    break;
+                }
+                if !self.run_owed().await && !self.next_event().await {
                     break;
                 }
             }
@@ -110,11 +192,21 @@ impl Slot {
 
     /// Until something comes in or a timer is due; at least once past the other tasks of this thread.
     async fn rest(&mut self) {
-        if !self.intake.is_empty() {
+        // Without an instance, what came in for it does not count.
+        let serves = self.instance.is_some();
+        let due = match serves {
+            true => self.core(|core| core.timers.next()).flatten(),
+            false => Some(self.restart.at),
+        };
+        let intake = &mut self.intake;
+        let has_work = |intake: &Intake| if serves { !intake.is_empty() } else { intake.has_notices() };
+        if has_work(intake) {
             return tokio::task::yield_now().await;
         }
-        let due = self.core(|core| core.timers.next()).flatten();
-        let come = poll_fn(|cx| self.intake.poll(cx));
+        let come = poll_fn(|cx| {
+            let _ = intake.poll(cx);
+            if has_work(intake) { Poll::Ready(()) } else { Poll::Pending }
+        });
         match due {
             None => come.await,
             // Whichever is first; both are looked at again.
@@ -157,10 +249,22 @@ impl Slot {
                 Notice::LaneUp(gateway, offer) => self.lane_up(gateway, offer),
                 Notice::LaneDown(gateway) => self.lane_down(gateway),
                 Notice::GatewayStopped(gateway) => self.gateway_stopped(gateway),
-                Notice::GatewayGone(gateway) => self.gateway_gone(gateway).await,
+                Notice::GatewayGone(gateway) => self.gateway_gone(gateway),
                 Notice::LaneWanted(gateway) => self.intake.open(gateway),
                 Notice::Ack(gateway, parts) => {
                     self.core(|core| core.out.on_ack(gateway, parts));
+                }
+                Notice::Ask(query, asked) => {
+                    self.core(|core| {
+                        let queries = Arc::clone(&core.held_queries);
+                        core.ask(&query, &queries);
+                    });
+                    // Gone: whoever asked does not wait any more.
+                    let _ = asked.send(());
+                }
+                Notice::Switch(order) => self.on_switch(*order).await,
+                Notice::Say(commands) => {
+                    self.core(|core| core.say(&commands));
                 }
                 Notice::Stop => self.stopping = true,
             }
@@ -173,13 +277,14 @@ impl Slot {
         self.intake.forget(gateway);
         let grant = self.parts.settings.grant;
         let hello = LaneHello {
-            app: self.parts.app.name.clone(),
+            app: self.parts.edition.app.name.clone(),
             slot: self.parts.slot,
             generation: offer.generation,
+            exports: self.parts.edition.exports(),
             credit_events: grant.events,
             credit_bytes: grant.bytes,
         };
-        let (runtime, inbox) = (self.parts.runtime.clone(), self.parts.inbox.clone());
+        let (runtime, inbox) = (self.parts.runtime.clone(), self.parts.shared.inbox.clone());
         let lane = Arc::new(LazyLane::new(gateway, offer, hello, runtime, inbox));
         self.intake.add(gateway, lane.clone());
         self.core(|core| core.out.add(gateway, lane, grant));
@@ -188,7 +293,7 @@ impl Slot {
     fn lane_down(&mut self, gateway: GatewayId) {
         self.intake.forget(gateway);
         let clients = self.core(|core| core.out.lose(gateway)).unwrap_or_default();
-        if !clients.is_empty() && self.parts.app.module.exports().has(Exports::CLOSE) {
+        if !clients.is_empty() && self.parts.edition.exports().has(Exports::CLOSE) {
             self.orphans.push((gateway, clients));
         }
     }
@@ -199,14 +304,20 @@ impl Slot {
         self.orphans.retain(|(of, _)| *of != gateway);
     }
 
-    async fn gateway_gone(&mut self, gateway: GatewayId) {
+    fn gateway_gone(&mut self, gateway: GatewayId) {
         self.core(|core| core.out.forget(gateway));
         let gone: Vec<_> = self.orphans.extract_if(.., |(of, _)| *of == gateway).collect();
-        for connection in gone.into_iter().flat_map(|(_, clients)| clients) {
-            let info =
-                CloseInfo { reason: CloseReason::GatewayLost, uid: None, groups: Vec::new(), session: None };
-            self.turn(Call::Event(ClientId { gateway, connection }, Event::Close(info)), None).await;
-        }
+        let clients = gone.into_iter().flat_map(|(_, clients)| clients);
+        self.owed.extend(clients.map(|connection| ClientId { gateway, connection }));
+    }
+
+    /// The on-close of one client whose gateway is lost. False: there is none.
+    async fn run_owed(&mut self) -> bool {
+        let Some(client) = self.owed.pop_front() else { return false };
+        let info =
+            CloseInfo { reason: CloseReason::GatewayLost, uid: None, groups: Vec::new(), session: None };
+        self.turn(Call::Event(client, Event::Close(info)), None).await;
+        true
     }
 
     /// False: there is none.
@@ -235,8 +346,8 @@ impl Slot {
     async fn handle_frame(&mut self, gateway: GatewayId, chunk: &Bytes) -> Result<usize, FrameError> {
         let Some((frame, used)) = RawFrame::split(chunk)? else { return Ok(chunk.len()) };
         match ToWorker::decode(&frame)? {
-            ToWorker::Event { client, number, event, .. } => {
-                self.core(|core| core.out.on_event(gateway, number, used)).transpose()?;
+            ToWorker::Event { client, number, attempt, event } => {
+                self.core(|core| core.out.on_event(gateway, number, attempt, used)).transpose()?;
                 let client = ClientId { gateway, connection: client };
                 self.turn(Call::Event(client, event), Some((gateway, number))).await;
             }
@@ -277,63 +388,69 @@ impl Slot {
             core.begin(client, event);
         }
         let turned = reading(&mut self.intake, run_call(instance, &self.parts, &call)).await;
-        self.parts.stats.turns.fetch_add(1, Ordering::Relaxed);
+        self.tally.turn();
         counters::TURNS.inc();
         match turned {
             Turned::Well => {}
             Turned::Failed(reason) => {
-                self.parts.stats.failed.fetch_add(1, Ordering::Relaxed);
+                self.tally.error();
                 counters::TURNS_FAILED.inc();
-                let WorkerApp { name, version, .. } = &*self.parts.app;
+                let WorkerApp { name, version, .. } = &*self.parts.edition.app;
                 tracing::warn!(app = %name, version, slot = self.parts.slot, call = call.name(), "a turn failed: {reason}");
             }
             Turned::Fault(fault) => {
-                counters::FAULTS.inc();
-                self.parts.stats.failed.fetch_add(1, Ordering::Relaxed);
-                let WorkerApp { name, version, .. } = &*self.parts.app;
-                tracing::warn!(app = %name, version, slot = self.parts.slot, call = call.name(), kind = fault.label(), "{fault}");
-                self.instance = None;
-                self.core(|core| {
-                    core.abandon_with(client.filter(|_| call.is_upgrade()));
-                    core.timers.clear();
-                    core.out.flush();
-                });
+                self.broken(&fault, call.name(), client.filter(|_| call.is_upgrade()));
                 if !self.stopping {
-                    Box::pin(self.restart()).await;
+                    self.has_instance().await;
                 }
             }
+        }
+        if let Some((since, tell)) = self.first_event.take_if(|_| event.is_some()) {
+            let _ = tell.send(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
     }
 
-    /// Tries until an instance is up. Its clients wait meanwhile.
-    async fn restart(&mut self) {
-        let mut wait = RESTART_WAIT_MIN;
-        loop {
-            self.parts.stats.restarts.fetch_add(1, Ordering::Relaxed);
-            counters::RESTARTS.inc();
-            match self.start_instance(StartReason::Restart).await {
-                Ok(()) => return,
-                Err(error) => {
-                    counters::RESTARTS_FAILED.inc();
-                    let WorkerApp { name, version, .. } = &*self.parts.app;
-                    tracing::error!(app = %name, version, slot = self.parts.slot, "{error}; trying again in {wait:?}");
-                }
-            }
-            let jitter = wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-            // Reading goes on, so that the links do not fill up; a stop is noticed afterwards.
-            reading(&mut self.intake, tokio::time::sleep(jitter)).await;
-            if self.intake.is_stopping() {
-                return;
-            }
-            wait = (wait * 2).min(RESTART_WAIT_MAX);
+    /// A turn trapped or overran: the instance is not used again.
+    fn broken(&mut self, fault: &Fault, call: &'static str, upgrading: Option<ClientId>) {
+        counters::FAULTS.inc();
+        self.tally.fault(fault);
+        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        tracing::warn!(app = %name, version, slot = self.parts.slot, call, kind = fault.label(), "{fault}");
+        self.instance = None;
+        self.restart = Restart::now();
+        self.core(|core| {
+            core.abandon_with(upgrading);
+            core.timers.clear();
+            core.out.flush();
+        });
+    }
+
+    /// Starts an instance if there is none and it is time to. Its clients wait meanwhile.
+    async fn has_instance(&mut self) -> bool {
+        if self.instance.is_some() {
+            return true;
         }
+        if Instant::now() < self.restart.at {
+            return false;
+        }
+        self.parts.shared.stats.restarted();
+        counters::RESTARTS.inc();
+        if let Err(error) = self.start_instance(StartReason::Restart).await {
+            counters::RESTARTS_FAILED.inc();
+            let wait = self.restart.postpone();
+            let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+            tracing::error!(app = %name, version, slot = self.parts.slot, "{error}; trying again in {wait:?}");
+            return false;
+        }
+        true
     }
 
     async fn start_instance(&mut self, reason: StartReason) -> Result<(), SlotStartError> {
         let Some(core) = self.home.lock().take() else { return Err(SlotStartError::Busy) };
-        let host = SlotHost::new(core, self.home.clone());
-        let limits = self.parts.app.limits;
-        let started = reading(&mut self.intake, Instance::start(&self.parts.template, host, limits)).await;
+        let host = SlotHost::serving(core, self.home.clone());
+        let edition = Arc::clone(&self.parts.edition);
+        let starting = Instance::start(&edition.template, host, edition.app.limits);
+        let started = reading(&mut self.intake, starting).await;
         let mut instance = started.map_err(SlotStartError::Start)?;
         if let Some(core) = instance.host().core() {
             core.begin(None, None);
@@ -428,9 +545,9 @@ async fn run_call(instance: &mut Instance<SlotHost>, parts: &SlotParts, call: &C
         Call::Start(reason) => {
             let info = StartInfo {
                 slot: parts.slot,
-                slots: parts.app.slots,
+                slots: parts.edition.app.slots,
                 worker: parts.settings.name.to_string(),
-                version: parts.app.version,
+                version: parts.edition.app.version,
                 reason: *reason,
             };
             instance.on_worker_start(&info).await

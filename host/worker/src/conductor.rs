@@ -1,0 +1,352 @@
+//! Moves slots to the versions that should run: what [`Rollout`] decides, done.
+//!
+//! ```text
+//!  register --> desired --> conductor --> load, prepare ---+
+//!                              ^  |                        | answers
+//!                              |  +--> switch --> slot ----+
+//!                              +---------------------------+
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_base::{AppName, Digest};
+use tidegate_runtime::{Engine, Module, SlowPool};
+use tidegate_wire::control::{AppReport, DesiredApp, Failure, SlotSwitch, Stage, VersionRef};
+use tidegate_wire::{Do, Rollout};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::edition::Edition;
+use crate::held::Asks;
+use crate::inbox::SlotMsg;
+use crate::prepare::{Place, Prepared, SwitchOrder, prepare};
+use crate::settings::{WorkerApp, WorkerSettings};
+use crate::slot::SlotShared;
+
+/// Where a worker gets the modules of versions that it is told to run.
+pub trait ModuleSource: Send + Sync + 'static {
+    /// Gets the module, checks and compiles it. What takes long belongs on another thread: this is polled on the
+    /// runtime that conducts all apps of the worker.
+    fn load(&self, app: &AppName, version: VersionRef) -> Loading;
+}
+
+/// A module that is on its way.
+pub type Loading = Pin<Box<dyn Future<Output = Result<Module, Failure>> + Send>>;
+
+/// How to tell a worker what to run, and to hear how far it is.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    inputs: mpsc::Sender<Input>,
+    reports: watch::Receiver<Vec<AppReport>>,
+}
+
+impl Orders {
+    /// What should run, as the register says; replaces what it said before. An app that is not in it keeps what it runs.
+    pub async fn desired(&self, apps: Vec<DesiredApp>) {
+        // A worker that stops takes no orders.
+        let _ = self.inputs.send(Input::Desired(apps)).await;
+    }
+
+    /// How all apps do; changes with every change.
+    pub fn reports(&self) -> watch::Receiver<Vec<AppReport>> {
+        self.reports.clone()
+    }
+}
+
+/// Answers that may wait; each slot has a few at most, and who finds it full waits.
+const INPUTS_MAX: usize = 1024;
+/// How often the tallies are told while something moves, and what failed is looked at again.
+const TICK: Duration = Duration::from_secs(1);
+/// How long what failed with the version that should run is left alone.
+const RETRY_TICKS: u32 = 30;
+
+#[derive(Debug)]
+enum Input {
+    Desired(Vec<DesiredApp>),
+    Loaded(usize, Digest, Result<Module, Failure>),
+    Prepared(usize, u32, Result<Prepared, Failure>),
+    Switched(usize, u32, Result<SlotSwitch, Failure>),
+    FirstEvent(usize, u32, u64),
+}
+
+/// A slot, as the conductor reaches it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub runtime: Handle,
+    pub shared: Arc<SlotShared>,
+}
+
+/// One app of the worker.
+pub(crate) struct Conducted {
+    pub rollout: Rollout,
+    /// The app's settings; module and version are those of whatever is prepared.
+    pub app: WorkerApp,
+    pub slots: Vec<Reach>,
+    pub modules: HashMap<Digest, Module>,
+    prepared: HashMap<u32, Prepared>,
+    editions: Vec<(VersionRef, Arc<Edition>)>,
+    ticks: u32,
+}
+
+impl Conducted {
+    /// An app whose slots all run `edition`.
+    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>) -> Self {
+        let app = WorkerApp::clone(&edition.app);
+        let own = VersionRef { number: app.version, digest: app.module.digest() };
+        let mut rollout = Rollout::new(app.name.clone(), own, app.slots);
+        rollout.alone();
+        let mut it = Self {
+            rollout,
+            modules: HashMap::from([(own.digest, app.module.clone())]),
+            app,
+            slots,
+            prepared: HashMap::new(),
+            editions: vec![(own, Arc::clone(edition))],
+            ticks: 0,
+        };
+        // They are up: it is only told so.
+        while let Some(todo) = it.rollout.poll() {
+            match todo {
+                Do::Load(version) => it.rollout.module_ready(version.digest),
+                Do::Start { slot, .. } => it.rollout.slot_started(slot),
+                _ => {}
+            }
+        }
+        it
+    }
+
+    fn report(&self) -> AppReport {
+        let mut judged = Vec::new();
+        self.slots.iter().for_each(|slot| slot.shared.stats.add_to(&mut judged));
+        self.rollout.report(judged)
+    }
+
+    fn edition(&mut self, engine: &Engine, version: VersionRef) -> Result<Arc<Edition>, Failure> {
+        if let Some((_, edition)) = self.editions.iter().find(|(of, _)| *of == version) {
+            return Ok(Arc::clone(edition));
+        }
+        let failed = |reason| Failure::new(None, Stage::Verify, reason);
+        let module = self.modules.get(&version.digest).cloned();
+        let module = module.ok_or_else(|| failed("its module is not loaded".into()))?;
+        let app = WorkerApp { module, version: version.number, ..self.app.clone() };
+        let edition = Arc::new(Edition::new(engine, app).map_err(|error| failed(error.to_string()))?);
+        self.editions.push((version, Arc::clone(&edition)));
+        Ok(edition)
+    }
+
+    fn unload(&mut self, digest: Digest) {
+        self.modules.remove(&digest);
+        self.editions.retain(|(version, _)| version.digest != digest);
+    }
+}
+
+/// What all apps share.
+pub(crate) struct Conductor {
+    pub apps: Vec<Conducted>,
+    pub engine: Engine,
+    pub slow: Arc<SlowPool>,
+    pub settings: Arc<WorkerSettings>,
+    pub source: Arc<dyn ModuleSource>,
+}
+
+impl Conductor {
+    /// Starts on the current runtime; ends with the last of the orders' clones.
+    pub fn start(self) -> Orders {
+        let (inputs, taken) = mpsc::channel(INPUTS_MAX);
+        let (tell, reports) = watch::channel(self.reports());
+        tokio::spawn(self.run(inputs.downgrade(), taken, tell));
+        Orders { inputs, reports }
+    }
+
+    fn reports(&self) -> Vec<AppReport> {
+        self.apps.iter().map(Conducted::report).collect()
+    }
+
+    async fn run(
+        mut self,
+        inputs: mpsc::WeakSender<Input>,
+        mut taken: mpsc::Receiver<Input>,
+        tell: watch::Sender<Vec<AppReport>>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let moving = self.apps.iter().any(|app| app.rollout.is_moving());
+            let ticked = tokio::select! {
+                input = taken.recv() => match input {
+                    Some(input) => {
+                        self.on_input(input);
+                        false
+                    }
+                    None => return,
+                },
+                _ = tick.tick(), if moving => {
+                    self.on_tick();
+                    true
+                }
+            };
+            // Whoever waits for an answer needs a way back.
+            let Some(inputs) = inputs.upgrade() else { return };
+            let mut news = ticked;
+            for app in 0..self.apps.len() {
+                news |= self.act(app, &inputs);
+            }
+            if news {
+                let reports = self.reports();
+                tell.send_if_modified(|told| {
+                    let changed = *told != reports;
+                    *told = reports;
+                    changed
+                });
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        for app in &mut self.apps {
+            app.ticks = if app.rollout.is_stuck() { app.ticks + 1 } else { 0 };
+            if app.ticks >= RETRY_TICKS {
+                app.ticks = 0;
+                app.rollout.retry();
+            }
+        }
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Desired(desired) => {
+                for wanted in desired {
+                    if let Some(app) = self.apps.iter_mut().find(|app| *app.rollout.app() == wanted.app) {
+                        app.rollout.desired(&wanted);
+                    }
+                }
+            }
+            Input::Loaded(app, digest, loaded) => self.with(app, |app| match loaded {
+                Ok(module) => {
+                    app.modules.insert(digest, module);
+                    app.rollout.module_ready(digest);
+                }
+                Err(failure) => app.rollout.module_failed(digest, failure),
+            }),
+            Input::Prepared(app, slot, prepared) => self.with(app, |app| match prepared {
+                Ok(prepared) => {
+                    app.prepared.insert(slot, prepared);
+                    app.rollout.slot_prepared(slot);
+                }
+                Err(failure) => app.rollout.slot_failed(slot, failure),
+            }),
+            Input::Switched(app, slot, switched) => self.with(app, |app| match switched {
+                Ok(switch) => app.rollout.slot_switched(switch),
+                Err(failure) => app.rollout.slot_failed(slot, failure),
+            }),
+            Input::FirstEvent(app, slot, after_us) => {
+                self.with(app, |app| app.rollout.slot_first_event(slot, after_us));
+            }
+        }
+    }
+
+    fn with(&mut self, app: usize, change: impl FnOnce(&mut Conducted)) {
+        if let Some(app) = self.apps.get_mut(app) {
+            change(app);
+        }
+    }
+
+    /// Does what there is to do for an app. True: there is something to report.
+    fn act(&mut self, app: usize, inputs: &mpsc::Sender<Input>) -> bool {
+        let mut news = false;
+        while let Some(todo) = self.apps.get_mut(app).and_then(|app| app.rollout.poll()) {
+            match todo {
+                Do::Load(version) => self.load(app, version, inputs),
+                Do::Start { slot, version } | Do::Prepare { slot, version } => {
+                    self.prepare(app, slot, version, inputs);
+                }
+                Do::Switch { slot, .. } => self.switch(app, slot, inputs),
+                Do::Discard { slot } => self.with(app, |app| {
+                    app.prepared.remove(&slot);
+                    app.rollout.slot_discarded(slot);
+                }),
+                Do::Unload(digest) => self.with(app, |app| app.unload(digest)),
+                Do::Report => news = true,
+            }
+        }
+        news
+    }
+
+    fn load(&mut self, app: usize, version: VersionRef, inputs: &mpsc::Sender<Input>) {
+        let Some(it) = self.apps.get_mut(app) else { return };
+        let loading = self.source.load(it.rollout.app(), version);
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            let _ = inputs.send(Input::Loaded(app, version.digest, loading.await)).await;
+        });
+    }
+
+    fn prepare(&mut self, app: usize, slot: u32, version: VersionRef, inputs: &mpsc::Sender<Input>) {
+        let Some(it) = self.apps.get_mut(app) else { return };
+        let Some(reach) = it.slots.get(slot as usize).cloned() else { return };
+        let edition = match it.edition(&self.engine, version) {
+            Ok(edition) => edition,
+            Err(failure) => return it.rollout.slot_failed(slot, failure),
+        };
+        let place = Place {
+            slot,
+            worker: self.settings.name.as_str().into(),
+            asks: Asks {
+                inbox: Arc::clone(&reach.shared.inbox),
+                queries: Arc::clone(&reach.shared.queries.held),
+                wait: self.settings.query_wait,
+            },
+        };
+        // On the slot's own thread, so that two instances of one slot never use two cores.
+        let preparing = reach.runtime.spawn(self.slow.movable(prepare(edition, place)));
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            let prepared = preparing.await.unwrap_or_else(|error| {
+                Err(Failure::new(Some(slot), Stage::Worker, format!("the worker failed: {error}")))
+            });
+            let _ = inputs.send(Input::Prepared(app, slot, prepared)).await;
+        });
+    }
+
+    fn switch(&mut self, app: usize, slot: u32, inputs: &mpsc::Sender<Input>) {
+        let Some(it) = self.apps.get_mut(app) else { return };
+        let failed = |reason: &str| Failure::new(Some(slot), Stage::Worker, reason.into());
+        let (Some(reach), Some(prepared)) = (it.slots.get(slot as usize), it.prepared.remove(&slot)) else {
+            return it.rollout.slot_failed(slot, failed("nothing was prepared"));
+        };
+        let (done, switched) = oneshot::channel();
+        let (first_event, came) = oneshot::channel();
+        let order = SwitchOrder { prepared, done, first_event };
+        reach.shared.inbox.push(SlotMsg::Switch(Box::new(order)));
+        let (inputs, ended) = (inputs.clone(), failed("the slot has ended"));
+        tokio::spawn(async move {
+            let switched = switched.await.unwrap_or(Err(ended));
+            let is_well = switched.is_ok();
+            if inputs.send(Input::Switched(app, slot, switched)).await.is_err() || !is_well {
+                return;
+            }
+            // The sender is gone with the next switch, if no event came before it. Not held up by this, or it would
+            // keep the conductor.
+            let inputs = {
+                let strong = inputs;
+                strong.downgrade()
+            };
+            if let Ok(after_us) = came.await
+                && let Some(inputs) = inputs.upgrade()
+            {
+                let _ = inputs.send(Input::FirstEvent(app, slot, after_us)).await;
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Conductor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conductor").field("apps", &self.apps.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! A version of an app on this worker, and what it has done in one slot.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tidegate_base::Exports;
+use tidegate_runtime::{Engine, Fault, Template, TemplateError};
+use tidegate_wire::control::VersionTally;
+
+use crate::host::SlotHost;
+use crate::settings::WorkerApp;
+
+/// One version of an app, ready for instances.
+pub(crate) struct Edition {
+    /// The app's settings, with this version's module and number.
+    pub app: Arc<WorkerApp>,
+    pub template: Template<SlotHost>,
+}
+
+impl Edition {
+    pub fn new(engine: &Engine, app: WorkerApp) -> Result<Self, TemplateError> {
+        let template = Template::new(engine, &app.module)?;
+        Ok(Self { app: Arc::new(app), template })
+    }
+
+    pub fn exports(&self) -> Exports {
+        self.app.module.exports()
+    }
+}
+
+impl fmt::Debug for Edition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edition")
+            .field("app", &self.app.name)
+            .field("version", &self.app.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one version has done in one slot. Only the slot writes; others read.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    version: u32,
+    turns: AtomicU64,
+    errors: AtomicU64,
+    traps: AtomicU64,
+    overruns: AtomicU64,
+}
+
+impl Tally {
+    pub fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn fault(&self, fault: &Fault) {
+        let kind = match fault {
+            Fault::CpuLimit { .. } | Fault::WallLimit { .. } => &self.overruns,
+            Fault::Trap { .. } | Fault::Host(_) | Fault::Unusable => &self.traps,
+        };
+        kind.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Versions whose tallies a slot remembers.
+const TALLIES_MAX: usize = 8;
+
+/// What a slot has done since the worker started.
+#[derive(Debug, Default)]
+pub(crate) struct SlotStats {
+    restarts: AtomicU64,
+    /// Of versions before those that are remembered.
+    earlier: Mutex<VersionTally>,
+    tallies: Mutex<Vec<Arc<Tally>>>,
+}
+
+impl SlotStats {
+    /// Another version runs in the slot.
+    pub fn begin(&self, version: u32) -> Arc<Tally> {
+        let mut tallies = self.tallies.lock();
+        if let Some(again) = tallies.iter().position(|tally| tally.version == version) {
+            let tally = tallies.remove(again);
+            tallies.push(Arc::clone(&tally));
+            return tally;
+        }
+        if tallies.len() == TALLIES_MAX {
+            tallies.remove(0).add_to(&mut self.earlier.lock());
+        }
+        let tally = Arc::new(Tally { version, ..Tally::default() });
+        tallies.push(Arc::clone(&tally));
+        tally
+    }
+
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// All versions together.
+    pub fn total(&self) -> VersionTally {
+        let mut total = *self.earlier.lock();
+        self.tallies.lock().iter().for_each(|tally| tally.add_to(&mut total));
+        total
+    }
+
+    /// Adds what is known of each version to the tallies of all slots.
+    pub fn add_to(&self, all: &mut Vec<VersionTally>) {
+        for tally in self.tallies.lock().iter() {
+            let at = all.iter().position(|of| of.version == tally.version).unwrap_or_else(|| {
+                all.push(VersionTally { version: tally.version, ..VersionTally::default() });
+                all.len() - 1
+            });
+            if let Some(of) = all.get_mut(at) {
+                tally.add_to(of);
+            }
+        }
+    }
+}
+
+impl Tally {
+    fn add_to(&self, sum: &mut VersionTally) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (traps, overruns) = (load(&self.traps), load(&self.overruns));
+        sum.turns += load(&self.turns);
+        sum.errors += load(&self.errors);
+        sum.traps += traps;
+        sum.overruns += overruns;
+        sum.slots_trapped += u32::from(traps + overruns > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_adds_up_its_versions_and_forgets_none_of_the_sum() {
+        let stats = SlotStats::default();
+        for version in 1..=20 {
+            let tally = stats.begin(version);
+            tally.turn();
+            tally.turn();
+            tally.error();
+        }
+        stats.begin(20).fault(&Fault::WallLimit { limit_ms: 1 });
+        let total = stats.total();
+        assert_eq!((total.turns, total.errors, total.traps, total.overruns), (40, 20, 0, 1));
+        let mut all = Vec::new();
+        stats.add_to(&mut all);
+        stats.add_to(&mut all);
+        assert_eq!(all.len(), TALLIES_MAX);
+        let last = all.iter().find(|tally| tally.version == 20).unwrap();
+        assert_eq!((last.turns, last.overruns, last.slots_trapped), (4, 2, 2));
+    }
+}

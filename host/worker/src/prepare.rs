@@ -1,0 +1,68 @@
+//! A fresh instance beside the one that a slot runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tidegate_runtime::{Instance, StartError, StartInfo, StartReason};
+use tidegate_wire::control::{Failure, SlotSwitch, Stage};
+use tokio::sync::oneshot;
+
+use crate::edition::Edition;
+use crate::held::{Asks, Held};
+use crate::host::SlotHost;
+
+/// An instance that has started and waits to take a slot over. Dropping it ends it; nobody ever saw an effect of it.
+pub(crate) struct Prepared {
+    pub edition: Arc<Edition>,
+    pub instance: Instance<SlotHost>,
+}
+
+/// An instance that takes a slot over between two turns.
+#[derive(Debug)]
+pub(crate) struct SwitchOrder {
+    pub prepared: Prepared,
+    /// What became of it. After a failure the slot runs on as before, and the instance is gone.
+    pub done: oneshot::Sender<Result<SlotSwitch, Failure>>,
+    /// Microseconds from the switch to the end of the first event's turn on the new version.
+    pub first_event: oneshot::Sender<u64>,
+}
+
+/// The slot that an instance is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub slot: u32,
+    pub worker: Arc<str>,
+    pub asks: Asks,
+}
+
+/// Starts an instance whose effects are held back, `on-worker-start` included. Bounded by the clocks of its two turns.
+pub(crate) async fn prepare(edition: Arc<Edition>, place: Place) -> Result<Prepared, Failure> {
+    let app = Arc::clone(&edition.app);
+    let failed = |stage, reason| Failure::new(Some(place.slot), stage, reason);
+    let host = SlotHost::held(Held::new(Arc::clone(&app), place.slot, place.asks));
+    let mut instance = Instance::start(&edition.template, host, app.limits).await.map_err(|error| {
+        let stage = match error {
+            StartError::NoRoom(_) | StartError::Memory(_) => Stage::Capacity,
+            StartError::Fault(_) | StartError::WrongType { .. } => Stage::Start,
+        };
+        failed(stage, error.to_string())
+    })?;
+    let info = StartInfo {
+        slot: place.slot,
+        slots: app.slots,
+        worker: place.worker.to_string(),
+        version: app.version,
+        reason: StartReason::Swap,
+    };
+    instance.on_worker_start(&info).await.map_err(|fault| failed(Stage::Start, fault.to_string()))?;
+    match instance.host().kept().and_then(|held| held.failed.take()) {
+        Some(reason) => Err(failed(Stage::Start, reason)),
+        None => Ok(Prepared { edition, instance }),
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("edition", &self.edition).finish_non_exhaustive()
+    }
+}

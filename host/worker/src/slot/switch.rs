@@ -1,0 +1,159 @@
+//! How a fresh instance takes a slot over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_base::Exports;
+use tidegate_runtime::{Instance, SaveError, StopReason};
+use tidegate_wire::control::{Failure, SlotSwitch, Stage};
+
+use super::{Slot, reading};
+use crate::counters;
+use crate::edition::Edition;
+use crate::held::{Asks, Held, Wishes};
+use crate::host::SlotHost;
+use crate::inbox::{Inbox, SlotMsg};
+use crate::prepare::{Prepared, SwitchOrder};
+use crate::settings::WorkerApp;
+
+impl Slot {
+    pub(super) async fn on_switch(&mut self, order: SwitchOrder) {
+        let SwitchOrder { prepared, done, first_event } = order;
+        let switched = self.switch(prepared).await;
+        match &switched {
+            Ok(_) => {
+                counters::SWITCHES.inc();
+                self.first_event = Some((Instant::now(), first_event));
+            }
+            Err(_) => counters::SWITCHES_FAILED.inc(),
+        }
+        // Whoever ordered it may be gone; the slot runs what it runs.
+        let _ = done.send(switched);
+    }
+
+    /// Between two turns: hands state and timers over. After a failure the slot runs on as before, and what was prepared
+    /// is gone.
+    async fn switch(&mut self, mut new: Prepared) -> Result<SlotSwitch, Failure> {
+        let began = Instant::now();
+        let state = self.save(&new.edition).await?;
+        if let Some(state) = &state {
+            self.restore(&mut new.instance, state).await?;
+        }
+        // From here on nothing can fail.
+        let wishes = new.instance.host().kept().map(Held::take_wishes).unwrap_or_default();
+        let taken_over = self.seat(new, wishes);
+        let waiting_events = self.intake.waiting_events();
+        let (carried, set) = taken_over;
+        let audit = self.core(|core| core.out.take_audit()).unwrap_or_default();
+        Ok(SlotSwitch {
+            slot: self.parts.slot,
+            pause_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            waiting_events,
+            state_bytes: state.map_or(0, |state| state.len() as u64),
+            timers_carried: u32::try_from(carried).unwrap_or(u32::MAX),
+            timers_set: u32::try_from(set).unwrap_or(u32::MAX),
+            lane_events_before: audit.events,
+            lost: audit.lost,
+            repeated: audit.repeated,
+            reordered: audit.reordered,
+            ..SlotSwitch::default()
+        })
+    }
+
+    /// What the running instance hands over; none if there is none, or if one of the two does not take part.
+    async fn save(&mut self, to: &Edition) -> Result<Option<Vec<u8>>, Failure> {
+        let both = self.parts.edition.exports().has(Exports::SAVE) && to.exports().has(Exports::RESTORE);
+        let Some(instance) = self.instance.as_mut().filter(|_| both) else { return Ok(None) };
+        if let Some(core) = instance.host().core() {
+            core.begin(None, None);
+        }
+        let bytes_max = self.parts.edition.app.state_bytes_max;
+        let saved = reading(&mut self.intake, instance.save(bytes_max)).await;
+        let refused = instance.host().core().and_then(|core| core.take_failure());
+        let failed = |reason| Err(Failure::new(Some(self.parts.slot), Stage::Save, reason));
+        match (saved, refused) {
+            (Ok(state), None) => Ok(state),
+            (Ok(_), Some(reason)) => failed(reason),
+            (Err(error @ SaveError::TooLarge { .. }), _) => failed(error.to_string()),
+            (Err(SaveError::Fault(fault)), _) => {
+                let failed = failed(fault.to_string());
+                // Its state is lost with it, as by any trap: the version that runs is started anew.
+                self.broken(&fault, "save", None);
+                failed
+            }
+        }
+    }
+
+    async fn restore(&mut self, new: &mut Instance<SlotHost>, state: &[u8]) -> Result<(), Failure> {
+        let restored = reading(&mut self.intake, new.restore(state)).await;
+        let failed = |reason| Failure::new(Some(self.parts.slot), Stage::Restore, reason);
+        restored.map_err(|fault| failed(fault.to_string()))?;
+        match new.host().kept().and_then(|held| held.failed.take()) {
+            Some(reason) => Err(failed(reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// The new instance serves from now on. Returns how many timers it took over, and how many it has set itself.
+    fn seat(&mut self, new: Prepared, wishes: Wishes) -> (usize, usize) {
+        let Prepared { edition, mut instance } = new;
+        let mut old = self.instance.take();
+        let held = Held::new(Arc::clone(&self.parts.edition.app), self.parts.slot, self.asks());
+        let core = match &mut old {
+            Some(old) => old.host().hold(held),
+            None => self.home.lock().take(),
+        };
+        let Some(core) = core else { return (0, 0) };
+        instance.host().serve(core, self.home.clone());
+        self.instance = Some(instance);
+        self.tally = self.parts.shared.stats.begin(edition.app.version);
+        let (version, exports) = (edition.app.version, edition.exports());
+        let timers = self.core(|core| {
+            // Gateways learn what is exported now in the place among the parts where it becomes true.
+            core.out.exports(version, exports);
+            let timers = core.take_over(Arc::clone(&edition.app), wishes, Instant::now());
+            core.out.flush();
+            timers
+        });
+        let before = std::mem::replace(&mut self.parts.edition, edition);
+        self.parts.shared.set_current(&self.parts.edition);
+        if let Some(old) = old {
+            self.let_go(old, &before);
+        }
+        timers.unwrap_or_default()
+    }
+
+    /// The instance before says good-bye, beside the slot's turns.
+    fn let_go(&self, old: Instance<SlotHost>, edition: &Edition) {
+        if !edition.exports().has(Exports::WORKER_STOP) {
+            return;
+        }
+        let (app, slot) = (Arc::clone(&edition.app), self.parts.slot);
+        let inbox = Arc::clone(&self.parts.shared.inbox);
+        self.parts.runtime.spawn(self.parts.slow.movable(say_good_bye(old, app, slot, inbox)));
+    }
+
+    fn asks(&self) -> Asks {
+        Asks {
+            inbox: Arc::clone(&self.parts.shared.inbox),
+            queries: Arc::clone(&self.parts.shared.queries.held),
+            wait: self.parts.settings.query_wait,
+        }
+    }
+}
+
+async fn say_good_bye(mut old: Instance<SlotHost>, app: Arc<WorkerApp>, slot: u32, inbox: Arc<Inbox>) {
+    let WorkerApp { name, version, .. } = &*app;
+    if let Err(fault) = old.on_worker_stop(StopReason::Swap).await {
+        counters::FAULTS.inc();
+        return tracing::warn!(app = %name, version, slot, call = "on-worker-stop", kind = fault.label(), "{fault}");
+    }
+    let Some(held) = old.host().kept() else { return };
+    match held.failed.take() {
+        Some(reason) => {
+            tracing::warn!(app = %name, version, slot, call = "on-worker-stop", "a turn failed: {reason}");
+        }
+        // Its timers end with it.
+        None => inbox.push(SlotMsg::Say(held.take_wishes().commands)),
+    }
+}
