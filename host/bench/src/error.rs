@@ -67,6 +67,14 @@ pub enum Error {
         /// The first reason seen.
         reason: String,
     },
+    /// The server does not answer as the swap load needs it.
+    #[error(
+        "the server answered {answer:?} instead of VERSION, a space and the message it got; deploy a plugin that does"
+    )]
+    Unversioned {
+        /// The answer, cut at 80 characters.
+        answer: String,
+    },
     /// A file under `/proc` of a server process could not be read.
     #[error("reading {file} of process {pid}: {source}; is the process id right, and owned by you?")]
     Proc {

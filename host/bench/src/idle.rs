@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn memory_is_divided_by_the_connections_and_may_shrink() {
-        let sample = |anonymous, pss| MemorySample { anonymous, pss };
+        let sample = |anonymous, pss| MemorySample { anonymous, rss: pss, pss };
         let holding = Metered { seconds: 2.0, server_cpu_ns: Some(40_000), own_cpu_ns: 0 };
         let memory = memory(sample(1000, 5000), sample(17_000, 25_000), sample(500, 0), &holding, 10);
         assert_eq!((memory.anonymous_bytes, memory.pss_bytes), (1600.0, 2000.0));

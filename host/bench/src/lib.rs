@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!  table ──> run (paired rounds) ──> loads: echo, open, broadcast │ idle, connect
+//!  swap (audited) ──────────────────────┤
 //!                                      │ pure: what to send, what came back
 //!                                    fleet: one epoll loop over N WebSocket clients
 //!                                      │
@@ -32,6 +33,7 @@ mod procs;
 mod report;
 mod stats;
 mod storm;
+mod swap;
 mod table;
 mod url;
 pub mod yardstick;
@@ -41,6 +43,9 @@ pub use error::Error;
 pub use options::{MessageKind, Options, Target, Work, YardstickCommand};
 pub use report::{Measured, Memory, Ratios, Report, Round, Unit};
 pub use stats::{Faults, Latency, Spread};
+pub use swap::{
+    Audit, Deployed, MemoryAt, MemoryTrend, Pace, Slope, SwapOptions, SwapRecord, SwapReport, SwapTimes, swap,
+};
 pub use table::{Reach, Row, SetUp, Table, TableOptions, table};
 
 /// The result of everything in this crate that can fail.

@@ -13,9 +13,9 @@ use crate::{Error, Result};
 /// How many connections are opened at a time, unless the work says otherwise: a server's accept queue holds more.
 pub(crate) const AT_A_TIME: u32 = 64;
 
-const PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 // Bytes that a closed loop may have under way on one connection; the client buffers them when the server is slow.
-const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SPAN_MIN: Duration = Duration::from_millis(10);
 const SPAN_MAX: Duration = Duration::from_secs(3600);
 
@@ -198,7 +198,8 @@ impl Options {
     }
 }
 
-fn within(name: &'static str, value: u32, min: u32, max: u32) -> Result<()> {
+/// Checks the range of an option.
+pub(crate) fn within(name: &'static str, value: u32, min: u32, max: u32) -> Result<()> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

@@ -35,6 +35,8 @@ struct ProcessCpu {
 pub(crate) struct MemorySample {
     /// Heap, stacks and other private memory without a file.
     pub(crate) anonymous: u64,
+    /// Resident set size: with file pages too, shared ones counted in full for each process.
+    pub(crate) rss: u64,
     /// Proportional set size: with file pages too, shared ones split among their users.
     pub(crate) pss: u64,
 }
@@ -81,6 +83,7 @@ impl Probe {
             let one = read(*pid, "smaps_rollup", parse_smaps_rollup)
                 .or_else(|_| read(*pid, "status", parse_status_memory))?;
             sum.anonymous += one.anonymous;
+            sum.rss += one.rss;
             sum.pss += one.pss;
         }
         Ok((!self.is_empty()).then_some(sum))
@@ -155,12 +158,17 @@ fn parse_stat_ticks(text: &str) -> Option<u64> {
 }
 
 fn parse_smaps_rollup(text: &str) -> Option<MemorySample> {
-    Some(MemorySample { anonymous: kib(text, "Anonymous:")?, pss: kib(text, "Pss:")? })
+    Some(MemorySample {
+        anonymous: kib(text, "Anonymous:")?,
+        rss: kib(text, "Rss:")?,
+        pss: kib(text, "Pss:")?,
+    })
 }
 
 // Without the roll-up there is no proportional size; the resident one, which counts shared pages fully, stands in.
 fn parse_status_memory(text: &str) -> Option<MemorySample> {
-    Some(MemorySample { anonymous: kib(text, "RssAnon:")?, pss: kib(text, "VmRSS:")? })
+    let rss = kib(text, "VmRSS:")?;
+    Some(MemorySample { anonymous: kib(text, "RssAnon:")?, rss, pss: rss })
 }
 
 fn kib(text: &str, key: &str) -> Option<u64> {
@@ -185,12 +193,12 @@ mod tests {
     fn scheduler_and_memory_files_are_read_in_their_units() {
         assert_eq!(parse_schedstat("143191872 459449 39\n"), Some(143_191_872));
         let rollup = "55e3-7ffd ---p 00000000 00:00 0 [rollup]\nRss: 13572 kB\nPss:  12118 kB\nPss_Anon: 1 kB\nAnonymous:   6880 kB\n";
-        let want = MemorySample { anonymous: 6880 * 1024, pss: 12118 * 1024 };
+        let want = MemorySample { anonymous: 6880 * 1024, rss: 13572 * 1024, pss: 12118 * 1024 };
         assert_eq!(parse_smaps_rollup(rollup), Some(want));
         let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t     512 kB\n";
         assert_eq!(
             parse_status_memory(status),
-            Some(MemorySample { anonymous: 512 * 1024, pss: 2048 * 1024 })
+            Some(MemorySample { anonymous: 512 * 1024, rss: 2048 * 1024, pss: 2048 * 1024 })
         );
         assert_eq!(parse_status_memory("Name: kthread\n"), None);
     }

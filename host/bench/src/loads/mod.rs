@@ -3,10 +3,12 @@
 mod broadcast;
 mod echo;
 mod open;
+mod schedule;
 
 pub(crate) use broadcast::Broadcast;
 pub(crate) use echo::Echo;
-pub(crate) use open::Open;
+pub(crate) use open::{CATCH_UP_MAX, Open, open_window};
+pub(crate) use schedule::{Due, Schedule};
 
 use crate::stats::{Faults, Nanos};
 

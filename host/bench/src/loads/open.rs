@@ -1,44 +1,35 @@
 //! The open loop: messages are due by the clock, whatever became of the ones before.
 
 use super::echo::Book;
-use super::{Load, Outbox, Tally};
+use super::{Due, Load, Outbox, Schedule, Tally};
 use crate::options::MessageKind;
 
 // Messages under way over all connections; beyond that they count as unsent. At 2,000/s that is nine minutes of
 // silence, at 1,000,000/s one second. 24 bytes each.
 const OUTSTANDING_MAX: u32 = 1 << 20;
-// Due messages sent in one go before receiving is looked at again, when the generator lags behind.
-const CATCH_UP_MAX: usize = 4096;
+/// Due messages sent in one go before receiving is looked at again, when the generator lags behind.
+pub(crate) const CATCH_UP_MAX: usize = 4096;
 
-/// Message `i` is due at `i / rate` seconds after the first pump, on client `i % clients`.
+/// Sends what a [`Schedule`] that starts at the first pump says.
 #[derive(Debug)]
 pub(crate) struct Open {
     book: Book,
-    clients: u64,
-    rate: u64,
-    began: Option<u64>,
-    next: u64,
+    schedule: Schedule,
     stopped: bool,
 }
 
 impl Open {
     /// `first` is the number of this fleet's first client among all clients; `rate` is this fleet's share.
     pub(crate) fn new(first: u32, clients: u32, rate: u32, payload: u32, kind: MessageKind) -> Open {
-        let window = (OUTSTANDING_MAX / clients.max(1)).max(16);
-        Open {
-            book: Book::new(first, clients, window, payload, kind),
-            clients: u64::from(clients.max(1)),
-            rate: u64::from(rate.max(1)),
-            began: None,
-            next: 0,
-            stopped: false,
-        }
+        let window = open_window(clients);
+        let book = Book::new(first, clients, window, payload, kind);
+        Open { book, schedule: Schedule::new(clients, rate), stopped: false }
     }
+}
 
-    fn due(&self, index: u64) -> u64 {
-        let offset = u128::from(index) * 1_000_000_000 / u128::from(self.rate);
-        self.began.unwrap_or(0) + offset as u64
-    }
+/// How many messages one of `clients` may have under way in an open loop.
+pub(crate) fn open_window(clients: u32) -> u32 {
+    (OUTSTANDING_MAX / clients.max(1)).max(16)
 }
 
 impl Load for Open {
@@ -48,24 +39,22 @@ impl Load for Open {
     }
 
     fn pump(&mut self, now: u64, outbox: &mut impl Outbox) {
-        self.began.get_or_insert(now);
+        self.schedule.start(now);
         for _ in 0..CATCH_UP_MAX {
-            let due = self.due(self.next);
-            if self.stopped || due > now {
+            if self.stopped {
                 return;
             }
-            let client = (self.next % self.clients) as usize;
-            self.next += 1;
-            self.book.tally.lateness.record(now - due);
+            let Some(Due { client, at }) = self.schedule.take(now) else { return };
+            self.book.tally.lateness.record(now - at);
             match outbox.buffer(client).filter(|_| self.book.has_room(client)) {
-                Some(out) => self.book.send(client, due, out),
+                Some(out) => self.book.send(client, at, out),
                 None => self.book.tally.faults.unsent += 1,
             }
         }
     }
 
     fn next_due(&self) -> Option<u64> {
-        (!self.stopped).then(|| self.due(self.next))
+        (!self.stopped).then(|| self.schedule.next_due())
     }
 
     fn on_closed(&mut self, client: usize) {
