@@ -5,6 +5,7 @@
 //!   and remembers what it was made of, so that the next build of an unchanged plugin runs nothing at all.
 //! - [`create`] writes a new plugin project from a template. The SDK is compiled into this crate and unpacked beside the
 //!   plugin, so a project works without a checkout of Tidegate.
+//! - [`Watcher`] tells when a plugin's sources have changed.
 //! - [`inspect`] says what a component is: digest, size, callbacks, imports.
 //!
 //! ```text
@@ -28,6 +29,7 @@ mod project;
 mod scaffold;
 mod stamp;
 pub mod toolchain;
+mod watch;
 
 pub use environment::Environment;
 pub use error::BuildError;
@@ -36,6 +38,7 @@ pub use pipeline::{BuildRequest, Built, Profile, build};
 pub use progress::{Event, Progress, Silent, Terminal};
 pub use scaffold::{Created, NewError, create};
 pub use tidegate_base::Digest;
+pub use watch::{Change, WatchError, WatchStop, Watcher, Woken};
 
 /// The target that plugins are compiled for.
 pub const TARGET: &str = "wasm32-wasip2";

@@ -95,13 +95,10 @@ pub struct Built {
 /// See [`BuildError`]. What the compiler says goes to the progress line by line.
 pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Built, BuildError> {
     let started = Instant::now();
-    let project = project::locate(&request.path)?;
-    let target_dir = request.target_dir.as_deref().map(std::path::absolute).transpose();
-    let target_dir = target_dir.map_err(BuildError::io("find", &request.path))?;
-    let stamp_path = Stamp::path(&project.folder, target_dir.as_deref(), request.profile);
-    let mut built = match unchanged(&project, &stamp_path) {
+    let Places { project, target_dir, stamp } = Places::of(request)?;
+    let mut built = match unchanged(&project, &stamp) {
         Some(built) => built,
-        None => compile(request, &project, target_dir.as_deref(), &stamp_path, progress)?,
+        None => compile(request, &project, target_dir.as_deref(), &stamp, progress)?,
     };
     if let Some(out) = &request.out {
         built.wasm = copy_out(&built.wasm, out)?;
@@ -109,6 +106,24 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
     built.took = started.elapsed();
     progress.event(Event::Done(&built));
     Ok(built)
+}
+
+/// Where everything of a build is.
+pub(crate) struct Places {
+    pub(crate) project: Project,
+    target_dir: Option<PathBuf>,
+    /// The stamp of the last build.
+    pub(crate) stamp: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn of(request: &BuildRequest) -> Result<Self, BuildError> {
+        let project = project::locate(&request.path)?;
+        let target_dir = request.target_dir.as_deref().map(std::path::absolute).transpose();
+        let target_dir = target_dir.map_err(BuildError::io("find", &request.path))?;
+        let stamp = Stamp::path(&project.folder, target_dir.as_deref(), request.profile);
+        Ok(Self { project, target_dir, stamp })
+    }
 }
 
 fn unchanged(project: &Project, stamp_path: &Path) -> Option<Built> {

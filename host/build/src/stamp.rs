@@ -5,7 +5,7 @@
 //! file and configuration file on the way up, and the compiler. A missing file is an input too: when it appears, the
 //! stamp is stale.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,10 +19,10 @@ use crate::{Digest, Environment, Profile};
 const FORMAT: u32 = 1;
 
 /// More inputs than this are not worth a stamp.
-const INPUTS_MAX: usize = 20_000;
+pub(crate) const INPUTS_MAX: usize = 20_000;
 
 /// Files that cargo and rustup read in a package's folder and in each folder above it.
-const AMBIENT: [&str; 6] = [
+pub(crate) const AMBIENT: [&str; 6] = [
     "Cargo.toml",
     "Cargo.lock",
     ".cargo/config.toml",
@@ -55,9 +55,11 @@ pub(crate) struct Inputs<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FileState {
     path: PathBuf,
-    /// Size in bytes and modification time in nanoseconds since 1970; none if there is no such file.
-    state: Option<(u64, u64)>,
+    state: State,
 }
+
+/// Size in bytes and modification time in nanoseconds since 1970; none if there is no such file.
+pub(crate) type State = Option<(u64, u64)>;
 
 impl Stamp {
     /// Where the stamp of a plugin is kept.
@@ -97,6 +99,13 @@ impl Stamp {
         fresh.then_some(stamp)
     }
 
+    /// What the inputs of the last finished build were like, changed since or not; nothing without a stamp.
+    pub(crate) fn recorded(path: &Path) -> BTreeMap<PathBuf, State> {
+        let stamp = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        let inputs = stamp.filter(|stamp| stamp.format == FORMAT).map(|stamp| stamp.inputs);
+        inputs.unwrap_or_default().into_iter().map(|file| (file.path, file.state)).collect()
+    }
+
     /// Keep the stamp. A failure only costs the next build its shortcut, so it is no error.
     pub(crate) fn save(&self, path: &Path) {
         if let Ok(text) = serde_json::to_vec(self) {
@@ -123,16 +132,19 @@ impl Stamp {
 
 impl FileState {
     fn of(path: &Path) -> Self {
-        let state = std::fs::metadata(path).ok().map(|metadata| {
-            let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-            (metadata.len(), nanoseconds(modified))
-        });
-        Self { path: path.to_owned(), state }
+        Self { path: path.to_owned(), state: state_of(path) }
     }
 
     fn is_unchanged(&self) -> bool {
         Self::of(&self.path).state == self.state
     }
+}
+
+/// What a file is like now.
+pub(crate) fn state_of(path: &Path) -> State {
+    let metadata = std::fs::metadata(path).ok()?;
+    let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+    Some((metadata.len(), nanoseconds(modified)))
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {
@@ -273,6 +285,22 @@ mod tests {
             dir.write(changed, "something longer than before");
             assert!(Stamp::load_fresh(&path).is_none(), "{changed}");
         }
+    }
+
+    #[test]
+    fn what_the_last_build_saw_can_be_read_even_from_a_stale_stamp() {
+        let dir = TempDir::new();
+        let (stamp, path) = stamp(&dir, later()).unwrap();
+        assert!(Stamp::recorded(&path).is_empty());
+        stamp.save(&path);
+        let source = dir.path().join("sdk/src/lib.rs");
+        let seen = state_of(&source);
+        dir.write("sdk/src/lib.rs", "something longer than before");
+        let recorded = Stamp::recorded(&path);
+        assert_eq!(recorded.get(&source), Some(&seen));
+        assert_eq!(recorded.get(&dir.path().join("a plugin/Cargo.lock")), Some(&None));
+        std::fs::write(&path, "{").unwrap();
+        assert!(Stamp::recorded(&path).is_empty());
     }
 
     #[test]
