@@ -130,3 +130,18 @@ async fn state_of_03_state_lives_as_long_as_it_says() {
     );
     example.stop();
 }
+
+#[tokio::test]
+async fn the_counter_of_04_hot_swap_counts_for_everybody() {
+    let example = Example::start("04-hot-swap", &tidegate_artifacts::plugin("hot-swap"));
+    let mut ann = Client::connect(example.address("ws")).await;
+    let now = ann.json_where(|v| v["type"] == "now").await;
+    assert_eq!((&now["code"], &now["total"]), (&json!("v1"), &json!(0)));
+    let mut bob = Client::connect(example.address("ws")).await;
+    bob.json_where(|v| v["type"] == "now").await;
+    ann.send(r#"{"type":"name","name":"Ann"}"#).await;
+    ann.send(r#"{"type":"click"}"#).await;
+    let clicked = bob.json_where(|v| v["type"] == "clicked").await;
+    assert_eq!((&clicked["name"], &clicked["total"]), (&json!("Ann"), &json!(1)));
+    example.stop();
+}
