@@ -4,9 +4,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tidegate_base::Exports;
-use tidegate_build::{BuildError, BuildRequest, Environment, Event, Progress, build, create, inspect};
+use tidegate_build::{
+    BuildError, BuildRequest, Environment, Event, Progress, Watcher, Woken, build, create, inspect,
+};
 
 /// A folder outside of any checkout; gone at the end of the test.
 struct Outside(PathBuf);
@@ -48,6 +51,7 @@ fn a_new_project_builds_and_is_built_again_only_when_something_changed() {
     let project = create("hello", &outside.0).unwrap().folder;
     let request = BuildRequest { out: Some(project.join("hello.wasm")), ..BuildRequest::new(&project) }
         .leaving_rustup_alone();
+    let mut watcher = Watcher::new(&request).unwrap();
     let mut log = Log::default();
     let first = build(&request, &mut log).unwrap_or_else(|error| panic!("{error}\n{}", log.0.join("\n")));
     assert!(!first.cached);
@@ -63,7 +67,14 @@ fn a_new_project_builds_and_is_built_again_only_when_something_changed() {
     assert_eq!((second.digest, &second.contract), (first.digest, &first.contract));
     assert!(log.0.iter().all(|event| event.starts_with("Done")), "nothing runs: {:?}", log.0);
 
-    append(&project.join(".tidegate/sdk/rust/src/lib.rs"), "\n// A change of a path dependency.\n");
+    assert_eq!(watcher.wait(Some(Instant::now())), Woken::Deadline, "a build is no change of the sources");
+
+    let sdk = project.join(".tidegate/sdk/rust/src/lib.rs");
+    append(&sdk, "\n// A change of a path dependency.\n");
+    match watcher.wait(Some(Instant::now() + Duration::from_secs(60))) {
+        Woken::Changed(change) => assert_eq!(change.paths, [sdk.canonicalize().unwrap()]),
+        other => panic!("{other:?}"),
+    }
     assert!(!build(&request, &mut Log::default()).unwrap().cached);
 
     append(&project.join("plugin/src/lib.rs"), "\nfn broken() { no_such_function() }\n");
