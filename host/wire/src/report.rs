@@ -55,6 +55,8 @@ pub struct SwapReport {
     pub again: Option<u32>,
     /// What was stable before; None: nothing had been deployed.
     pub previous: Option<VersionRef>,
+    /// When it began: milliseconds since the Unix epoch.
+    pub at_ms: u64,
     /// How it ended.
     pub outcome: Outcome,
     /// Workers that took part until the end.

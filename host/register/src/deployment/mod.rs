@@ -314,7 +314,8 @@ impl Deployments {
     fn desired(&self, worker: &NodeName) -> Vec<DesiredApp> {
         let of = |(name, app): (&AppName, &App)| {
             let rollout = app.running.as_ref().and_then(|running| running.desired(worker));
-            let known = app.stable.is_some() || rollout.is_some();
+            // Once workers have heard of an app they go on hearing of it, so that they know when a deployment is over.
+            let known = app.last > 0 || rollout.is_some();
             known.then(|| DesiredApp { app: name.clone(), stable: app.stable, rollout })
         };
         self.apps.iter().filter_map(of).collect()

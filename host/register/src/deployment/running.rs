@@ -10,6 +10,7 @@ use tidegate_wire::control::{
 use tidegate_wire::directory::Session;
 use tidegate_wire::report::{CanaryReport, Outcome, Progress, SwapReport};
 
+use super::RETURN_MAX;
 use super::arms::Arms;
 use super::census::Census;
 use super::facts::{Facts, Spent};
@@ -177,6 +178,7 @@ impl Running {
             self.write_again,
             Some(self.not_before),
             Some(self.census.until()),
+            Some(self.phase_began + RETURN_MAX),
             self.ending.as_ref().map(|(_, at)| *at + FIRST_EVENT_MAX),
             Some(self.deadline),
             window.map(|(since, window)| since + window),
@@ -409,14 +411,22 @@ impl Running {
         let number = self.number();
         let back = |report: &AppReport| matches!(step(report, number), Some(Step::Back | Step::Stuck));
         let late = view.without(|_, report| back(report));
-        if !late.is_empty() && now < self.deadline {
+        // A worker whose link is cut for a moment still runs what it ran.
+        let ran = |(worker, (_, switched)): (&NodeName, &(Step, u64))| *switched > 0 && !view.has(worker);
+        let away: Vec<_> = self.steps.iter().filter(|step| ran(*step)).map(|(worker, _)| worker).collect();
+        let waits = !away.is_empty() && now < self.phase_began + RETURN_MAX;
+        if (waits || !late.is_empty()) && now < self.deadline {
             return;
         }
         let stable = self.previous.map_or(0, |version| version.number);
         let elsewhere = |slot: &Option<u32>| slot.is_some_and(|version| version != stable);
         let strays = view.without(|_, report| !report.slots.iter().any(elsewhere));
         let outcome = if late.is_empty() && strays.is_empty() {
-            Outcome::RolledBack { reason: reason.clone() }
+            let away = match away.as_slice() {
+                [] => String::new(),
+                away => format!("; away, and told when they return: {}", names(away)),
+            };
+            Outcome::RolledBack { reason: cut_reason(format!("{reason}{away}")) }
         } else {
             Outcome::Mixed { reason: mixed(reason, view, number, stable, &late, now - self.phase_began) }
         };
@@ -495,9 +505,10 @@ impl Running {
                 self.write(self.record.state.clone(), out)
             };
         }
-        let commits = *outcome == Outcome::Committed && self.had_workers && self.census.had_clients();
+        let commits = *outcome == Outcome::Committed && self.census.had_clients();
         let awaits_event = commits && !self.facts.had_event() && now < *at + FIRST_EVENT_MAX;
-        if awaits_event || !self.census.is_ready(out.gateways(), now) {
+        let for_nobody = self.phase == Some(Phase::Prepare);
+        if !for_nobody && (awaits_event || !self.census.is_ready(out.gateways(), now)) {
             return;
         }
         let outcome = outcome.clone();
@@ -520,6 +531,7 @@ impl Running {
             version: self.record.version,
             again: self.record.again,
             previous: self.previous,
+            at_ms: self.record.at_ms,
             outcome: outcome.clone(),
             workers: view.workers(),
             slots: u32::try_from(view.slots()).unwrap_or(u32::MAX),

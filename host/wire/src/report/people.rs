@@ -164,6 +164,7 @@ mod tests {
             version: version(7),
             again: Some(4),
             previous: Some(version(6)),
+            at_ms: 1_700_000_000_000,
             outcome: Outcome::RolledBack { reason: "w2: slot 3, restore in the new version: no\n".into() },
             workers: 2,
             slots: 8,
