@@ -18,6 +18,8 @@ pub(crate) struct Faults {
     pub register: u64,
     pub disk: u64,
     pub count: u64,
+    /// Whether modules have bad manners.
+    pub manners: bool,
 }
 
 impl Faults {
@@ -40,6 +42,7 @@ impl Faults {
             register: often(15),
             disk: often(12),
             count: often(5),
+            manners: true,
         }
     }
 }

@@ -145,7 +145,8 @@ impl App {
             }
             Do::Switch { version, .. } if back(version) => !random.one_in(faults.back),
             Do::Switch { version, .. } => {
-                Manners::of(version.digest) != Manners::Refuses && !random.one_in(faults.switch)
+                let refuses = faults.manners && Manners::of(version.digest) == Manners::Refuses;
+                !refuses && !random.one_in(faults.switch)
             }
             Do::Discard { .. } | Do::Unload(_) | Do::Report => true,
         };

@@ -83,14 +83,15 @@ impl Deployments {
         }
         for (name, mut records) in open {
             records.sort_by_key(|record| record.version.number);
-            let newest = records.pop();
+            let Some(app) = it.apps.get_mut(&name) else { continue };
+            let newest = records.pop_if(|newest| newest.version.number == app.last);
             // One at a time: an older one that is open is a line that was never closed.
             for record in records {
                 let reason = "a later deployment began before its end was written down".into();
                 let state = RecordState::Ended(Outcome::RolledBack { reason });
                 it.out.close_record(name.clone(), Record { state, ..record });
             }
-            if let (Some(record), Some(app)) = (newest, it.apps.get_mut(&name)) {
+            if let Some(record) = newest {
                 let restored = Running::restore(name, record, app.stable, now, now + RETURN_MAX, &mut it.out);
                 app.running = Some(restored);
             }

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_canary_is_spread_over_workers_from_the_most_slots_on() {
-        assert_eq!(shares(&[2, 4], 34), [0, 3]);
+        assert_eq!(shares(&[2, 4], 33), [0, 2]);
+        assert_eq!(shares(&[2, 4], 34), [1, 2]);
         assert_eq!(shares(&[4, 4], 25), [1, 1]);
         assert_eq!(shares(&[4, 4], 50), [2, 2]);
         assert_eq!(shares(&[1, 1, 1], 10), [1, 0, 0]);
