@@ -1,0 +1,133 @@
+//! Swaps without a register: a test says what one worker should run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tidegate_base::{AppName, Digest};
+use tidegate_runtime::Modules;
+use tidegate_wire::control::{
+    AppReport, DesiredApp, DesiredRollout, Failure, RolloutPhase, RolloutReport, Stage, Step, VersionRef,
+};
+use tidegate_worker::{Loading, ModuleSource, Orders};
+
+/// Modules that tests have named, by digest.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    modules: &'static Modules,
+}
+
+impl Shelf {
+    pub fn new(modules: &'static Modules) -> Arc<Self> {
+        Arc::new(Self { modules })
+    }
+
+    /// Puts a component onto the shelf.
+    pub fn put(bytes: Vec<u8>) -> Digest {
+        let digest = Digest::of(&bytes);
+        shelf().lock().unwrap().insert(digest, Arc::new(bytes));
+        digest
+    }
+}
+
+fn shelf() -> &'static Mutex<HashMap<Digest, Arc<Vec<u8>>>> {
+    static SHELF: OnceLock<Mutex<HashMap<Digest, Arc<Vec<u8>>>>> = OnceLock::new();
+    SHELF.get_or_init(Mutex::default)
+}
+
+impl ModuleSource for Shelf {
+    fn load(&self, _: &AppName, version: VersionRef) -> Loading {
+        let (modules, bytes) = (self.modules, shelf().lock().unwrap().get(&version.digest).cloned());
+        Box::pin(async move {
+            let failed = |stage, reason: String| Failure::new(None, stage, reason);
+            let bytes = bytes.ok_or_else(|| failed(Stage::Fetch, "nobody has it".into()))?;
+            let loaded = tokio::task::spawn_blocking(move || modules.load(&bytes)).await.unwrap();
+            loaded.map_err(|error| failed(Stage::Compile, error.to_string()))
+        })
+    }
+}
+
+/// What a register would tell one worker of one app, said by a test.
+#[derive(Debug)]
+pub struct Swapper {
+    orders: Orders,
+    app: AppName,
+    stable: VersionRef,
+}
+
+impl Swapper {
+    pub(crate) fn new(orders: Orders, app: AppName, stable: VersionRef) -> Self {
+        Self { orders, app, stable }
+    }
+
+    /// Takes the app to the next version, or back if that fails, and says how it went.
+    pub async fn swap(&mut self, component: Vec<u8>) -> RolloutReport {
+        let version = VersionRef { number: self.stable.number + 1, digest: Shelf::put(component) };
+        self.swap_to(version).await
+    }
+
+    /// Takes the app to this version, or back if that fails, and says how it went.
+    pub async fn swap_to(&mut self, version: VersionRef) -> RolloutReport {
+        for (phase, goal) in [
+            (RolloutPhase::Prepare, Step::Prepared),
+            (RolloutPhase::Switch { slots: u32::MAX }, Step::Switched),
+        ] {
+            let report = self.order(version, phase, goal).await;
+            if report.failure.is_some() {
+                let back = self.order(version, RolloutPhase::Back, Step::Back).await;
+                self.say(None).await;
+                return RolloutReport { failure: report.failure, ..back };
+            }
+            if goal == Step::Switched {
+                self.stable = version;
+                self.say(None).await;
+                return report;
+            }
+        }
+        unreachable!("the last phase returns")
+    }
+
+    /// Orders one phase of a rollout, and waits until it is reached or something has failed.
+    pub async fn order(&mut self, version: VersionRef, phase: RolloutPhase, goal: Step) -> RolloutReport {
+        self.say(Some(DesiredRollout { version, phase })).await;
+        let back = phase == RolloutPhase::Back;
+        self.until(|rollout| {
+            let ended = rollout.step == goal || rollout.step == Step::Stuck;
+            rollout.version == version.number && (ended || !back && rollout.failure.is_some())
+        })
+        .await
+    }
+
+    /// How the app does.
+    pub fn report(&self) -> AppReport {
+        let reports = self.orders.reports();
+        let of_app = reports.borrow().iter().find(|report| report.app == self.app).cloned();
+        of_app.expect("a report of the app")
+    }
+
+    /// What runs.
+    pub fn stable(&self) -> VersionRef {
+        self.stable
+    }
+
+    async fn say(&self, rollout: Option<DesiredRollout>) {
+        let desired = DesiredApp { app: self.app.clone(), stable: Some(self.stable), rollout };
+        self.orders.desired(vec![desired]).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&RolloutReport) -> bool) -> RolloutReport {
+        let mut reports = self.orders.reports();
+        let wait = async {
+            loop {
+                let rollout = self.report().rollout;
+                if let Some(rollout) = rollout.filter(&reached) {
+                    return rollout;
+                }
+                reports.changed().await.expect("the conductor runs");
+            }
+        };
+        match tokio::time::timeout(crate::PATIENCE, wait).await {
+            Ok(rollout) => rollout,
+            Err(_) => panic!("the rollout did not come so far: {:?}", self.report()),
+        }
+    }
+}
