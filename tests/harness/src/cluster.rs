@@ -10,9 +10,11 @@ use tidegate_gateway::settings::{
 use tidegate_link::certs::{Authority, Identity};
 use tidegate_link::{Endpoint, Link, LinkSettings, Peer, memory_pair};
 use tidegate_runtime::{Compiler, Engine, EngineSettings, Modules, SlowPool, SlowPoolSettings};
+use tidegate_wire::control::{RolloutReport, VersionRef};
 use tidegate_worker::{Worker, WorkerApp, WorkerSettings};
 
-use crate::{Client, Shards, eventually};
+use crate::swap::Shelf;
+use crate::{Client, Shards, Swapper, eventually};
 
 /// How gateways and workers are linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +79,9 @@ pub struct GatewayNode {
 pub struct WorkerNode {
     /// The worker.
     pub worker: Worker,
-    /// Its links to each gateway.
-    pub links: Vec<Vec<Link>>,
+    /// How its app is taken to other versions.
+    pub swapper: Swapper,
+    /// Its links to each gateway.: Vec<Vec<Link>>,
     name: NodeName,
     identity: Identity,
     shards: Shards,
@@ -258,7 +261,8 @@ impl Cluster {
         let shards = Shards::start(name.as_str(), self.make_worker.shards);
         let worker = self.make_worker.make(&name, &shards).await;
         let identity = self.authority.issue(Role::Worker, &name, 1).unwrap();
-        let mut node = WorkerNode { worker, links: Vec::new(), name, identity, shards };
+        let swapper = self.make_worker.swapper(&worker);
+        let mut node = WorkerNode { worker, swapper, links: Vec::new(), name, identity, shards };
         for gateway in &self.gateways {
             node.links.push(link(self.link, gateway, &node).await);
         }
@@ -294,6 +298,16 @@ impl Cluster {
     pub fn listener(&self, gateway: usize, app: usize, listener: usize) -> SocketAddr {
         let of_app = self.gateways[gateway].addresses.iter().filter(|(name, ..)| *name == self.apps[app]);
         of_app.map(|(.., address)| *address).nth(listener).expect("a listener")
+    }
+
+    /// Takes the app of a worker to the next version, or back if that fails.
+    pub async fn swap(&mut self, worker: usize, plugin: &str) -> RolloutReport {
+        self.swapper(worker).swap(component(plugin)).await
+    }
+
+    /// How the app of a worker is taken to other versions.
+    pub fn swapper(&mut self, worker: usize) -> &mut Swapper {
+        &mut self.workers[worker].as_mut().expect("a worker").swapper
     }
 
     /// A gateway's id as clients' ids begin with it.
@@ -384,9 +398,13 @@ impl Cluster {
 }
 
 impl MakeWorker {
+    fn swapper(&self, worker: &Worker) -> Swapper {
+        let version = VersionRef { number: 1, digest: Shelf::put(component(&self.plugin)) };
+        Swapper::new(worker.conduct(Shelf::new(modules())), self.apps[0].clone(), version)
+    }
+
     async fn make(&self, name: &NodeName, shards: &Shards) -> Worker {
-        let wasm = tidegate_artifacts::plugin(&self.plugin);
-        let module = modules().load(&std::fs::read(wasm).unwrap()).unwrap();
+        let module = modules().load(&component(&self.plugin)).unwrap();
         let mut settings = WorkerSettings::new(name.clone());
         for app in &self.apps {
             let mut app = WorkerApp::new(app.clone(), module.clone());
@@ -440,6 +458,11 @@ async fn accept(endpoint: Endpoint, gateway: Arc<Mutex<Gateway>>, shards: Vec<to
             }
         });
     }
+}
+
+/// The bytes of a fixture, example or first-party plugin.
+pub fn component(plugin: &str) -> Vec<u8> {
+    std::fs::read(tidegate_artifacts::plugin(plugin)).unwrap()
 }
 
 fn modules() -> &'static Modules {

@@ -16,14 +16,16 @@ mod process;
 mod raw_ws;
 mod shards;
 mod silent;
+mod swap;
 
 pub use browser::{Browser, Page};
 pub use client::{Client, RawClient};
-pub use cluster::{Cluster, ClusterBuilder, LinkKind};
+pub use cluster::{Cluster, ClusterBuilder, LinkKind, component};
 pub use process::{Process, binary, tidegate};
 pub use raw_ws::{RawWs, masked, upgrade_request};
 pub use shards::Shards;
 pub use silent::SilentGateway;
+pub use swap::Swapper;
 
 use std::time::{Duration, Instant};
 

@@ -125,7 +125,7 @@ impl Swapper {
                 reports.changed().await.expect("the conductor runs");
             }
         };
-        match tokio::time::timeout(crate::PATIENCE, wait).await {
+        match tokio::time::timeout(crate::DEADLINE, wait).await {
             Ok(rollout) => rollout,
             Err(_) => panic!("the rollout did not come so far: {:?}", self.report()),
         }

@@ -236,9 +236,9 @@ impl Cluster {
                     machine.node_up(session, role, name, now);
                 }
             }
-            Event::ToRegister(session, bytes) => self.to_register(session, &bytes)?,
-            Event::ToWorker(at, session, bytes) => self.to_worker(at, session, &bytes)?,
-            Event::ToGateway(at, session, bytes) => self.to_gateway(at, session, &bytes)?,
+            Event::ToRegister(session, bytes) => self.register_hears(session, &bytes)?,
+            Event::ToWorker(at, session, bytes) => self.worker_hears(at, session, &bytes)?,
+            Event::ToGateway(at, session, bytes) => self.gateway_hears(at, session, &bytes)?,
             Event::Unlinked(session) => {
                 if let Some(machine) = &mut self.register.machine {
                     machine.node_gone(session, now);
@@ -272,7 +272,7 @@ impl Cluster {
 
     // === messages ===
 
-    fn to_register(&mut self, session: Session, bytes: &[u8]) -> Result<(), String> {
+    fn register_hears(&mut self, session: Session, bytes: &[u8]) -> Result<(), String> {
         let now = self.now;
         let Some(machine) = &mut self.register.machine else { return Ok(()) };
         match Control::from_bytes(bytes).map_err(|error| error.to_string())? {
@@ -286,7 +286,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn to_worker(&mut self, at: usize, session: Session, bytes: &[u8]) -> Result<(), String> {
+    fn worker_hears(&mut self, at: usize, session: Session, bytes: &[u8]) -> Result<(), String> {
         let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.session == Some(session)) else {
             return Ok(());
         };
@@ -298,7 +298,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn to_gateway(&mut self, at: usize, session: Session, bytes: &[u8]) -> Result<(), String> {
+    fn gateway_hears(&mut self, at: usize, session: Session, bytes: &[u8]) -> Result<(), String> {
         if self.gateways.get(at) != Some(&Some(session)) || self.random.one_in(self.faults.count) {
             return Ok(());
         }

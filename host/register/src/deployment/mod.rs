@@ -225,7 +225,7 @@ impl Deployments {
 
     /// A gateway has counted.
     pub fn on_counted(&mut self, session: Session, number: u64, apps: &[AppClients], now: Duration) {
-        if !self.nodes.get(&session).is_some_and(|(role, _)| *role == Role::Gateway) {
+        if self.nodes.get(&session).is_none_or(|(role, _)| *role != Role::Gateway) {
             return;
         }
         let running = self.apps.values_mut().filter_map(|app| app.running.as_mut());

@@ -1,24 +1,24 @@
 //! One deployment, from the wish to its end.
 
+mod ending;
+mod phases;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_base::{AppName, NodeName};
-use tidegate_wire::control::{
-    AppClients, AppReport, DesiredRollout, RolloutPhase, Step, VersionRef, cut_reason,
-};
+use tidegate_wire::control::{AppClients, DesiredRollout, RolloutPhase, Step, VersionRef, cut_reason};
 use tidegate_wire::directory::Session;
-use tidegate_wire::report::{CanaryReport, Outcome, Progress, SwapReport};
+use tidegate_wire::report::{Outcome, Progress};
 
 use super::RETURN_MAX;
 use super::arms::Arms;
 use super::census::Census;
 use super::facts::{Facts, Spent};
-use super::judge::{Verdict, judge, traps_too_much};
 use super::out::Out;
 use super::record::{Record, RecordState};
 use super::shares::Shares;
-use super::view::{View, running, step};
+use super::view::View;
 
 /// Fetching and compiling a large module takes seconds, `on-worker-start` may fill caches; what takes longer hangs.
 pub(super) const PREPARE_MAX: Duration = Duration::from_secs(120);
@@ -318,140 +318,7 @@ impl Running {
         }
     }
 
-    // === the phases ===
-
-    fn prepare(&mut self, view: &View<'_>, now: Duration, out: &mut Out) {
-        if self.has_failed(view, out) || now < self.not_before {
-            return;
-        }
-        if view.is_empty() && !self.had_workers {
-            // Nobody runs the app. Workers that come start with the new version.
-            return self.decide(Outcome::Committed, now, view, out);
-        }
-        let number = self.number();
-        let ready = |report: &AppReport| {
-            matches!(step(report, number), Some(Step::Prepared | Step::Switching | Step::Switched))
-        };
-        let late = view.without(|_, report| ready(report));
-        if late.is_empty() && !view.is_empty() && self.census.is_ready(out.gateways(), now) {
-            let first = if self.record.canary.is_some() { RecordState::Canary } else { RecordState::Switch };
-            self.write(first, out);
-        } else if now >= self.deadline {
-            self.turn_back(too_late(&late, "prepared", now - self.phase_began), out);
-        }
-    }
-
-    fn canary(&mut self, view: &View<'_>, now: Duration, out: &mut Out) {
-        let Some(canary) = self.record.canary else { return };
-        if self.has_failed(view, out) || now < self.not_before {
-            return;
-        }
-        let (number, slots) = (self.number(), view.slots());
-        if slots >= 2 && self.shares.fill(view, number, canary.percent) {
-            out.changed();
-        }
-        let there = |name: &NodeName, report: &AppReport| {
-            let mut first = report.slots.iter().take(self.shares.of(name) as usize);
-            step(report, number) == Some(Step::Switched) && first.all(|slot| *slot == Some(number))
-        };
-        let late = view.without(there);
-        let since = match self.window {
-            Some(since) => since,
-            None if late.is_empty() && slots >= 2 => {
-                self.canary_slots = u32::try_from(self.shares.slots()).unwrap_or(u32::MAX);
-                let of = u32::try_from(slots).unwrap_or(u32::MAX);
-                out.news(self, Progress::Canary { slots: self.canary_slots, of });
-                self.facts.spend(Spent::Judging, now);
-                *self.window.insert(now)
-            }
-            None if now >= self.deadline => {
-                return self.turn_back(too_late(&late, "switched", now - self.phase_began), out);
-            }
-            None => return,
-        };
-        if now < since + canary.window() {
-            return;
-        }
-        let (old, new) = self.arms.tallies();
-        match judge(old, new, canary.events_min) {
-            Verdict::Good { why } => {
-                self.verdict = Some(why);
-                self.write(RecordState::Switch, out);
-            }
-            Verdict::Worse { why } => {
-                self.verdict = Some(why.clone());
-                self.turn_back(format!("the canary is worse: {why}"), out);
-            }
-            Verdict::Undecided { why } if now >= since + canary.window() * 4 => {
-                self.verdict = Some(why.clone());
-                self.turn_back(format!("the canary is inconclusive: {why}"), out);
-            }
-            Verdict::Undecided { .. } => {}
-        }
-    }
-
-    fn switch(&mut self, view: &View<'_>, now: Duration, out: &mut Out) {
-        if self.has_failed(view, out) || now < self.not_before {
-            return;
-        }
-        let number = self.number();
-        let late = view.without(|_, report| report.slots.iter().all(|slot| *slot == Some(number)));
-        if late.is_empty() && !view.is_empty() {
-            self.decide(Outcome::Committed, now, view, out);
-        } else if now >= self.deadline {
-            self.turn_back(too_late(&late, "switched", now - self.phase_began), out);
-        }
-    }
-
-    fn go_back(&mut self, view: &View<'_>, now: Duration, out: &mut Out) {
-        if now < self.not_before {
-            return;
-        }
-        let RecordState::Back { reason } = &self.record.state else { return };
-        let number = self.number();
-        let back = |report: &AppReport| matches!(step(report, number), Some(Step::Back | Step::Stuck));
-        let late = view.without(|_, report| back(report));
-        // A worker whose link is cut for a moment still runs what it ran.
-        let ran = |(worker, (_, switched)): (&NodeName, &(Step, u64))| *switched > 0 && !view.has(worker);
-        let away: Vec<_> = self.steps.iter().filter(|step| ran(*step)).map(|(worker, _)| worker).collect();
-        let waits = !away.is_empty() && now < self.phase_began + RETURN_MAX;
-        if (waits || !late.is_empty()) && now < self.deadline {
-            return;
-        }
-        let stable = self.previous.map_or(0, |version| version.number);
-        let elsewhere = |slot: &Option<u32>| slot.is_some_and(|version| version != stable);
-        let strays = view.without(|_, report| !report.slots.iter().any(elsewhere));
-        let outcome = if late.is_empty() && strays.is_empty() {
-            let away = match away.as_slice() {
-                [] => String::new(),
-                away => format!("; away, and told when they return: {}", names(away)),
-            };
-            Outcome::RolledBack { reason: cut_reason(format!("{reason}{away}")) }
-        } else {
-            Outcome::Mixed { reason: mixed(reason, view, number, stable, &late, now - self.phase_began) }
-        };
-        self.decide(outcome, now, view, out);
-    }
-
-    /// Something failed on a worker, or the new version traps all over the place: it must go back.
-    fn has_failed(&mut self, view: &View<'_>, out: &mut Out) -> bool {
-        let number = self.number();
-        if let Some((worker, failure)) = view.failure(number) {
-            let (worker, failure) = (worker.clone(), failure.clone());
-            let reason = format!("{worker}: {failure}");
-            out.news(self, Progress::Failed { worker, failure });
-            self.turn_back(reason, out);
-            return true;
-        }
-        let (trapped, switched) = (view.trapped(number), view.running(number));
-        if self.phase == Some(Phase::Prepare) || !traps_too_much(trapped, switched) {
-            return false;
-        }
-        let why = format!("it trapped or overran on {trapped} of the {switched} slots that run it");
-        self.verdict = Some(why.clone());
-        self.turn_back(why, out);
-        true
-    }
+    // === steps that the phases share ===
 
     fn turn_back(&mut self, reason: String, out: &mut Out) {
         self.write(RecordState::Back { reason: cut_reason(reason) }, out);
@@ -487,128 +354,4 @@ impl Running {
         self.deadline = now + max;
         out.changed();
     }
-
-    // === the end ===
-
-    /// How it ends is certain; the gateways count once more, and then it is written down.
-    fn decide(&mut self, outcome: Outcome, now: Duration, view: &View<'_>, out: &mut Out) {
-        self.facts.end(now);
-        self.census.again(out.census(), now);
-        self.ending = Some((outcome, now));
-        self.end(view, now, out);
-    }
-
-    fn end(&mut self, view: &View<'_>, now: Duration, out: &mut Out) {
-        let Some((outcome, at)) = &self.ending else { return };
-        if let Some(again) = self.write_again {
-            return if now >= again {
-                self.write(self.record.state.clone(), out)
-            };
-        }
-        let commits = *outcome == Outcome::Committed && self.census.had_clients();
-        let awaits_event = commits && !self.facts.had_event() && now < *at + FIRST_EVENT_MAX;
-        let for_nobody = self.phase == Some(Phase::Prepare);
-        if !for_nobody && (awaits_event || !self.census.is_ready(out.gateways(), now)) {
-            return;
-        }
-        let outcome = outcome.clone();
-        self.record.report = Some(self.report(&outcome, view));
-        self.write(RecordState::Ended(outcome), out);
-    }
-
-    fn report(&self, outcome: &Outcome, view: &View<'_>) -> SwapReport {
-        let sums = self.facts.sums(self.number());
-        let (old, new) = self.arms.tallies();
-        let canary = self.record.canary.filter(|_| self.window.is_some()).map(|asked| CanaryReport {
-            asked,
-            slots: self.canary_slots,
-            old,
-            new,
-            verdict: self.verdict.clone().unwrap_or_else(|| "not judged".into()),
-        });
-        SwapReport {
-            app: self.app.clone(),
-            version: self.record.version,
-            again: self.record.again,
-            previous: self.previous,
-            at_ms: self.record.at_ms,
-            outcome: outcome.clone(),
-            workers: view.workers(),
-            slots: u32::try_from(view.slots()).unwrap_or(u32::MAX),
-            switched: sums.switched,
-            switched_back: sums.switched_back,
-            clients: self.census.sums(),
-            pauses: sums.pauses,
-            audit: sums.audit,
-            timers_carried: sums.timers_carried,
-            state_bytes: sums.state_bytes,
-            waiting_events: sums.waiting_events,
-            times: self.facts.times(),
-            canary,
-        }
-    }
-
-    fn tell_end(&mut self, out: &mut Out) {
-        if let Some(report) = self.record.report.clone().filter(|_| !self.told) {
-            self.told = true;
-            out.news(self, Progress::Ended(Box::new(report)));
-        }
-    }
-
-    fn tell_steps(&mut self, view: &View<'_>, out: &mut Out) {
-        let number = self.number();
-        for (worker, report) in view.iter() {
-            let Some(step) = step(report, number) else { continue };
-            let switched = running(report, number);
-            if self.steps.insert(worker.clone(), (step, switched)) != Some((step, switched)) {
-                let count = |slots: u64| u32::try_from(slots).unwrap_or(u32::MAX);
-                let (switched, slots) = (count(switched), count(report.slots.len() as u64));
-                out.news(self, Progress::Worker { worker: worker.clone(), step, switched, slots });
-            }
-        }
-    }
-}
-
-/// Which workers took too long.
-fn too_late(late: &[&NodeName], what: &str, after: Duration) -> String {
-    let after = after.as_secs();
-    match late {
-        [] => format!("no worker of the app was left after {after} s"),
-        late => format!("not {what} after {after} s: {}", names(late)),
-    }
-}
-
-/// Which slots run what, and why.
-fn mixed(
-    reason: &str,
-    view: &View<'_>,
-    number: u32,
-    stable: u32,
-    late: &[&NodeName],
-    after: Duration,
-) -> String {
-    // The first reason may be as long as a reason gets; what runs where must not be cut off behind it.
-    let mut parts = Vec::new();
-    for (worker, report) in view.iter() {
-        let slots = report.slots.iter().enumerate();
-        let strays =
-            slots.filter_map(|(slot, runs)| runs.filter(|runs| *runs != stable).map(|runs| (slot, runs)));
-        let strays: Vec<_> = strays.map(|(slot, runs)| format!("slot {slot} runs version {runs}")).collect();
-        if !strays.is_empty() {
-            let failure = report.rollout.as_ref().and_then(|rollout| rollout.failure.as_ref());
-            let why = failure.map(|failure| format!(" ({failure})")).unwrap_or_default();
-            parts.push(format!("{worker}: {}{why}", strays.join(", ")));
-        }
-    }
-    if !late.is_empty() {
-        parts.push(format!("not known to be back after {} s: {}", after.as_secs(), names(late)));
-    }
-    cut_reason(format!(
-        "going back from version {number} failed: {}; it went back because: {reason}",
-        parts.join("; ")
-    ))
-}
-
-fn names(workers: &[&NodeName]) -> String {
-    workers.iter().map(|worker| worker.as_str()).collect::<Vec<_>>().join(", ")
 }

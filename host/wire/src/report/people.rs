@@ -134,8 +134,8 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             bytes @ 0..1_024 => write!(f, "{bytes} B"),
-            bytes @ 1_024..1_048_576 => write!(f, "{}.{} KiB", bytes >> 10, (bytes % 1_024) * 10 >> 10),
-            bytes => write!(f, "{}.{} MiB", bytes >> 20, (bytes % 1_048_576) * 10 >> 20),
+            bytes @ 1_024..1_048_576 => write!(f, "{}.{} KiB", bytes >> 10, ((bytes % 1_024) * 10) >> 10),
+            bytes => write!(f, "{}.{} MiB", bytes >> 20, ((bytes % 1_048_576) * 10) >> 20),
         }
     }
 }
