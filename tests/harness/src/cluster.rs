@@ -81,7 +81,8 @@ pub struct WorkerNode {
     pub worker: Worker,
     /// How its app is taken to other versions.
     pub swapper: Swapper,
-    /// Its links to each gateway.: Vec<Vec<Link>>,
+    /// Its links to each gateway.
+    pub links: Vec<Vec<Link>>,
     name: NodeName,
     identity: Identity,
     shards: Shards,

@@ -11,7 +11,6 @@ use tidegate_wire::control::{
 use tidegate_worker::{Loading, ModuleSource, Orders};
 
 /// Modules that tests have named, by digest.
-#[derive(Debug)]
 pub(crate) struct Shelf {
     modules: &'static Modules,
 }

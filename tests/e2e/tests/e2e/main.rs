@@ -17,6 +17,7 @@ mod processes;
 mod sessions;
 mod slow;
 mod support;
+mod swap;
 mod trust;
 mod turns;
 mod workers;
