@@ -15,6 +15,7 @@ pub mod event_lane;
 pub mod fanout;
 pub mod frame;
 pub mod report;
+pub mod request;
 pub mod rollout;
 pub mod slot_lane;
 
