@@ -132,7 +132,7 @@ impl<'a> Parts<'a> {
 
     /// Three roles, joined in memory: slot and client of one shard on one thread.
     async fn all_in_one(&mut self, plugins: Option<&Plugins>) -> Result<(), NodeError> {
-        let register = Register::start(None, &self.control);
+        let register = Register::start(None, None, &self.control);
         let worker = self.worker(plugins).await?;
         let gateway = self.gateway()?;
         for shard in 0..self.shards.len() {
@@ -170,7 +170,7 @@ impl<'a> Parts<'a> {
     fn member_register(&mut self, identity: &Identity) -> Result<(), NodeError> {
         let endpoint = bind(self.config.register_listen, identity, &self.control)?;
         self.shared.addresses.register = Some(endpoint.local_addr()?);
-        *self.shared.register.write() = Some(Register::start(Some(endpoint.clone()), &self.control));
+        *self.shared.register.write() = Some(Register::start(Some(endpoint.clone()), None, &self.control));
         self.endpoint = Some(endpoint);
         Ok(())
     }

@@ -1,31 +1,50 @@
-//! The register role: who is in the cluster. It keeps soft state only, which the nodes bring and take away with their
-//! links, and it is never on the path of a message.
+//! The register role: who is in the cluster, and which versions of its apps run. Membership is soft state, which nodes
+//! bring and take away with their links; modules and versions are durable, in the store. It is never on the path of a
+//! message.
 //!
 //! ```text
-//!  gateway ---- Announce --->  register  <--- Announce ---- worker
-//!          <--- Directory ---            ---- Directory --->
-//!                                 ^ |
-//!                       ListNodes | v Directory
-//!                              operator
+//!  gateway ---- Announce, Counted ----->  register  <--- Announce, AppReports ---- worker
+//!          <--- Directory, Census ------            ---- Directory, Apps --------->
+//!                                  ^ |     ^ |
+//!                        ListNodes | |     | | records, modules
+//!                    apps, deploy… | v     v v
+//!                              operator   store
 //! ```
 //!
 //! Every node gets the whole list, with a revision, when it announces itself and on every change. A node that is gone
 //! from its link is gone from the list.
+//!
+//! What operators ask about apps, and workers for modules, comes on lanes of their links ([`requests`]) and goes to a
+//! [`Deployer`].
 
 mod counters;
+pub mod deployer;
 pub mod deployment;
+mod desk;
+pub mod lane;
+pub mod requests;
 mod session;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
+use tidegate_base::AppName;
 use tidegate_link::{ControlTx, Endpoint, Incoming, Link};
+use tidegate_store::Store;
 use tidegate_wire::control::{Control, NodeInfo};
 use tidegate_wire::directory::{Directory, Session};
+use tidegate_wire::request::Refusal;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+use crate::deployer::Deployer;
+pub use crate::desk::Adopted;
+use crate::desk::Desk;
 
 /// Links that a register holds at once; more are refused. A link without traffic costs some 50 KB.
 pub const LINKS_MAX: usize = 4096;
@@ -39,21 +58,50 @@ pub struct Register {
     shared: Arc<Shared>,
     handle: Handle,
     accepting: Option<JoinHandle<()>>,
+    desk: JoinHandle<()>,
 }
 
 impl Register {
     /// Starts on a runtime. With an endpoint it accepts the links of nodes and operators of its cluster; closing the
     /// endpoint is up to whoever made it.
-    pub fn start(endpoint: Option<Endpoint>, handle: &Handle) -> Self {
+    ///
+    /// With a store it deploys versions of apps: it goes on with what the store says was being deployed. Without one
+    /// nothing can be deployed, and workers run what their own settings name.
+    pub fn start(endpoint: Option<Endpoint>, store: Option<Arc<Store>>, handle: &Handle) -> Self {
         tidegate_telemetry::list(counters::ALL_COUNTERS);
-        let shared = Arc::new(Shared::default());
+        let (desk, task) = Desk::start(store, handle);
+        let shared = Arc::new(Shared::new(desk));
         let accepting = endpoint.map(|endpoint| handle.spawn(accept(Arc::clone(&shared), endpoint)));
-        Self { shared, handle: handle.clone(), accepting }
+        Self { shared, handle: handle.clone(), accepting, desk: task }
     }
 
     /// Serves a link, for instance one in memory, until it ends.
     pub fn add_link(&self, link: Link) {
         self.handle.spawn(admit(Arc::clone(&self.shared), link));
+    }
+
+    /// From now on requests of operators and workers go to this one instead of the register's own. It is let go of when
+    /// the register is dropped.
+    pub fn serve_deployer(&self, deployer: Arc<dyn Deployer>) {
+        *self.shared.deployer.lock() = Some(deployer);
+    }
+
+    /// The register's own deployer. It refuses everything when the register is dropped.
+    pub fn deployer(&self) -> Arc<dyn Deployer> {
+        Arc::new(self.shared.desk.clone())
+    }
+
+    /// For a node that runs the register and a worker: says which version of an app its slots start with, given the
+    /// plugin that its settings name. Call it before the worker starts.
+    ///
+    /// A plugin that the settings name for the first time, or another than the last time, becomes the app's next
+    /// version and is committed at once; a deployment that was going on then ends. As long as they name the same, what was
+    /// deployed since is what runs. A register without a store gives the plugin back under number 0.
+    ///
+    /// # Errors
+    /// The store fails or is full, or the register is being dropped. Nothing has changed.
+    pub async fn adopt(&self, app: AppName, module: Bytes) -> Result<Adopted, Refusal> {
+        self.shared.desk.adopt(app, module).await
     }
 
     /// Everybody who is in the cluster now, by role and name.
@@ -76,20 +124,25 @@ impl Drop for Register {
             state.links.drain().map(|(_, link)| link).collect()
         };
         links.iter().for_each(|link| link.close(0, "the register is stopping"));
+        drop(self.shared.deployer.lock().take());
+        // A write that has begun is ended by its thread; what the task knew beside the store can be lost.
+        self.desk.abort();
     }
 }
 
 /// What the sessions share.
-#[derive(Debug)]
 struct Shared {
+    desk: Desk,
     state: Mutex<State>,
     /// One permit per link.
     room: Arc<Semaphore>,
+    deployer: Mutex<Option<Arc<dyn Deployer>>>,
+    requests: requests::Room,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Self { state: Mutex::default(), room: Arc::new(Semaphore::new(LINKS_MAX)) }
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -115,6 +168,17 @@ impl State {
 }
 
 impl Shared {
+    fn new(desk: Desk) -> Self {
+        let deployer: Arc<dyn Deployer> = Arc::new(desk.clone());
+        Self {
+            desk,
+            state: Mutex::default(),
+            room: Arc::new(Semaphore::new(LINKS_MAX)),
+            deployer: Mutex::new(Some(deployer)),
+            requests: requests::Room::default(),
+        }
+    }
+
     /// A number for the link; none while the register stops.
     fn open(&self, link: &Link) -> Option<Session> {
         let mut state = self.state.lock();
@@ -140,6 +204,13 @@ impl Shared {
             let _ = control.send(state.directory.snapshot().to_bytes());
             state.nodes.insert(session, control.clone());
         }
+    }
+
+    fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {
+        let unavailable = || Refusal::Unavailable {
+            reason: "this register deploys nothing: it is starting or stopping; try again".into(),
+        };
+        self.deployer.lock().clone().ok_or_else(unavailable)
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -178,8 +249,13 @@ async fn admit(shared: Arc<Shared>, link: Link) {
         return link.close(0, "the register is stopping");
     };
     counters::LINKS.inc();
-    let ended = session::serve(&shared, session, &link).await;
+    let asked = AtomicBool::new(false);
+    let ended = tokio::select! {
+        ended = session::serve(&shared, session, &link, &asked) => ended,
+        never = requests::accept(&shared, &link, &asked) => match never {},
+    };
     shared.close(session);
+    shared.desk.node_gone(session).await;
     match ended {
         session::End::Gone(reason) => tracing::debug!(peer = %link.peer(), reason, "a link ended"),
         session::End::Refused(reason) => refuse(&link, &reason),

@@ -1,10 +1,11 @@
 //! One link of a node or operator, from its first message to its end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidegate_base::Role;
 use tidegate_link::{ControlRx, Link, Peer};
-use tidegate_wire::control::{Control, NodeInfo};
+use tidegate_wire::control::{AppClients, AppReport, Control, NodeInfo};
 use tidegate_wire::directory::Session;
 
 use crate::{Shared, counters};
@@ -24,14 +25,22 @@ enum Wish {
     Announce(NodeInfo),
     /// To get the list.
     List,
+    /// To say how its apps do.
+    Reports(Vec<AppReport>),
+    /// To say how many clients it has.
+    Counted { number: u64, apps: Vec<AppClients> },
 }
 
-pub(crate) async fn serve(shared: &Shared, session: Session, link: &Link) -> End {
+/// Serves a link's control channel. An operator who has asked something on a lane (`asked`) need not say anything here.
+pub(crate) async fn serve(shared: &Shared, session: Session, link: &Link, asked: &AtomicBool) -> End {
     let Some((control, mut messages)) = link.take_control() else {
         return End::Refused("its control channel is in use already: hand each link over once".into());
     };
     let mut next = match tokio::time::timeout(FIRST_MESSAGE, read(&mut messages)).await {
         Ok(next) => next,
+        Err(_) if link.peer().role == Role::Operator && asked.load(Ordering::Relaxed) => {
+            read(&mut messages).await
+        }
         Err(_) => return End::Refused(silent(link.peer())),
     };
     loop {
@@ -42,8 +51,12 @@ pub(crate) async fn serve(shared: &Shared, session: Session, link: &Link) -> End
         match judge(link.peer(), message) {
             Ok(Wish::Announce(info)) => {
                 counters::ANNOUNCEMENTS.inc();
+                let (role, name) = (info.role, info.name.clone());
                 shared.announce(session, info, &control);
+                shared.desk.node_up(session, role, name, control.clone()).await;
             }
+            Ok(Wish::Reports(reports)) => shared.desk.reports(session, reports).await,
+            Ok(Wish::Counted { number, apps }) => shared.desk.counted(session, number, apps).await,
             Ok(Wish::List) => {
                 if let Err(error) = control.send(shared.snapshot()) {
                     return End::Gone(error.to_string());
@@ -78,6 +91,8 @@ fn judge(peer: &Peer, message: Control) -> Result<Wish, String> {
             Err("a gateway must announce its id: upgrade it".into())
         }
         (_, Control::Announce(info)) => Ok(Wish::Announce(info)),
+        (Role::Worker, Control::AppReports(reports)) => Ok(Wish::Reports(reports)),
+        (Role::Gateway, Control::Counted { number, apps }) => Ok(Wish::Counted { number, apps }),
         (_, Control::ListNodes) => {
             Err("only an operator may list nodes: make a certificate with `tidegate cert operator NAME`"
                 .into())
@@ -87,7 +102,7 @@ fn judge(peer: &Peer, message: Control) -> Result<Wish, String> {
 }
 
 fn silent(peer: &Peer) -> String {
-    let expected = if peer.role == Role::Operator { "ask for the nodes" } else { "announce itself" };
+    let expected = if peer.role == Role::Operator { "ask anything" } else { "announce itself" };
     format!("it did not {expected} within {} s: upgrade it, or look at its load", FIRST_MESSAGE.as_secs())
 }
 

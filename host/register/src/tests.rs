@@ -41,9 +41,16 @@ impl Client {
 
     /// The names in the next list.
     async fn list(&mut self) -> Vec<String> {
-        let message = Control::from_bytes(&self.messages.recv().await.unwrap()).unwrap();
-        let Control::Directory { nodes, .. } = message else { panic!("{message:?}") };
-        nodes.iter().map(|node| node.name.to_string()).collect()
+        loop {
+            match Control::from_bytes(&self.messages.recv().await.unwrap()).unwrap() {
+                Control::Directory { nodes, .. } => {
+                    return nodes.iter().map(|node| node.name.to_string()).collect();
+                }
+                // A worker also hears what its apps should run.
+                Control::Apps { apps, .. } => assert!(apps.is_empty()),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     async fn refusal(&self) -> String {
@@ -55,7 +62,7 @@ impl Client {
 }
 
 fn start() -> Register {
-    Register::start(None, &Handle::current())
+    Register::start(None, None, &Handle::current())
 }
 
 #[tokio::test]
@@ -139,7 +146,7 @@ async fn nodes_of_the_cluster_are_served_over_quic() {
         Endpoint::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &identity, &LinkSettings::default()).unwrap()
     };
     let at = bind(Role::Register, "r");
-    let _register = Register::start(Some(at.clone()), &Handle::current());
+    let _register = Register::start(Some(at.clone()), None, &Handle::current());
     let from = bind(Role::Worker, "w");
     let link = from.connect(at.local_addr().unwrap(), Role::Register).await.unwrap();
     let mut worker = Client::of(link);

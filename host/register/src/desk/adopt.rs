@@ -1,0 +1,113 @@
+//! The plugin that a node's own settings name becomes a version, when the register runs in the same node.
+
+use bytes::Bytes;
+use tidegate_base::{AppName, Digest};
+use tidegate_store::{NewVersion, Origin, Outcome, Store, StoreError, VersionRecord};
+use tidegate_wire::control::VersionRef;
+
+/// What an app runs when its node starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The version; number 0 if the register has no store.
+    pub version: VersionRef,
+    /// Its module.
+    pub module: Bytes,
+}
+
+impl Adopted {
+    /// Nobody numbers versions.
+    pub(super) fn unnumbered(module: Bytes) -> Self {
+        Self { version: VersionRef { number: 0, digest: Digest::of(&module) }, module }
+    }
+}
+
+/// [`Adopted`], and whether it is a version that was not there before.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub adopted: Adopted,
+    pub changed: bool,
+}
+
+/// As long as the settings name the same plugin, what was deployed since is what runs. Another plugin in the settings is
+/// the next version, committed at once since nothing runs yet.
+pub(super) fn adopt(store: &Store, app: &AppName, module: Bytes, now_ms: u64) -> Result<Found, StoreError> {
+    let digest = Digest::of(&module);
+    let interrupted = close_own(store, app)?;
+    let mut note = "the plugin that the settings name";
+    if store.file_digest(app)? == Some(digest) {
+        match current(store, app, digest, &module)? {
+            Current::Runs(adopted) => return Ok(Found { adopted, changed: interrupted }),
+            Current::Lost => {
+                note = "the plugin that the settings name, as the module of the current version is lost"
+            }
+            Current::None => {}
+        }
+    }
+    close_running(store, app)?;
+    store.put(&module, now_ms)?;
+    let new = NewVersion {
+        digest,
+        at_ms: now_ms,
+        by: "settings".to_owned(),
+        note: note.to_owned(),
+        again: None,
+        origin: Origin::File,
+        progress: Vec::new(),
+    };
+    let begun = store.begin(app, new)?;
+    let record = store.finish(app, begun.number, Outcome::Committed, None)?;
+    let version = version_of(&record);
+    tracing::info!(%app, %version, "{note} is the next version");
+    Ok(Found { adopted: Adopted { version, module }, changed: true })
+}
+
+enum Current {
+    /// This is what runs.
+    Runs(Adopted),
+    /// There is a current version, but its module is damaged or gone.
+    Lost,
+    /// Nothing was committed yet.
+    None,
+}
+
+fn current(store: &Store, app: &AppName, file: Digest, module: &Bytes) -> Result<Current, StoreError> {
+    let Some(record) = store.current(app)? else { return Ok(Current::None) };
+    let version = version_of(&record);
+    if record.digest == file {
+        return Ok(Current::Runs(Adopted { version, module: module.clone() }));
+    }
+    match store.get(record.digest) {
+        Ok(Some(module)) => Ok(Current::Runs(Adopted { version, module: module.into() })),
+        Ok(None) => {
+            tracing::error!(%app, %version, "the store has lost a module: the app starts with its settings' plugin");
+            Ok(Current::Lost)
+        }
+        Err(error @ StoreError::DamagedModule { .. }) => {
+            tracing::error!(%app, %version, "{error}; the app starts with its settings' plugin");
+            Ok(Current::Lost)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A version of the settings whose commit a crash has prevented is committed now. True: there was one.
+fn close_own(store: &Store, app: &AppName) -> Result<bool, StoreError> {
+    let running = store.running()?.into_iter().find(|running| running.app == *app);
+    let Some(own) = running.filter(|running| running.record.origin == Origin::File) else { return Ok(false) };
+    store.finish(app, own.record.number, Outcome::Committed, None)?;
+    Ok(true)
+}
+
+/// Whoever names another plugin in the settings wants that, not what was being deployed when the node ended.
+fn close_running(store: &Store, app: &AppName) -> Result<(), StoreError> {
+    let Some(running) = store.running()?.into_iter().find(|running| running.app == *app) else {
+        return Ok(());
+    };
+    let reason = "the node was started anew with another plugin in its settings".to_owned();
+    store.finish(app, running.record.number, Outcome::RolledBack { reason }, None)?;
+    Ok(())
+}
+
+fn version_of(record: &VersionRecord) -> VersionRef {
+    VersionRef { number: record.number, digest: record.digest }
+}

@@ -1,0 +1,140 @@
+//! The register's desk: takes in what operators and nodes say of deployments, and does what the machine of
+//! [deployments](crate::deployment) asks for. One task owns the machine; whatever blocks is done on another thread.
+//!
+//! ```text
+//!  sessions --- nodes, reports, counts --->  task --- records, in order --->  disk (the store)
+//!           <--- Apps, Census -------------   |  <--- durable, or not -------
+//!  operators -- deploy, cancel, apps ----->   |
+//!           <--- news, report -------------   +--- the machine: Deployments
+//! ```
+
+mod adopt;
+mod deployer;
+mod disk;
+mod records;
+mod refusal;
+mod task;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_base::{AppName, NodeName, Role};
+use tidegate_link::ControlTx;
+use tidegate_store::Store;
+use tidegate_wire::control::{AppClients, AppReport};
+use tidegate_wire::directory::Session;
+use tidegate_wire::report::SwapReport;
+use tidegate_wire::request::{AppOverview, Refusal};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+pub use self::adopt::Adopted;
+use crate::deployer::Watcher;
+use crate::deployment::{DeployRequest, Record};
+
+/// Reads of the store that go on at once, and modules that are checked: each may hold a module in memory.
+const READS_MAX: usize = 4;
+
+/// What waits for the desk's task; a session that has more to say waits.
+const INBOX_MAX: usize = 256;
+
+/// A handle of the desk. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    inbox: mpsc::Sender<Input>,
+    store: Option<Arc<Store>>,
+    reads: Arc<Semaphore>,
+}
+
+/// What an asker is answered.
+type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What the desk's task takes in.
+#[derive(Debug)]
+enum Input {
+    NodeUp {
+        session: Session,
+        role: Role,
+        name: NodeName,
+        control: ControlTx,
+    },
+    NodeGone {
+        session: Session,
+    },
+    Reports {
+        session: Session,
+        reports: Vec<AppReport>,
+    },
+    Counted {
+        session: Session,
+        number: u64,
+        apps: Vec<AppClients>,
+    },
+    Deploy {
+        request: DeployRequest,
+        watcher: Watcher,
+        end: Reply<SwapReport>,
+    },
+    Cancel {
+        app: AppName,
+        by: String,
+        reply: Reply<()>,
+    },
+    Apps {
+        reply: Reply<Vec<AppOverview>>,
+    },
+    /// The deployment of an app that goes on, if the app is known.
+    Find {
+        app: AppName,
+        reply: Reply<Option<Record>>,
+    },
+    Adopt {
+        app: AppName,
+        module: Bytes,
+        reply: Reply<Adopted>,
+    },
+}
+
+impl Desk {
+    /// Starts its task, which reads the store first. The task ends when it is aborted, or the last handle is dropped.
+    pub fn start(store: Option<Arc<Store>>, handle: &Handle) -> (Self, JoinHandle<()>) {
+        let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+        let task = handle.spawn(task::Task::new(inputs, store.clone()).run());
+        (Self { inbox, store, reads: Arc::new(Semaphore::new(READS_MAX)) }, task)
+    }
+
+    // === what nodes say; nobody listens when the register stops ===
+
+    pub async fn node_up(&self, session: Session, role: Role, name: NodeName, control: ControlTx) {
+        self.tell(Input::NodeUp { session, role, name, control }).await;
+    }
+
+    pub async fn node_gone(&self, session: Session) {
+        self.tell(Input::NodeGone { session }).await;
+    }
+
+    pub async fn reports(&self, session: Session, reports: Vec<AppReport>) {
+        self.tell(Input::Reports { session, reports }).await;
+    }
+
+    pub async fn counted(&self, session: Session, number: u64, apps: Vec<AppClients>) {
+        self.tell(Input::Counted { session, number, apps }).await;
+    }
+
+    // === what the node says that the register runs in ===
+
+    pub async fn adopt(&self, app: AppName, module: Bytes) -> Result<Adopted, Refusal> {
+        self.ask(|reply| Input::Adopt { app, module, reply }).await
+    }
+
+    async fn tell(&self, input: Input) {
+        let _ = self.inbox.send(input).await;
+    }
+
+    async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(input(reply)).await;
+        answer.await.unwrap_or_else(|_| Err(refusal::stopping()))
+    }
+}

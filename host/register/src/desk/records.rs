@@ -1,0 +1,195 @@
+//! How deployments are written down: the machine's records as the store's versions, and back.
+
+use tidegate_base::AppName;
+use tidegate_store::{NewVersion, Origin, Outcome as Stored, Running, Store, StoreError, VersionRecord};
+use tidegate_wire::control::VersionRef;
+use tidegate_wire::report::{Outcome, SwapReport};
+use tidegate_wire::request::{EntryState, HistoryEntry, Refusal};
+
+use super::refusal;
+use crate::deployment::{Record, RecordState};
+
+/// What a machine of deployments goes on from.
+pub(super) type Records = Vec<(AppName, Record)>;
+
+/// A record that is not written down.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    /// Why.
+    pub reason: String,
+    /// The same for whoever wanted the deployment.
+    pub refusal: Refusal,
+    /// The store holds something else than the machine believes: read it again.
+    pub stale: bool,
+}
+
+impl From<StoreError> for Unwritten {
+    fn from(error: StoreError) -> Self {
+        Self { reason: error.to_string(), refusal: refusal::of_store(error), stale: false }
+    }
+}
+
+impl Unwritten {
+    /// The store may hold anything.
+    pub fn stale(reason: String) -> Self {
+        Self { refusal: Refusal::Store { reason: reason.clone() }, reason, stale: true }
+    }
+}
+
+/// Of each app its newest version, the one that is current and the one that is being deployed: what matters of it.
+pub(super) fn load(store: &Store) -> Result<Records, StoreError> {
+    let mut records = Vec::new();
+    for app in store.apps()? {
+        let newest = store.history(&app, 1)?.into_iter().next();
+        for version in [newest, store.current(&app)?].into_iter().flatten() {
+            if let Some(outcome) = &version.outcome {
+                let state = RecordState::Ended(of_stored(outcome));
+                records.push((app.clone(), record_of(version, state)));
+            }
+        }
+    }
+    records.extend(store.running()?.into_iter().map(restored));
+    Ok(records)
+}
+
+/// Writes a record down; durable when it returns. What is there already is not an error: an earlier call may have failed
+/// after it was.
+pub(super) fn write(store: &Store, app: &AppName, record: &Record) -> Result<(), Unwritten> {
+    let number = record.version.number;
+    match &record.state {
+        RecordState::Prepare => begin(store, app, record),
+        RecordState::Canary | RecordState::Switch | RecordState::Back { .. } => {
+            Ok(store.set_progress(app, number, &progress(record)?)?)
+        }
+        RecordState::Ended(outcome) => finish(store, app, record, outcome),
+    }
+}
+
+/// A line of a history as it is told. `running` is what the machine knows of the deployment that goes on.
+pub(super) fn entry(version: VersionRecord, running: Option<&Record>) -> HistoryEntry {
+    let running = running.filter(|record| record.version.number == version.number);
+    let report: Option<SwapReport> =
+        version.report.as_deref().and_then(|report| serde_json::from_str(report).ok());
+    let canary = match (&report, running) {
+        (Some(report), _) => report.canary.as_ref().map(|canary| canary.asked),
+        (None, running) => running.and_then(|record| record.canary),
+    };
+    let state = match &version.outcome {
+        Some(outcome) => EntryState::Ended(of_stored(outcome)),
+        None => EntryState::Running(running.map_or("ending", |record| record.state.as_str()).to_owned()),
+    };
+    HistoryEntry {
+        version: VersionRef { number: version.number, digest: version.digest },
+        again: version.again,
+        by: version.by,
+        note: version.note,
+        at_ms: version.at_ms,
+        canary,
+        state,
+        report: report.map(Box::new),
+    }
+}
+
+fn begin(store: &Store, app: &AppName, record: &Record) -> Result<(), Unwritten> {
+    let number = record.version.number;
+    let new = NewVersion {
+        digest: record.version.digest,
+        at_ms: record.at_ms,
+        by: record.by.clone(),
+        note: record.note.clone(),
+        again: record.again,
+        origin: if record.again.is_some() { Origin::Rollback } else { Origin::Deploy },
+        progress: progress(record)?,
+    };
+    match store.begin(app, new) {
+        Ok(begun) if begun.number == number => Ok(()),
+        Ok(begun) => {
+            let reason = format!("it was to be version {number}");
+            store.finish(app, begun.number, Stored::RolledBack { reason }, None)?;
+            Err(another_number(app, begun.number))
+        }
+        Err(error) => {
+            let version = store.version(app, number);
+            let is_there = |found: &VersionRecord| {
+                found.outcome.is_none()
+                    && found.digest == record.version.digest
+                    && found.at_ms == record.at_ms
+            };
+            match (version, error) {
+                (Ok(Some(found)), _) if is_there(&found) => Ok(()),
+                (_, StoreError::Busy { number, .. }) => Err(another_number(app, number)),
+                (_, error) => Err(error.into()),
+            }
+        }
+    }
+}
+
+fn finish(store: &Store, app: &AppName, record: &Record, outcome: &Outcome) -> Result<(), Unwritten> {
+    let number = record.version.number;
+    let report = record.report.as_ref().and_then(|report| serde_json::to_string(report).ok());
+    let error = match store.finish(app, number, to_stored(outcome), report.as_deref()) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    match store.version(app, number) {
+        Ok(Some(VersionRecord { outcome: Some(found), .. }))
+            if std::mem::discriminant(&found) == std::mem::discriminant(&to_stored(outcome)) =>
+        {
+            Ok(())
+        }
+        _ => Err(error.into()),
+    }
+}
+
+fn another_number(app: &AppName, number: u32) -> Unwritten {
+    let reason = format!("the history of app {app} has gone on to version {number} meanwhile; deploy again");
+    Unwritten::stale(reason)
+}
+
+/// What a register that starts anew goes on from.
+fn progress(record: &Record) -> Result<Vec<u8>, Unwritten> {
+    serde_json::to_vec(record).map_err(|error| Unwritten::stale(error.to_string()))
+}
+
+fn restored(running: Running) -> (AppName, Record) {
+    let Running { app, record: version, progress } = running;
+    let known = serde_json::from_slice(&progress).ok().filter(|record: &Record| {
+        (record.version.number, record.version.digest) == (version.number, version.digest)
+            && !matches!(record.state, RecordState::Ended(_))
+    });
+    let record = known.unwrap_or_else(|| {
+        // Another release wrote it. The way back is always there.
+        let reason = "the register was started anew, and cannot read how far the deployment was".to_owned();
+        record_of(version, RecordState::Back { reason })
+    });
+    (app, record)
+}
+
+fn record_of(version: VersionRecord, state: RecordState) -> Record {
+    Record {
+        version: VersionRef { number: version.number, digest: version.digest },
+        again: version.again,
+        by: version.by,
+        note: version.note,
+        at_ms: version.at_ms,
+        canary: None,
+        state,
+        report: None,
+    }
+}
+
+fn of_stored(outcome: &Stored) -> Outcome {
+    match outcome {
+        Stored::Committed => Outcome::Committed,
+        Stored::RolledBack { reason } => Outcome::RolledBack { reason: reason.clone() },
+        Stored::Mixed { reason } => Outcome::Mixed { reason: reason.clone() },
+    }
+}
+
+fn to_stored(outcome: &Outcome) -> Stored {
+    match outcome {
+        Outcome::Committed => Stored::Committed,
+        Outcome::RolledBack { reason } => Stored::RolledBack { reason: reason.clone() },
+        Outcome::Mixed { reason } => Stored::Mixed { reason: reason.clone() },
+    }
+}
