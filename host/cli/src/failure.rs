@@ -48,10 +48,11 @@ impl From<ConfigError> for Failure {
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let code = match &error {
-            NodeError::DataDir(_) | NodeError::Engine(_) | NodeError::Plugin(PluginError::Cache(_)) => {
-                Self::CONFIG
-            }
-            NodeError::Plugin(_) | NodeError::Worker(_) => Self::DATA,
+            NodeError::DataDir(_)
+            | NodeError::Store(_)
+            | NodeError::Engine(_)
+            | NodeError::Plugin(PluginError::Cache(_)) => Self::CONFIG,
+            NodeError::Plugin(_) | NodeError::Worker(_) | NodeError::Versions { .. } => Self::DATA,
             NodeError::Listen { .. } | NodeError::Gateway(_) | NodeError::Link(_) => Self::UNAVAILABLE,
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,
         };

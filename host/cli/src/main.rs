@@ -8,6 +8,7 @@ mod cert;
 mod failure;
 mod output;
 mod run;
+mod watch;
 
 use std::process::ExitCode;
 

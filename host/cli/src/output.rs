@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use tidegate_node::status::{Addresses, Listener};
+use tidegate_wire::report::SwapReport;
 
 /// Prints events.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,11 @@ impl Output {
             return print(&[ready_event(addresses, complete).to_string()]);
         }
         print(&["ready".to_owned()]);
+    }
+
+    /// A version was deployed.
+    pub fn deployed(self, report: &SwapReport) {
+        print(&[json!({ "event": "deployed", "report": report }).to_string()]);
     }
 
     /// The end.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_base::Role;
 use tidegate_node::config::{BuildOutput, Place};
+use tidegate_node::watch::Watch;
 use tidegate_node::{Config, ConfigError, Node, Overrides};
 use tidegate_runtime::{ChildCompiler, Compiler};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::args::{DevArgs, UpArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
+use crate::watch;
 
 /// How long the line `ready` waits for the rest of the cluster.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -35,7 +37,9 @@ pub(crate) fn dev(args: &DevArgs) -> Outcome {
     }
     // What its user has just written is not compiled at arm's length.
     config.worker.compiler = Compiler::InProcess;
-    run(config, Output { json: args.node.json })
+    // Before the first build, so that nothing that is saved meanwhile is missed.
+    let watch = Watch::new(&config).map_err(Failure::with(Failure::DATA))?;
+    run(config, Output { json: args.node.json }, Some(watch))
 }
 
 pub(crate) fn up(args: &UpArgs, role: Option<Role>) -> Outcome {
@@ -49,7 +53,7 @@ pub(crate) fn up(args: &UpArgs, role: Option<Role>) -> Outcome {
     let mut config = Config::load(&args.config, std::env::vars_os(), &overrides)?;
     let program = std::env::current_exe().map_err(Failure::with(Failure::SOFTWARE))?;
     config.worker.compiler = Compiler::Child(ChildCompiler::new(program, "compile-child"));
-    run(config, Output { json: args.node.json })
+    run(config, Output { json: args.node.json }, None)
 }
 
 /// What a folder without settings means: its plugin, on the usual port, with the page in `web` if there is one.
@@ -73,20 +77,20 @@ fn app_name(folder: &Path) -> String {
     if short.is_empty() { "app".to_owned() } else { short }
 }
 
-fn run(mut config: Config, output: Output) -> Outcome {
+fn run(mut config: Config, output: Output, watch: Option<Watch>) -> Outcome {
     tidegate_telemetry::init_logging(&config.log);
     config.worker.build = BuildOutput::Stderr;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::with(Failure::SOFTWARE))?;
-    let done = runtime.block_on(live(config, output));
+    let done = runtime.block_on(live(config, output, watch));
     // A build that a signal has cut short must not hold up the end.
     runtime.shutdown_background();
     done
 }
 
-async fn live(config: Config, output: Output) -> Outcome {
+async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
     let mut signals = Signals::new().map_err(Failure::with(Failure::SOFTWARE))?;
     // From the start: without anybody who listens it would end the process.
     let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::with(Failure::SOFTWARE))?;
@@ -108,6 +112,7 @@ async fn live(config: Config, output: Output) -> Outcome {
             eprintln!("not linked to the whole cluster yet; it goes on trying");
         }
         output.ready(node.addresses(), complete);
+        let _watching = watch.map(|watch| watch::start(watch, &node, output)).transpose()?;
         serve(&node, &mut signals, &mut hang_up).await;
     }
     eprintln!("stopping; a second signal ends it at once");

@@ -6,6 +6,8 @@ use tidegate_base::AppName;
 use tidegate_gateway::GatewayError;
 use tidegate_link::LinkError;
 use tidegate_runtime::EngineError;
+use tidegate_store::StoreError;
+use tidegate_wire::request::Refusal;
 use tidegate_worker::WorkerError;
 
 use crate::data_dir::DataDirError;
@@ -32,6 +34,17 @@ pub enum NodeError {
     /// A plugin cannot run.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// The register's store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The register cannot say which version of an app runs.
+    #[error("app {app}: {refusal}")]
+    Versions {
+        /// The app.
+        app: AppName,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The WebAssembly engine cannot be made.
     #[error(transparent)]
     Engine(#[from] EngineError),

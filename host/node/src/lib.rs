@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 mod data_dir;
 mod dial;
+mod duty;
 mod endpoints;
 mod error;
 mod gateways;
@@ -24,6 +25,8 @@ pub mod status;
 mod system;
 #[cfg(test)]
 mod testing;
+mod versions;
+pub mod watch;
 
 pub use config::{Config, ConfigError, Overrides};
 pub use data_dir::DataDirError;

@@ -11,6 +11,8 @@ use tidegate_link::{Endpoint, Link};
 use tidegate_wire::control::{Control, NodeInfo};
 use tokio::sync::watch;
 
+use crate::duty::Duty;
+
 /// What a node knows of its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct View {
@@ -60,15 +62,17 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 struct Shared {
     own: NodeInfo,
+    duty: Duty,
     merge: Mutex<Merge>,
     view: watch::Sender<View>,
 }
 
 impl Membership {
     /// For a node that announces itself at so many registers.
-    pub fn new(own: NodeInfo, registers: usize) -> Self {
+    pub fn new(own: NodeInfo, duty: Duty, registers: usize) -> Self {
         let shared = Shared {
             own,
+            duty,
             merge: Mutex::new(Merge::new(registers)),
             view: watch::Sender::new(View::default()),
         };
@@ -100,14 +104,32 @@ impl Membership {
         if control.send(Control::Announce(self.shared.own.clone()).to_bytes()).is_err() {
             return;
         }
-        while let Ok(message) = messages.recv().await {
-            match Control::from_bytes(&message) {
-                Ok(Control::Directory { nodes, .. }) => self.heard(register, Some(nodes)),
-                Ok(other) => tracing::warn!(?other, "a register sent what a node does not understand"),
+        let mut duty = self.shared.duty.begin(register, link, &control);
+        loop {
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                news = duty.news() => match control.send(news.to_bytes()) {
+                    Ok(()) => continue,
+                    Err(_) => break,
+                },
+            };
+            let Ok(message) = message else { break };
+            let answered = match Control::from_bytes(&message) {
+                Ok(Control::Directory { nodes, .. }) => {
+                    self.heard(register, Some(nodes));
+                    continue;
+                }
+                Ok(other) => duty.on_message(other).await,
                 Err(error) => {
                     tracing::warn!(%error, "a register sent what a node does not understand");
                     break;
                 }
+            };
+            match answered {
+                Ok(None) => {}
+                Ok(Some(answer)) if control.send(answer.to_bytes()).is_ok() => {}
+                Ok(Some(_)) => break,
+                Err(other) => tracing::warn!(?other, "a register sent what a node does not understand"),
             }
         }
         self.heard(register, None);

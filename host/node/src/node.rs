@@ -17,6 +17,7 @@ use tidegate_gateway::Gateway;
 use tidegate_link::Endpoint;
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_register::Register;
+use tidegate_register::deployer::Deployer;
 use tidegate_runtime::{Engine, SlowPool};
 use tidegate_wire::control::NodeInfo;
 use tidegate_worker::Worker;
@@ -121,6 +122,11 @@ impl Node {
     /// They cannot be used; the certificate then stays as it was.
     pub fn reload_identity(&self) -> Result<(), IdentityError> {
         self.identity.as_ref().map_or(Ok(()), Identity::reload)
+    }
+
+    /// Where versions of apps are deployed, if the register runs here.
+    pub fn deployer(&self) -> Option<Arc<dyn Deployer>> {
+        self.shared.register.read().as_ref().map(Register::deployer)
     }
 
     /// Looks at the gateway that runs here, if one does.

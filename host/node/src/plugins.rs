@@ -1,10 +1,14 @@
 //! From what an app names as its plugin to a compiled module.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
 use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
 use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, ModuleCache, Modules};
+use tidegate_store::{Store, StoreError};
+use tidegate_wire::control::VersionRef;
 use tidegate_worker::WorkerApp;
 
 use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
@@ -45,8 +49,7 @@ pub enum PluginError {
     },
     /// A module is named by its digest.
     #[error(
-        "app {app}: sha256:{digest} cannot be found: modules are kept by their digest only from a later version on; name \
-         the .wasm file as `plugin`"
+        "app {app}: sha256:{digest} is not in the store of this node's data folder: name the .wasm file as `plugin`"
     )]
     Digest {
         /// The app.
@@ -62,25 +65,85 @@ pub enum PluginError {
         /// What is wrong.
         error: LoadError,
     },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// There is no place for compiled modules.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
-/// Builds, checks and compiles the plugin of every app. Blocks, for seconds or minutes.
-pub(crate) fn load(config: &Config, engine: &Engine) -> Result<Vec<WorkerApp>, PluginError> {
-    let cache = ModuleCache::open(CacheSettings::new(config.data_dir.join("modules")))?;
-    let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
-    config
-        .apps
-        .iter()
-        .map(|app| load_app(config, app, &modules))
-        .collect::<Result<Vec<_>, _>>()
-        .map(|apps| apps.into_iter().flatten().collect())
+/// Plugins as the settings name them, compiled.
+pub(crate) struct Loaded {
+    pub modules: Arc<Modules>,
+    pub apps: Vec<LoadedApp>,
 }
 
-fn load_app(config: &Config, app: &AppConfig, modules: &Modules) -> Result<Option<WorkerApp>, PluginError> {
+/// One app's plugin.
+pub(crate) struct LoadedApp {
+    pub app: WorkerApp,
+    /// The component that it is compiled from.
+    pub component: Bytes,
+}
+
+/// Builds, checks and compiles the plugin of every app. Blocks, for seconds or minutes. Modules that are named by their
+/// digest come from the store.
+pub(crate) fn load(config: &Config, engine: &Engine, store: Option<&Store>) -> Result<Loaded, PluginError> {
+    let cache = ModuleCache::open(CacheSettings::new(config.data_dir.join("modules")))?;
+    let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
+    let apps = config.apps.iter().map(|app| load_app(config, app, &modules, store));
+    let apps = apps.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    Ok(Loaded { modules: Arc::new(modules), apps })
+}
+
+/// Compiles the version that an app is to run instead of the one that its settings name. Blocks.
+pub(crate) fn replace(
+    loaded: &mut LoadedApp,
+    modules: &Modules,
+    version: VersionRef,
+    component: Bytes,
+) -> Result<(), PluginError> {
+    if version.digest != loaded.app.module.digest() {
+        let app = loaded.app.name.clone();
+        loaded.app.module =
+            modules.load(&component).map_err(|error| PluginError::Load { app: app.clone(), error })?;
+        tracing::info!(%app, %version, "the version that was deployed last is loaded instead");
+        loaded.component = component;
+    }
+    loaded.app.version = version.number;
+    Ok(())
+}
+
+fn load_app(
+    config: &Config,
+    app: &AppConfig,
+    modules: &Modules,
+    store: Option<&Store>,
+) -> Result<Option<LoadedApp>, PluginError> {
     let Some(plugin) = &app.plugin else { return Ok(None) };
+    let component = component(config, app, plugin, store)?;
+    let module =
+        modules.load(&component).map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
+    tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
+    let mut worker = WorkerApp::new(app.name.clone(), module);
+    worker.version = 0;
+    worker.slots = app.slots;
+    worker.limits = app.instance;
+    worker.turn_output_bytes_max = app.turn_output_bytes_max;
+    worker.payload_bytes_max = app.limits.payload_bytes_max;
+    worker.session_bytes_max = app.limits.session_bytes_max;
+    worker.timers_max = app.timers_max;
+    worker.state_bytes_max = app.state_bytes_max;
+    worker.settings = app.settings.clone().into_iter().collect();
+    Ok(Some(LoadedApp { app: worker, component }))
+}
+
+fn component(
+    config: &Config,
+    app: &AppConfig,
+    plugin: &Plugin,
+    store: Option<&Store>,
+) -> Result<Bytes, PluginError> {
     let failed = |error| PluginError::Build { app: app.name.clone(), error: Box::new(error) };
     let path = match plugin {
         Plugin::Folder(path) if matches!(config.place, Place::AllInOne) => {
@@ -94,24 +157,15 @@ fn load_app(config: &Config, app: &AppConfig, modules: &Modules) -> Result<Optio
             path.clone()
         }
         Plugin::Digest(digest) => {
-            return Err(PluginError::Digest { app: app.name.clone(), digest: *digest });
+            let stored = store.map(|store| store.get(*digest)).transpose()?.flatten();
+            return match stored {
+                Some(bytes) => Ok(bytes.into()),
+                None => Err(PluginError::Digest { app: app.name.clone(), digest: *digest }),
+            };
         }
     };
-    let bytes =
-        std::fs::read(&path).map_err(|error| PluginError::Read { app: app.name.clone(), path, error })?;
-    let module = modules.load(&bytes).map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
-    tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
-    let mut worker = WorkerApp::new(app.name.clone(), module);
-    worker.version = app.version;
-    worker.slots = app.slots;
-    worker.limits = app.instance;
-    worker.turn_output_bytes_max = app.turn_output_bytes_max;
-    worker.payload_bytes_max = app.limits.payload_bytes_max;
-    worker.session_bytes_max = app.limits.session_bytes_max;
-    worker.timers_max = app.timers_max;
-    worker.state_bytes_max = app.state_bytes_max;
-    worker.settings = app.settings.clone().into_iter().collect();
-    Ok(Some(worker))
+    let read = std::fs::read(&path);
+    read.map(Bytes::from).map_err(|error| PluginError::Read { app: app.name.clone(), path, error })
 }
 
 fn build_folder(path: &Path, output: BuildOutput) -> Result<PathBuf, BuildError> {

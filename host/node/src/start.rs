@@ -1,9 +1,9 @@
 //! How a node starts: what can fail for a reason of its user's comes first, what others see comes last.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tidegate_base::{GatewayId, NodeName, Role};
@@ -11,22 +11,27 @@ use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_link::certs::Identity;
 use tidegate_link::{Endpoint, LinkSettings, Peer, memory_pair};
-use tidegate_register::Register;
+use tidegate_register::deployer::Deployer;
+use tidegate_register::{Adopted, Register};
 use tidegate_runtime::{Engine, SlowPool, SlowPoolSettings};
+use tidegate_store::{Store, StoreLimits};
 use tidegate_wire::control::NodeInfo;
-use tidegate_worker::{Worker, WorkerApp, WorkerSettings};
+use tidegate_worker::{Worker, WorkerSettings};
 use tokio::runtime::Handle;
 
 use crate::accept;
 use crate::config::{Config, Place};
 use crate::data_dir::DataDir;
 use crate::dial::Dialer;
+use crate::duty::{Duty, WorkerDuty};
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::membership::Membership;
 use crate::node::{Node, Shared, open_control};
+use crate::plugins::Loaded;
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
+use crate::versions::{Fetch, Versions, fetch_module};
 use crate::{plugins, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
@@ -35,27 +40,29 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     if config.place.runs(Role::Gateway) {
         check_ports(&config)?;
     }
-    let plugins = if config.place.runs(Role::Worker) { Some(prepare(config.clone()).await?) } else { None };
+    let store = if config.place.runs(Role::Register) { Some(open_store(&config).await?) } else { None };
+    let plugins = match config.place.runs(Role::Worker) {
+        true => Some(prepare(config.clone(), store.clone()).await?),
+        false => None,
+    };
     let threads = NodeError::system("start a thread");
     let control = Shards::start("tidegate-control", 1).map_err(threads)?;
     let has_shards = config.place.runs(Role::Gateway) || config.place.runs(Role::Worker);
     let count = if has_shards { config.shards } else { 0 };
     let shards = Shards::start("tidegate-shard", count).map_err(NodeError::system("start a thread"))?;
     let on_control = control.handles().first().cloned().unwrap_or_else(Handle::current);
-    let mut parts = Parts::new(&config, shards.handles(), on_control);
+    let mut parts = Parts::new(&config, shards.handles(), on_control, store);
     match &config.place {
         Place::AllInOne => {
-            let plugins = plugins.as_ref();
             parts.all_in_one(plugins).await?;
         }
         Place::Member { identity, registers } => {
-            parts.member(identity, registers, plugins.as_ref()).await?;
+            parts.member(identity, registers, plugins).await?;
         }
     }
-    let Parts { shared, control: on_control, mut tasks, endpoint, endpoints, .. } = parts;
+    let Parts { shared, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } = parts;
     let shared = Arc::new(shared);
     tasks.push(open_control(&shared, &data_dir, &on_control)?);
-    let plugins = plugins.map(|plugins| (plugins.engine, plugins.slow));
     let stop_wait = config.stop_wait;
     let identity = match config.place {
         Place::AllInOne => None,
@@ -82,18 +89,27 @@ fn check_ports(config: &Config) -> Result<(), NodeError> {
 struct Plugins {
     engine: Engine,
     slow: Arc<SlowPool>,
-    apps: Vec<WorkerApp>,
+    loaded: Loaded,
+}
+
+/// Opens the store of a register, on a thread that may block.
+async fn open_store(config: &Config) -> Result<Arc<Store>, NodeError> {
+    let folder = config.data_dir.clone();
+    match tokio::task::spawn_blocking(move || Store::open(&folder, StoreLimits::default())).await {
+        Ok(opened) => Ok(Arc::new(opened?)),
+        Err(error) => Err(NodeError::Panicked(error.to_string())),
+    }
 }
 
 /// Builds and compiles, on a thread that may block.
-async fn prepare(config: Config) -> Result<Plugins, NodeError> {
+async fn prepare(config: Config, store: Option<Arc<Store>>) -> Result<Plugins, NodeError> {
     let prepare = move || {
         let engine = Engine::new(&config.worker.engine)?;
-        let apps = plugins::load(&config, &engine)?;
-        let slots: u32 = apps.iter().map(|app| app.slots).sum();
+        let loaded = plugins::load(&config, &engine, store.as_deref())?;
+        let slots: u32 = loaded.apps.iter().map(|loaded| loaded.app.slots).sum();
         let settings = SlowPoolSettings { queue_max: (slots as usize).max(1), ..SlowPoolSettings::default() };
         let slow = SlowPool::new(&settings).map_err(NodeError::system("start a thread"))?;
-        Ok(Plugins { engine, slow: Arc::new(slow), apps })
+        Ok(Plugins { engine, slow: Arc::new(slow), loaded })
     };
     match tokio::task::spawn_blocking(prepare).await {
         Ok(prepared) => prepared,
@@ -110,10 +126,12 @@ struct Parts<'a> {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     endpoint: Option<Endpoint>,
     endpoints: Option<Endpoints>,
+    store: Option<Arc<Store>>,
+    plugins: Option<(Engine, Arc<SlowPool>)>,
 }
 
 impl<'a> Parts<'a> {
-    fn new(config: &'a Config, shards: Vec<Handle>, control: Handle) -> Self {
+    fn new(config: &'a Config, shards: Vec<Handle>, control: Handle, store: Option<Arc<Store>>) -> Self {
         let shared = Shared {
             name: config.name.clone(),
             roles: config.place.roles(),
@@ -127,12 +145,17 @@ impl<'a> Parts<'a> {
             dialer: RwLock::default(),
             view: RwLock::default(),
         };
-        Self { config, shards, control, shared, tasks: Vec::new(), endpoint: None, endpoints: None }
+        let (tasks, endpoint, endpoints, plugins) = (Vec::new(), None, None, None);
+        Self { config, shards, control, shared, tasks, endpoint, endpoints, store, plugins }
     }
 
     /// Three roles, joined in memory: slot and client of one shard on one thread.
-    async fn all_in_one(&mut self, plugins: Option<&Plugins>) -> Result<(), NodeError> {
-        let register = Register::start(None, None, &self.control);
+    async fn all_in_one(&mut self, plugins: Option<Plugins>) -> Result<(), NodeError> {
+        let mut plugins = plugins.ok_or_else(no_plugins)?;
+        let register = Register::start(None, self.store.clone(), &self.control);
+        adopt(&register, &mut plugins.loaded).await?;
+        let deployer = register.deployer();
+        let modules = Arc::clone(&plugins.loaded.modules);
         let worker = self.worker(plugins).await?;
         let gateway = self.gateway()?;
         for shard in 0..self.shards.len() {
@@ -140,14 +163,23 @@ impl<'a> Parts<'a> {
             worker.add_link(from_worker, shard);
             gateway.add_link(from_gateway, shard);
         }
-        for (role, id) in [(Role::Gateway, Some(gateway.id())), (Role::Worker, None)] {
-            let membership = Membership::new(self.info(role, id, None), 1);
+        let id = gateway.id();
+        *self.shared.gateway.write() = Some(gateway);
+        let orders = {
+            let _on_control = self.control.enter();
+            worker.conduct(Versions::new(modules, from_deployer(deployer)))
+        };
+        let duties = [
+            (Role::Gateway, Some(id), Duty::Gateway(Arc::clone(&self.shared.gateway))),
+            (Role::Worker, None, Duty::Worker(WorkerDuty::new(orders))),
+        ];
+        for (role, id, duty) in duties {
+            let membership = Membership::new(self.info(role, id, None), duty, 1);
             let (own, registers) = memory_pair(self.peer(role), self.peer(Role::Register));
             register.add_link(registers);
             self.tasks.push(self.control.spawn(async move { membership.follow(0, &own).await }));
         }
         *self.shared.register.write() = Some(register);
-        *self.shared.gateway.write() = Some(gateway);
         *self.shared.worker.write() = Some(worker);
         Ok(())
     }
@@ -157,7 +189,7 @@ impl<'a> Parts<'a> {
         &mut self,
         identity: &Identity,
         registers: &[SocketAddr],
-        plugins: Option<&Plugins>,
+        plugins: Option<Plugins>,
     ) -> Result<(), NodeError> {
         match identity.uri().role() {
             Role::Gateway => self.member_gateway(identity, registers),
@@ -187,8 +219,9 @@ impl<'a> Parts<'a> {
         let accept = accept::accept(endpoint.clone(), Arc::clone(&self.shared.gateway), self.shards.clone());
         home.spawn(accept);
         self.endpoint = Some(endpoint);
-        let membership =
-            Membership::new(self.info(Role::Gateway, Some(id), Some(advertised)), registers.len());
+        let duty = Duty::Gateway(Arc::clone(&self.shared.gateway));
+        let info = self.info(Role::Gateway, Some(id), Some(advertised));
+        let membership = Membership::new(info, duty, registers.len());
         self.announce(&membership, identity, registers)
     }
 
@@ -196,12 +229,28 @@ impl<'a> Parts<'a> {
         &mut self,
         identity: &Identity,
         registers: &[SocketAddr],
-        plugins: Option<&Plugins>,
+        plugins: Option<Plugins>,
     ) -> Result<(), NodeError> {
+        let plugins = plugins.ok_or_else(no_plugins)?;
+        let modules = Arc::clone(&plugins.loaded.modules);
         let worker = self.worker(plugins).await?;
+        // The link comes with the duty, and the duty with the orders.
+        let keeper: Arc<OnceLock<Weak<WorkerDuty>>> = Arc::default();
+        let orders = {
+            let _on_control = self.control.enter();
+            worker.conduct(Versions::new(modules, from_keeper(Arc::clone(&keeper))))
+        };
+        let duty = WorkerDuty::new(orders);
+        let _ = keeper.set(Arc::downgrade(&duty));
         *self.shared.worker.write() = Some(worker);
-        let membership = Membership::new(self.info(Role::Worker, None, None), registers.len());
+        let info = self.info(Role::Worker, None, None);
+        let membership = Membership::new(info, Duty::Worker(Arc::clone(&duty)), registers.len());
         self.announce(&membership, identity, registers)?;
+        // Clients come with the links: until it runs what it should, or nobody says what that is, it dials no gateway.
+        let (heard, settled) = (tokio::time::timeout(ORDERS_WAIT, duty.heard()).await, duty.settled());
+        if heard.is_ok() && tokio::time::timeout(VERSIONS_WAIT, settled).await.is_err() {
+            tracing::warn!("not every app runs the version that it should: it goes on with what it has");
+        }
         let endpoints = |shard: &Handle| Endpoints::new(shard.clone(), identity.clone());
         let shards = self.shards.iter().map(endpoints).collect();
         let _on_control = self.control.enter();
@@ -242,18 +291,18 @@ impl<'a> Parts<'a> {
         Ok(gateway)
     }
 
-    async fn worker(&self, plugins: Option<&Plugins>) -> Result<Worker, NodeError> {
-        let Some(plugins) = plugins else {
-            return Err(NodeError::Panicked("a worker was started without its plugins".into()));
-        };
+    async fn worker(&mut self, plugins: Plugins) -> Result<Worker, NodeError> {
+        let Plugins { engine, slow, loaded } = plugins;
         let config = &self.config.worker;
         let mut settings = WorkerSettings::new(self.config.name.clone());
-        settings.apps.clone_from(&plugins.apps);
+        settings.apps = loaded.apps.into_iter().map(|loaded| loaded.app).collect();
         settings.grant = config.grant;
         settings.command_queue_bytes_max = config.command_queue_bytes_max;
         settings.query_wait = config.query_wait;
         settings.stop_wait = config.stop_wait;
-        Ok(Worker::start(settings, &plugins.engine, Arc::clone(&plugins.slow), &self.shards).await?)
+        let worker = Worker::start(settings, &engine, Arc::clone(&slow), &self.shards).await?;
+        self.plugins = Some((engine, slow));
+        Ok(worker)
     }
 
     fn peer(&self, role: Role) -> Peer {
@@ -274,3 +323,48 @@ fn bind(address: SocketAddr, identity: &Identity, on: &Handle) -> Result<Endpoin
     let _on_its_runtime = on.enter();
     Ok(Endpoint::bind(address, identity, &LinkSettings::default())?)
 }
+
+/// What runs is what was deployed last, unless the settings name another plugin than they did.
+async fn adopt(register: &Register, loaded: &mut Loaded) -> Result<(), NodeError> {
+    for app in &mut loaded.apps {
+        let name = app.app.name.clone();
+        let adopted = register.adopt(name.clone(), app.component.clone()).await;
+        let Adopted { version, module } =
+            adopted.map_err(|refusal| NodeError::Versions { app: name, refusal })?;
+        // Mostly there is nothing to compile; before the node serves, it may block.
+        plugins::replace(app, &loaded.modules, version, module)?;
+    }
+    Ok(())
+}
+
+fn from_deployer(deployer: Arc<dyn Deployer>) -> Fetch {
+    Box::new(move |digest| {
+        let deployer = Arc::clone(&deployer);
+        Box::pin(async move {
+            let module = deployer.module(digest).await.map_err(|refusal| refusal.to_string())?;
+            module.ok_or_else(|| {
+                format!("the register does not have sha256:{digest} any more: deploy it again")
+            })
+        })
+    })
+}
+
+/// Over the link to the register that keeps versions.
+fn from_keeper(keeper: Arc<OnceLock<Weak<WorkerDuty>>>) -> Fetch {
+    Box::new(move |digest| {
+        let link = keeper.get().and_then(Weak::upgrade).and_then(|duty| duty.link());
+        Box::pin(async move {
+            let link = link.ok_or("there is no link to the register that keeps the versions")?;
+            fetch_module(&link, digest).await
+        })
+    })
+}
+
+fn no_plugins() -> NodeError {
+    NodeError::Panicked("a worker was started without its plugins".into())
+}
+
+/// How long a worker waits for a register to say what should run.
+const ORDERS_WAIT: Duration = Duration::from_secs(5);
+/// How long it takes to fetch and compile it.
+const VERSIONS_WAIT: Duration = Duration::from_secs(120);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tidegate_base::{AppName, Digest};
 use tidegate_runtime::{Engine, Module, SlowPool};
-use tidegate_wire::control::{AppReport, DesiredApp, Failure, SlotSwitch, Stage, VersionRef};
+use tidegate_wire::control::{AppReport, DesiredApp, Failure, SlotSwitch, Stage, Step, VersionRef};
 use tidegate_wire::{Do, Rollout};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,6 +52,18 @@ impl Orders {
         let _ = self.inputs.send(Input::Desired(apps)).await;
     }
 
+    /// Waits until all orders so far are followed, or cannot be.
+    pub async fn settled(&self) {
+        let (reply, taken) = oneshot::channel();
+        if self.inputs.send(Input::Ping(reply)).await.is_err() || taken.await.is_err() {
+            return;
+        }
+        let still =
+            |report: &AppReport| report.rollout.as_ref().is_none_or(|rollout| rollout.step == Step::Stuck);
+        // Its sender goes with the conductor: then nothing moves any more.
+        let _ = self.reports().wait_for(|reports| reports.iter().all(still)).await;
+    }
+
     /// How all apps do; changes with every change.
     pub fn reports(&self) -> watch::Receiver<Vec<AppReport>> {
         self.reports.clone()
@@ -68,6 +80,7 @@ const RETRY_TICKS: u32 = 30;
 #[derive(Debug)]
 enum Input {
     Desired(Vec<DesiredApp>),
+    Ping(oneshot::Sender<()>),
     Loaded(usize, Digest, Result<Module, Failure>),
     Prepared(usize, u32, Result<Prepared, Failure>),
     Switched(usize, u32, Result<SlotSwitch, Failure>),
@@ -175,10 +188,16 @@ impl Conductor {
     ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Who waits until what was ordered before is taken up.
+        let mut pings = Vec::new();
         loop {
             let moving = self.apps.iter().any(|app| app.rollout.is_moving());
             let ticked = tokio::select! {
                 input = taken.recv() => match input {
+                    Some(Input::Ping(reply)) => {
+                        pings.push(reply);
+                        false
+                    }
                     Some(input) => {
                         self.on_input(input);
                         false
@@ -203,6 +222,10 @@ impl Conductor {
                     *told = reports;
                     changed
                 });
+            }
+            for reply in pings.drain(..) {
+                // Gone: nobody waits any more.
+                let _ = oneshot::Sender::<()>::send(reply, ());
             }
         }
     }
@@ -244,6 +267,8 @@ impl Conductor {
                 Ok(switch) => app.rollout.slot_switched(switch),
                 Err(failure) => app.rollout.slot_failed(slot, failure),
             }),
+            // Answered when everything before it is done.
+            Input::Ping(_) => {}
             Input::FirstEvent(app, slot, after_us) => {
                 self.with(app, |app| app.rollout.slot_first_event(slot, after_us));
             }

@@ -76,7 +76,6 @@ pub(super) struct App {
     pub name: Option<Label>,
     pub tenant: Option<Label>,
     pub plugin: Option<Plugin>,
-    pub version: Option<Within<1, { u32::MAX as u64 }>>,
     pub slots: Option<Instances>,
     pub listen: Option<Vec<Listen>>,
     pub web: Option<PathBuf>,

@@ -123,8 +123,6 @@ pub struct AppConfig {
     pub name: AppName,
     /// Its plugin; none on a gateway.
     pub plugin: Option<Plugin>,
-    /// Its version, from 1.
-    pub version: u32,
     /// Slots on this worker.
     pub slots: u32,
     /// Where its clients connect; empty on a worker.
@@ -276,7 +274,6 @@ impl AppConfig {
         Self {
             name,
             plugin: None,
-            version: 1,
             slots: 1,
             listeners: Vec::new(),
             web: None,

@@ -238,7 +238,6 @@ impl App<'_> {
                 app.name
             ));
         }
-        set(&mut app.version, file.version.map(count));
         set(&mut app.slots, file.slots.map(count));
         set(&mut app.instance.memory_mib, file.memory_mib.map(count));
         set(&mut app.instance.turn_cpu_ms, file.turn_cpu_ms.map(Within::get));

@@ -67,7 +67,6 @@ fn every_key_is_read() {
         name = "chat"
         tenant = "acme"
         plugin = "plugins/chat"
-        version = 15
         slots = 4
         listen = ["ws://127.0.0.1:7272", "text://127.0.0.1:7273"]
         web = "{}"
@@ -106,7 +105,7 @@ fn every_key_is_read() {
     assert_eq!((worker.grant.events, worker.grant.bytes, worker.command_queue_bytes_max), (10, 1100, 12));
     assert_eq!((worker.query_wait, worker.stop_wait), (ms(13), ms(14)));
     let [app] = &config.apps[..] else { panic!("one app") };
-    assert_eq!((app.name.as_str(), app.version, app.slots), ("acme/chat", 15, 4));
+    assert_eq!((app.name.as_str(), app.slots), ("acme/chat", 4));
     assert_eq!(app.plugin, Some(Plugin::Folder("/etc/tidegate/plugins/chat".into())));
     assert_eq!(app.web.as_deref(), Some(web.path()));
     for (listener, protocol) in app.listeners.iter().zip([Protocol::Ws, Protocol::Text]) {

@@ -1,0 +1,79 @@
+//! The modules of versions: from the register to what slots can run.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_base::{AppName, Digest};
+use tidegate_link::Link;
+use tidegate_register::lane::{RequestLane, STEP_MAX};
+use tidegate_runtime::{Module, Modules};
+use tidegate_wire::control::{Failure, Stage, VersionRef};
+use tidegate_wire::request::{Incoming, MODULE_BYTES_MAX, Reply, Request};
+use tidegate_worker::{Loading, ModuleSource};
+
+/// Gets the bytes of a module; what they are named by is checked by whoever asks.
+pub(crate) type Fetch = Box<dyn Fn(Digest) -> Fetching + Send + Sync>;
+pub(crate) type Fetching = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send>>;
+
+/// Fetches, checks and compiles modules for a worker.
+pub(crate) struct Versions {
+    modules: Arc<Modules>,
+    fetch: Fetch,
+}
+
+impl Versions {
+    pub fn new(modules: Arc<Modules>, fetch: Fetch) -> Arc<Self> {
+        Arc::new(Self { modules, fetch })
+    }
+}
+
+impl ModuleSource for Versions {
+    fn load(&self, app: &AppName, version: VersionRef) -> Loading {
+        let (fetching, modules) = ((self.fetch)(version.digest), Arc::clone(&self.modules));
+        let app = app.clone();
+        Box::pin(async move {
+            let failed = |stage, reason| Failure::new(None, stage, reason);
+            let bytes = fetching.await.map_err(|reason| failed(Stage::Fetch, reason))?;
+            // Checking and compiling take time: not on a thread that serves others.
+            let prepared =
+                tokio::task::spawn_blocking(move || check_and_compile(&modules, version, &bytes)).await;
+            let module = prepared.unwrap_or_else(|error| Err(failed(Stage::Worker, error.to_string())))?;
+            tracing::info!(%app, %version, "plugin loaded");
+            Ok(module)
+        })
+    }
+}
+
+/// Asks a register for a module, over a lane of the link to it.
+///
+/// # Errors
+/// The register does not have it, or does not answer; the reason is for people.
+pub(crate) async fn fetch_module(link: &Link, digest: Digest) -> Result<Bytes, String> {
+    let text = |error: &dyn std::error::Error| format!("the register does not give sha256:{digest}: {error}");
+    let lane = link.open_lane().await.map_err(|error| text(&error))?;
+    let mut lane = RequestLane::asking(lane, STEP_MAX);
+    lane.send(&Request::Fetch { digest }).map_err(|error| text(&error))?;
+    loop {
+        match lane.receive::<Reply>().await.map_err(|error| text(&error))? {
+            Reply::Waiting => {}
+            Reply::Module { bytes } => {
+                let incoming =
+                    Incoming::new(digest, bytes, MODULE_BYTES_MAX).map_err(|error| text(&error))?;
+                return lane.receive_module(incoming).await.map_err(|error| text(&error));
+            }
+            Reply::Refused(refusal) => return Err(refusal.to_string()),
+            _ => return Err(format!("the register answers something else than sha256:{digest}: upgrade it")),
+        }
+    }
+}
+
+fn check_and_compile(modules: &Modules, version: VersionRef, bytes: &[u8]) -> Result<Module, Failure> {
+    let failed = |stage, reason| Failure::new(None, stage, reason);
+    if Digest::of(bytes) != version.digest {
+        return Err(failed(Stage::Fetch, format!("what came is not sha256:{}", version.digest)));
+    }
+    tidegate_contract::check(bytes).map_err(|error| failed(Stage::Verify, error.to_string()))?;
+    modules.load(bytes).map_err(|error| failed(Stage::Compile, error.to_string()))
+}
