@@ -102,9 +102,12 @@ impl Watcher {
         (Self(news), watched)
     }
 
-    /// Tells it. Never waits: news for somebody who does not keep up or is gone are dropped.
+    /// Tells it. Never waits: news for somebody who does not keep up or is gone are dropped. So is the end, which the
+    /// answer says.
     pub fn tell(&self, news: Progress) {
-        let _ = self.0.try_send(news);
+        if !matches!(news, Progress::Ended(_)) {
+            let _ = self.0.try_send(news);
+        }
     }
 }
 
