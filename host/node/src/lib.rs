@@ -2,7 +2,7 @@
 //!
 //! [`Config`] says what a node is, [`Node`] runs it: all roles in one process, joined in memory, or one role of a
 //! cluster, joined to the others over QUIC. [`control`] and [`operator`] are how the command line asks a node and a
-//! cluster how they do.
+//! cluster how they do, [`steer`] how it deploys to either, and [`requests`] what all of them ask of a register.
 //!
 //! Deliberately absent: arguments, signals and output, which are the binary's.
 
@@ -19,9 +19,11 @@ mod membership;
 mod node;
 pub mod operator;
 mod plugins;
+pub mod requests;
 mod shards;
 mod start;
 pub mod status;
+pub mod steer;
 mod system;
 #[cfg(test)]
 mod testing;
@@ -33,6 +35,7 @@ pub use data_dir::DataDirError;
 pub use error::NodeError;
 pub use node::Node;
 pub use plugins::PluginError;
+pub use tidegate_register::deployer::ModuleRef;
 
 #[cfg(test)]
 mod tests;

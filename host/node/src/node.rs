@@ -7,8 +7,8 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -20,6 +20,7 @@ use tidegate_register::Register;
 use tidegate_register::deployer::Deployer;
 use tidegate_runtime::{Engine, SlowPool};
 use tidegate_wire::control::NodeInfo;
+use tidegate_wire::request::Refusal;
 use tidegate_worker::Worker;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use tokio::task::JoinHandle;
 
 use crate::accept::SharedGateway;
 use crate::config::Config;
-use crate::control::{ControlSocket, Request, Response};
+use crate::control::{ControlSocket, Host, Response};
 use crate::data_dir::DataDir;
 use crate::dial::{Dialer, SharedWorker};
 use crate::endpoints::Endpoints;
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub worker: SharedWorker,
     pub dialer: RwLock<Option<Arc<Dialer>>>,
     pub view: RwLock<Option<watch::Receiver<View>>>,
+    /// Who deploys, where there is a register.
+    pub deployer: RwLock<Option<Arc<dyn Deployer>>>,
 }
 
 impl Node {
@@ -160,6 +163,7 @@ impl Node {
             tracing::warn!("turns were cut: they did not end in time");
         }
         self.close_links().await;
+        drop(self.shared.deployer.write().take());
         drop(self.shared.register.write().take());
         let Self { shards, control, plugins, data_dir, .. } = self;
         // Waiting for threads blocks. The folder is let go last.
@@ -271,13 +275,47 @@ impl Shared {
         apps.into_values().collect()
     }
 
-    pub fn answer(&self, request: Request) -> Response {
-        match request {
-            Request::Nodes => Response::Nodes(self.nodes()),
-            Request::Status => Response::Status(Box::new(self.status())),
+    fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {
+        if let Some(deployer) = self.deployer.read().as_ref() {
+            return Ok(Arc::clone(deployer));
         }
+        let reason = if self.roles.contains(&Role::Register) {
+            "this node deploys nothing: it is starting or stopping; try again".to_owned()
+        } else {
+            let roles: Vec<_> = self.roles.iter().map(ToString::to_string).collect();
+            format!(
+                "this node is a {}, and a cluster's register deploys: ask it with --register IP:PORT and --identity \
+                 FOLDER, the certificate of an operator",
+                roles.join(" and a ")
+            )
+        };
+        Err(Refusal::Unavailable { reason })
     }
 }
+
+/// What the control socket asks. Weak: its task must not keep a dropped node's roles.
+struct Questions(Weak<Shared>);
+
+impl Host for Questions {
+    fn nodes(&self) -> Response {
+        self.0.upgrade().map_or_else(stopping, |shared| Response::Nodes(shared.nodes()))
+    }
+
+    fn status(&self) -> Response {
+        self.0.upgrade().map_or_else(stopping, |shared| Response::Status(Box::new(shared.status())))
+    }
+
+    fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {
+        let gone = || Refusal::Unavailable { reason: STOPPING.to_owned() };
+        self.0.upgrade().ok_or_else(gone)?.deployer()
+    }
+}
+
+fn stopping() -> Response {
+    Response::Error(STOPPING.to_owned())
+}
+
+const STOPPING: &str = "the node is stopping";
 
 /// Opens the control socket on the control thread.
 pub(crate) fn open_control(
@@ -289,13 +327,7 @@ pub(crate) fn open_control(
     let _on_its_runtime = control.enter();
     let socket = ControlSocket::bind(folder)
         .map_err(|error| NodeError::Control { folder: folder.to_owned(), error })?;
-    // Weak: the socket's task must not keep a dropped node's roles.
-    let weak = Arc::downgrade(shared);
-    let answer = move |request| match weak.upgrade() {
-        Some(shared) => shared.answer(request),
-        None => Response::Error("the node is stopping".into()),
-    };
-    Ok(control.spawn(socket.serve(answer)))
+    Ok(control.spawn(socket.serve(Questions(Arc::downgrade(shared)))))
 }
 
 fn entries(nodes: &[NodeInfo]) -> Vec<NodeEntry> {

@@ -1,0 +1,140 @@
+//! What operators and workers ask of a register, on lanes of a link to it. The link must live until the answer is there.
+
+use bytes::Bytes;
+use tidegate_base::{AppName, Digest};
+use tidegate_link::{Link, LinkError};
+use tidegate_register::lane::{LaneFailure, RequestLane, STEP_MAX};
+use tidegate_wire::report::{Progress, SwapReport};
+use tidegate_wire::request::{
+    AppOverview, HISTORY_LIMIT_MAX, HistoryEntry, Incoming, MODULE_BYTES_MAX, Refusal, Reply, Request,
+};
+use tokio::time::timeout;
+
+/// Why a register's answer is not what was hoped for.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// There is no link to the register any more.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The conversation broke off.
+    #[error("the register did not answer: {0}")]
+    Lane(#[from] LaneFailure),
+    /// It does not do it.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The answer is none to the question.
+    #[error("the register answered something else: is it of another version?")]
+    Other,
+}
+
+/// Fetches a module, as a worker or an operator. Its bytes are checked against the digest.
+///
+/// # Errors
+/// The register does not have it, or it does not come over whole.
+pub async fn fetch_module(link: &Link, digest: Digest) -> Result<Bytes, RequestError> {
+    let mut asking = Asking::begin(link, &Request::Fetch { digest }, Bytes::new()).await?;
+    let Reply::Module { bytes } = asking.next().await? else { return Err(RequestError::Other) };
+    let incoming = Incoming::new(digest, bytes, MODULE_BYTES_MAX).map_err(LaneFailure::from)?;
+    Ok(asking.lane.receive_module(incoming).await?)
+}
+
+/// Every app, as an operator.
+///
+/// # Errors
+/// The register does not answer.
+pub async fn apps(link: &Link) -> Result<Vec<AppOverview>, RequestError> {
+    let mut asking = Asking::begin(link, &Request::Apps, Bytes::new()).await?;
+    let mut apps = Vec::new();
+    loop {
+        match asking.next().await? {
+            Reply::App(app) if apps.len() < APPS_MAX => apps.push(*app),
+            Reply::Done => return Ok(apps),
+            _ => return Err(RequestError::Other),
+        }
+    }
+}
+
+/// The history of an app, the newest first, as an operator.
+///
+/// # Errors
+/// The register does not know the app, or does not answer.
+pub async fn history(link: &Link, app: AppName, limit: u32) -> Result<Vec<HistoryEntry>, RequestError> {
+    let mut asking = Asking::begin(link, &Request::History { app, limit }, Bytes::new()).await?;
+    let mut entries = Vec::new();
+    loop {
+        match asking.next().await? {
+            Reply::Version(entry) if entries.len() < HISTORY_LIMIT_MAX as usize => entries.push(*entry),
+            Reply::Done => return Ok(entries),
+            _ => return Err(RequestError::Other),
+        }
+    }
+}
+
+/// Deploys, or rolls back, as an operator: `module` is what follows a [`Request::Deploy`] that sends one. Takes as long as
+/// the deployment, which goes on if this is dropped after the module was sent.
+///
+/// # Errors
+/// It is refused, or the register does not answer; in the latter case the deployment may go on.
+pub async fn deploy(
+    link: &Link,
+    request: &Request,
+    module: Bytes,
+    on_news: &mut (dyn FnMut(Progress) + Send),
+) -> Result<SwapReport, RequestError> {
+    let mut asking = Asking::begin(link, request, module).await?;
+    loop {
+        match asking.next().await? {
+            Reply::News(news) => on_news(news),
+            Reply::Ended(report) => return Ok(*report),
+            _ => return Err(RequestError::Other),
+        }
+    }
+}
+
+/// Has the deployment that goes on go back, as an operator.
+///
+/// # Errors
+/// There is none, its end is decided, or the register does not answer.
+pub async fn cancel(link: &Link, app: AppName) -> Result<(), RequestError> {
+    let mut asking = Asking::begin(link, &Request::Cancel { app }, Bytes::new()).await?;
+    match asking.next().await? {
+        Reply::Done => Ok(()),
+        _ => Err(RequestError::Other),
+    }
+}
+
+/// A question that has been asked.
+struct Asking {
+    lane: RequestLane,
+}
+
+impl Asking {
+    async fn begin(link: &Link, request: &Request, module: Bytes) -> Result<Self, RequestError> {
+        let lane = timeout(STEP_MAX, link.open_lane()).await;
+        let lane = lane.map_err(|_| LaneFailure::Late(STEP_MAX))??;
+        let mut asking = Self { lane: RequestLane::asking(lane, STEP_MAX) };
+        asking.lane.send(request)?;
+        if let Err(failure) = asking.lane.send_bytes(module).await {
+            // Who refuses does not take the rest, and has said why.
+            return match asking.next().await {
+                Err(RequestError::Refused(refusal)) => Err(RequestError::Refused(refusal)),
+                _ => Err(failure.into()),
+            };
+        }
+        Ok(asking)
+    }
+
+    /// The next answer that says something.
+    async fn next(&mut self) -> Result<Reply, RequestError> {
+        loop {
+            match self.lane.receive().await? {
+                Reply::Waiting => {}
+                Reply::Refused(refusal) => return Err(RequestError::Refused(refusal)),
+                reply => return Ok(reply),
+            }
+        }
+    }
+}
+
+/// More apps than a register keeps.
+const APPS_MAX: usize = 20_000;
