@@ -138,3 +138,6 @@ impl Desk {
         answer.await.unwrap_or_else(|_| Err(refusal::stopping()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,3 +193,93 @@ fn to_stored(outcome: &Outcome) -> Stored {
         Outcome::Mixed { reason } => Stored::Mixed { reason: reason.clone() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::Digest;
+    use tidegate_store::StoreLimits;
+    use tidegate_wire::control::Canary;
+
+    use super::*;
+
+    fn chat() -> AppName {
+        AppName::new("chat").unwrap()
+    }
+
+    fn with_store(test: impl FnOnce(&Store, Record)) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), StoreLimits::default()).unwrap();
+        let digest = store.put(b"a", 0).unwrap();
+        let record = Record {
+            version: VersionRef { number: 1, digest },
+            again: None,
+            by: "ann".into(),
+            note: String::new(),
+            at_ms: 5,
+            canary: Some(Canary { percent: 10, for_ms: 1000, events_min: 1 }),
+            state: RecordState::Prepare,
+            report: None,
+        };
+        test(&store, record);
+    }
+
+    #[test]
+    fn each_state_of_a_deployment_is_found_again() {
+        with_store(|store, record| {
+            let back = RecordState::Back { reason: "r".into() };
+            for state in [RecordState::Prepare, RecordState::Canary, RecordState::Switch, back] {
+                let record = Record { state, ..record.clone() };
+                write(store, &chat(), &record).unwrap();
+                assert_eq!(load(store).unwrap(), [(chat(), record)]);
+            }
+            let ended = Record { state: RecordState::Ended(Outcome::Committed), ..record };
+            write(store, &chat(), &ended).unwrap();
+            let found = load(store).unwrap();
+            assert!(
+                found.iter().all(|(_, found)| found.state == ended.state && found.version == ended.version)
+            );
+        });
+    }
+
+    #[test]
+    fn what_is_there_already_is_written() {
+        with_store(|store, record| {
+            write(store, &chat(), &record).unwrap();
+            write(store, &chat(), &record).unwrap();
+            let outcome = |reason: &str| Outcome::RolledBack { reason: reason.into() };
+            for reason in ["r", "again"] {
+                let ended = Record { state: RecordState::Ended(outcome(reason)), ..record.clone() };
+                write(store, &chat(), &ended).unwrap();
+            }
+            let other = Record { state: RecordState::Ended(Outcome::Committed), ..record };
+            assert!(!write(store, &chat(), &other).unwrap_err().stale);
+        });
+    }
+
+    #[test]
+    fn a_deployment_that_nobody_knows_of_is_told_and_the_store_is_read_again() {
+        with_store(|store, record| {
+            write(store, &chat(), &record).unwrap();
+            let other = Record { at_ms: 6, ..record.clone() };
+            let unwritten = write(store, &chat(), &other).unwrap_err();
+            assert!(unwritten.stale && unwritten.reason.contains("version 1"), "{unwritten:?}");
+            assert_eq!(load(store).unwrap(), [(chat(), record)]);
+        });
+    }
+
+    #[test]
+    fn a_deployment_that_cannot_be_read_goes_back() {
+        with_store(|store, record| {
+            write(store, &chat(), &record).unwrap();
+            for progress in [b"".as_slice(), b"{}", b"\xff"] {
+                store.set_progress(&chat(), 1, progress).unwrap();
+                let (_, found) = load(store).unwrap().pop().unwrap();
+                assert!(matches!(found.state, RecordState::Back { .. }) && found.version == record.version);
+            }
+            let digest = Digest::of(b"other");
+            let strange = Record { version: VersionRef { number: 1, digest }, ..record };
+            store.set_progress(&chat(), 1, &progress(&strange).unwrap()).unwrap();
+            assert!(matches!(load(store).unwrap()[0].1.state, RecordState::Back { .. }));
+        });
+    }
+}

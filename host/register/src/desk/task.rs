@@ -44,6 +44,8 @@ pub(super) struct Task {
     machine: Option<Deployments>,
     /// Why it could not be.
     trouble: Option<String>,
+    /// The store holds something that the machine does not know: nothing goes in until it was read again.
+    stale: bool,
     load_at: Option<Duration>,
     collect_at: Duration,
     /// The nodes on their links, so that a machine that is made anew knows them.
@@ -93,6 +95,7 @@ impl Task {
             disk,
             machine,
             trouble: None,
+            stale: false,
             load_at: None,
             nodes: BTreeMap::new(),
             askers: HashMap::new(),
@@ -106,7 +109,7 @@ impl Task {
     pub async fn run(mut self) {
         loop {
             let wake = self.clock.instant(self.wake_at());
-            let hears = self.machine.is_some() || self.trouble.is_some();
+            let hears = !self.stale && (self.machine.is_some() || self.trouble.is_some());
             tokio::select! {
                 // What the disk did comes first: more waits for it than for anything else. Time comes last, as every
                 // input of the machine looks at the clock.
@@ -248,15 +251,21 @@ impl Task {
                     let _ = reply.send(Err(Refusal::Store { reason: error.clone() }));
                 }
                 self.trouble = Some(error);
+                self.stale = false;
             }
             Done::Persisted { app, number, written, result } => self.persisted(&app, number, written, result),
             Done::Collected => {}
             Done::Adopted { reply, result: Ok(found) } if found.changed => {
                 self.adopting.push((reply, found.adopted));
-                self.disk.push(Job::Load);
+                self.load();
             }
             Done::Adopted { reply, result } => drop(reply.send(result.map(|found| found.adopted))),
         }
+    }
+
+    fn load(&mut self) {
+        self.stale = true;
+        self.disk.push(Job::Load);
     }
 
     /// A machine made of what is in the store, that knows who is there.
@@ -281,6 +290,7 @@ impl Task {
         }
         self.machine = Some(machine);
         self.trouble = None;
+        self.stale = false;
         self.revisions = self.last_revision + 1;
         for (reply, adopted) in self.adopting.drain(..) {
             let _ = reply.send(Ok(adopted));
@@ -298,7 +308,7 @@ impl Task {
             Err(unwritten) => {
                 tracing::error!(%app, number, "a deployment cannot be written down: {}", unwritten.reason);
                 if unwritten.stale {
-                    self.disk.push(Job::Load);
+                    self.load();
                 }
                 let refused =
                     self.askers.remove(&(app.clone(), number)).filter(|_| written == Written::Begin);
