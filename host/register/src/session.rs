@@ -162,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn workers_report_and_gateways_count_and_not_the_other_way_round() {
+        let (reports, counted) =
+            (Control::AppReports(Vec::new()), Control::Counted { number: 3, apps: Vec::new() });
+        let wish = judge(&peer(Role::Worker, "w"), reports.clone());
+        assert_eq!(wish, Ok(Wish::Reports(Vec::new())));
+        let wish = judge(&peer(Role::Gateway, "g"), counted.clone());
+        assert_eq!(wish, Ok(Wish::Counted { number: 3, apps: Vec::new() }));
+        assert!(judge(&peer(Role::Worker, "w"), counted).is_err());
+        assert!(judge(&peer(Role::Gateway, "g"), reports).is_err());
+    }
+
+    #[test]
     fn messages_of_other_conversations_and_other_roles_are_refused() {
         for message in [Control::Slots(Vec::new()), Control::Gateway { id: GatewayId::new(1) }] {
             let reason = judge(&peer(Role::Worker, "w"), message.clone()).unwrap_err();

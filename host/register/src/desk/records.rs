@@ -18,21 +18,22 @@ pub(super) struct Unwritten {
     /// Why.
     pub reason: String,
     /// The same for whoever wanted the deployment.
-    pub refusal: Refusal,
+    pub refusal: Box<Refusal>,
     /// The store holds something else than the machine believes: read it again.
     pub stale: bool,
 }
 
 impl From<StoreError> for Unwritten {
     fn from(error: StoreError) -> Self {
-        Self { reason: error.to_string(), refusal: refusal::of_store(error), stale: false }
+        Self { reason: error.to_string(), refusal: Box::new(refusal::of_store(error)), stale: false }
     }
 }
 
 impl Unwritten {
     /// The store may hold anything.
     pub fn stale(reason: String) -> Self {
-        Self { refusal: Refusal::Store { reason: reason.clone() }, reason, stale: true }
+        let refusal = Box::new(Refusal::Store { reason: reason.clone() });
+        Self { reason, refusal, stale: true }
     }
 }
 

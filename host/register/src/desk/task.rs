@@ -310,10 +310,11 @@ impl Task {
                 if unwritten.stale {
                     self.load();
                 }
-                let refused =
-                    self.askers.remove(&(app.clone(), number)).filter(|_| written == Written::Begin);
-                if let Some(asker) = refused {
-                    let _ = asker.end.send(Err(unwritten.refusal));
+                // Nothing has begun: that is a refusal, not an end.
+                if written == Written::Begin
+                    && let Some(asker) = self.askers.remove(&(app.clone(), number))
+                {
+                    let _ = asker.end.send(Err(*unwritten.refusal));
                 }
                 self.with_machine(|machine, now| machine.persist_failed(app, number, &unwritten.reason, now));
             }

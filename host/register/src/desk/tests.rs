@@ -289,6 +289,22 @@ async fn a_deployment_that_cannot_be_written_down_is_refused_and_the_next_one_is
 }
 
 #[tokio::test]
+async fn a_deployment_whose_progress_cannot_be_written_down_goes_back() {
+    let place = Place::new();
+    let register = place.register();
+    let [worker] = joined(&register, [("w", Mood::Waits)]).await;
+    let (asking, mut news) = begin(&register, 1);
+    started(&mut news).await;
+    place.store.finish(&chat(), 1, Stored::RolledBack { reason: String::new() }, None).unwrap();
+    worker.set_mood(Mood::Willing);
+    let report = asking.await.unwrap().unwrap();
+    let reason = report.outcome.reason().unwrap();
+    assert!(reason.contains("cannot write down the deployment"), "{reason}");
+    assert_eq!(worker.seen.borrow().slots, [Some(0), Some(0)]);
+    assert_eq!(deploy(&register, 2).await.unwrap().version.number, 2);
+}
+
+#[tokio::test]
 async fn modules_are_checked_kept_and_given_by_digest() {
     let place = Place::new();
     let register = place.register();
