@@ -31,8 +31,8 @@ use crate::node::{Node, Shared, open_control};
 use crate::plugins::Loaded;
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
-use crate::versions::{Fetch, Versions, fetch_module};
-use crate::{plugins, system};
+use crate::versions::{Fetch, Versions};
+use crate::{plugins, requests, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     system::raise_open_files();
@@ -356,7 +356,7 @@ fn from_keeper(keeper: Arc<OnceLock<Weak<WorkerDuty>>>) -> Fetch {
         let link = keeper.get().and_then(Weak::upgrade).and_then(|duty| duty.link());
         Box::pin(async move {
             let link = link.ok_or("there is no link to the register that keeps the versions")?;
-            fetch_module(&link, digest).await
+            requests::fetch_module(&link, digest).await.map_err(|error| error.to_string())
         })
     })
 }

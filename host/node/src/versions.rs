@@ -6,11 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
-use tidegate_link::Link;
-use tidegate_register::lane::{RequestLane, STEP_MAX};
 use tidegate_runtime::{Module, Modules};
 use tidegate_wire::control::{Failure, Stage, VersionRef};
-use tidegate_wire::request::{Incoming, MODULE_BYTES_MAX, Reply, Request};
 use tidegate_worker::{Loading, ModuleSource};
 
 /// Gets the bytes of a module; what they are named by is checked by whoever asks.
@@ -43,29 +40,6 @@ impl ModuleSource for Versions {
             tracing::info!(%app, %version, "plugin loaded");
             Ok(module)
         })
-    }
-}
-
-/// Asks a register for a module, over a lane of the link to it.
-///
-/// # Errors
-/// The register does not have it, or does not answer; the reason is for people.
-pub(crate) async fn fetch_module(link: &Link, digest: Digest) -> Result<Bytes, String> {
-    let text = |error: &dyn std::error::Error| format!("the register does not give sha256:{digest}: {error}");
-    let lane = link.open_lane().await.map_err(|error| text(&error))?;
-    let mut lane = RequestLane::asking(lane, STEP_MAX);
-    lane.send(&Request::Fetch { digest }).map_err(|error| text(&error))?;
-    loop {
-        match lane.receive::<Reply>().await.map_err(|error| text(&error))? {
-            Reply::Waiting => {}
-            Reply::Module { bytes } => {
-                let incoming =
-                    Incoming::new(digest, bytes, MODULE_BYTES_MAX).map_err(|error| text(&error))?;
-                return lane.receive_module(incoming).await.map_err(|error| text(&error));
-            }
-            Reply::Refused(refusal) => return Err(refusal.to_string()),
-            _ => return Err(format!("the register answers something else than sha256:{digest}: upgrade it")),
-        }
     }
 }
 
