@@ -71,8 +71,6 @@ pub(crate) struct Shared {
     pub worker: SharedWorker,
     pub dialer: RwLock<Option<Arc<Dialer>>>,
     pub view: RwLock<Option<watch::Receiver<View>>>,
-    /// Who deploys, where there is a register.
-    pub deployer: RwLock<Option<Arc<dyn Deployer>>>,
 }
 
 impl Node {
@@ -163,7 +161,6 @@ impl Node {
             tracing::warn!("turns were cut: they did not end in time");
         }
         self.close_links().await;
-        drop(self.shared.deployer.write().take());
         drop(self.shared.register.write().take());
         let Self { shards, control, plugins, data_dir, .. } = self;
         // Waiting for threads blocks. The folder is let go last.
@@ -276,11 +273,11 @@ impl Shared {
     }
 
     fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {
-        if let Some(deployer) = self.deployer.read().as_ref() {
-            return Ok(Arc::clone(deployer));
+        if let Some(register) = self.register.read().as_ref() {
+            return Ok(register.deployer());
         }
         let reason = if self.roles.contains(&Role::Register) {
-            "this node deploys nothing: it is starting or stopping; try again".to_owned()
+            "this node's register is starting or stopping: ask again when it runs".to_owned()
         } else {
             let roles: Vec<_> = self.roles.iter().map(ToString::to_string).collect();
             format!(

@@ -138,3 +138,77 @@ impl Asking {
 
 /// More apps than a register keeps.
 const APPS_MAX: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidegate_base::{NodeName, Role};
+    use tidegate_link::{Peer, memory_pair};
+    use tidegate_register::Register;
+    use tidegate_register::deployer::Deployer;
+    use tidegate_wire::report::Outcome;
+    use tidegate_wire::request::Module;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::testing::Fake;
+
+    fn app() -> AppName {
+        AppName::new("chat").unwrap()
+    }
+
+    fn link(register: &Register, role: Role) -> Link {
+        let peer = |role| Peer { role, name: NodeName::new("n").unwrap(), address: None };
+        let (here, there) = memory_pair(peer(role), peer(Role::Register));
+        register.add_link(there);
+        here
+    }
+
+    fn start() -> (Register, Arc<Fake>) {
+        let (register, fake) = (Register::start(None, None, &Handle::current()), Arc::new(Fake::default()));
+        register.serve_deployer(Arc::clone(&fake) as Arc<dyn Deployer>);
+        (register, fake)
+    }
+
+    #[tokio::test]
+    async fn an_operator_deploys_and_looks_and_a_worker_fetches() {
+        let (register, fake) = start();
+        let (operator, worker) = (link(&register, Role::Operator), link(&register, Role::Worker));
+        assert_eq!(apps(&operator).await.unwrap().len(), 1);
+        assert_eq!(history(&operator, app(), 5).await.unwrap().len(), 5);
+
+        let module = Bytes::from(vec![7; 2 << 20]);
+        let (digest, bytes) = (Digest::of(&module), module.len() as u64);
+        let sent = Module::Sent { digest, bytes };
+        let request = Request::Deploy { app: app(), module: sent, canary: None, note: "worse".into() };
+        let mut news = 0;
+        let report = deploy(&operator, &request, module.clone(), &mut |_| news += 1).await.unwrap();
+        assert_eq!((report.version.digest, news), (digest, 1));
+        assert_eq!(report.outcome, Outcome::RolledBack { reason: "worse".into() });
+        assert_eq!(fetch_module(&worker, digest).await.unwrap(), module);
+
+        cancel(&operator, app()).await.unwrap();
+        assert_eq!(*fake.orders.lock(), ["deploy 2097152 bytes by n", "cancel default/chat by n"]);
+    }
+
+    #[tokio::test]
+    async fn refusals_come_back_even_if_they_come_before_the_module_was_sent() {
+        let (register, _fake) = start();
+        let (operator, worker) = (link(&register, Role::Operator), link(&register, Role::Worker));
+        let digest = Digest::of(b"none");
+        let error = fetch_module(&worker, digest).await.unwrap_err();
+        assert!(matches!(error, RequestError::Refused(Refusal::UnknownModule { .. })), "{error}");
+        let too_many = MODULE_BYTES_MAX + 1;
+        let sent = Module::Sent { digest, bytes: too_many };
+        let request = Request::Deploy { app: app(), module: sent, canary: None, note: String::new() };
+        for (link, text) in [(&operator, "the limit is"), (&worker, "tidegate cert operator")] {
+            let module = vec![0; usize::try_from(too_many).unwrap()].into();
+            let error = deploy(link, &request, module, &mut |_| {}).await.unwrap_err();
+            assert!(
+                matches!(&error, RequestError::Refused(_)) && error.to_string().contains(text),
+                "{error}"
+            );
+        }
+    }
+}

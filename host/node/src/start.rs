@@ -144,7 +144,6 @@ impl<'a> Parts<'a> {
             worker: Arc::default(),
             dialer: RwLock::default(),
             view: RwLock::default(),
-            deployer: RwLock::default(),
         };
         let (tasks, endpoint, endpoints, plugins) = (Vec::new(), None, None, None);
         Self { config, shards, control, shared, tasks, endpoint, endpoints, store, plugins }

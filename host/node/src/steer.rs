@@ -82,7 +82,7 @@ impl Cluster {
     /// Nobody answers.
     pub fn apps(&self) -> Result<Vec<AppOverview>, SteerError> {
         match self {
-            Self::Node { data_dir, .. } => match talk(data_dir, &control::Request::Apps)? {
+            Self::Node { data_dir, .. } => match talk(data_dir, control::Request::Apps)? {
                 Response::Apps(apps) => Ok(apps),
                 other => Err(not_an_answer(other)),
             },
@@ -99,7 +99,7 @@ impl Cluster {
     pub fn history(&self, app: &AppName, limit: u32) -> Result<Vec<HistoryEntry>, SteerError> {
         let app = app.clone();
         match self {
-            Self::Node { data_dir, .. } => match talk(data_dir, &control::Request::History { app, limit })? {
+            Self::Node { data_dir, .. } => match talk(data_dir, control::Request::History { app, limit })? {
                 Response::History(entries) => Ok(entries),
                 other => Err(not_an_answer(other)),
             },
@@ -175,7 +175,7 @@ impl Cluster {
         let app = app.clone();
         match self {
             Self::Node { data_dir, by } => {
-                match talk(data_dir, &control::Request::Cancel { app, by: by.clone() })? {
+                match talk(data_dir, control::Request::Cancel { app, by: by.clone() })? {
                     Response::Cancelled => Ok(()),
                     other => Err(not_an_answer(other)),
                 }
@@ -187,7 +187,7 @@ impl Cluster {
     }
 }
 
-fn talk(data_dir: &Path, request: &control::Request) -> Result<Response, SteerError> {
+fn talk(data_dir: &Path, request: control::Request) -> Result<Response, SteerError> {
     accepted(control::ask(data_dir, request)?)
 }
 

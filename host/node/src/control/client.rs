@@ -12,8 +12,8 @@ use super::{ANSWER_BYTES_MAX, AskError, Request, Response, SOCKET, STEP_MAX, Sho
 ///
 /// # Errors
 /// No node runs there, or it does not answer.
-pub fn ask(data_dir: &Path, request: &Request) -> Result<Response, AskError> {
-    converse(data_dir, request, &[], &mut |_| {})
+pub fn ask(data_dir: &Path, request: Request) -> Result<Response, AskError> {
+    converse(data_dir, &request, &[], &mut |_| {})
 }
 
 /// Asks the node that runs with this data folder, with a module behind the question, and hears news before the answer.

@@ -29,6 +29,7 @@ fn report(version: VersionRef, outcome: Outcome) -> SwapReport {
     SwapReport {
         app: app(),
         version,
+        at_ms: 0,
         again: None,
         previous: None,
         outcome,
@@ -308,11 +309,14 @@ async fn refusals_of_the_deployer_and_its_mistakes_come_back() {
 }
 
 #[tokio::test]
-async fn a_register_without_a_deployer_says_so() {
+async fn a_register_without_a_store_deploys_nothing_and_says_so() {
     let register = Register::start(None, None, &Handle::current());
     let set = Set { register, fake: Arc::default() };
     let operator = set.link(Role::Operator, "ann");
-    let mut lane = asked(&operator, &Request::Apps).await;
+    let mut lane = asked(&operator, &sent(b"module")).await;
+    lane.send_bytes(Bytes::from_static(b"module")).await.unwrap();
+    assert!(matches!(refused(&mut lane).await, Refusal::UnknownApp { .. }));
+    let mut lane = asked(&operator, &Request::Fetch { digest: Digest::of(b"") }).await;
     assert!(matches!(refused(&mut lane).await, Refusal::Unavailable { .. }));
 }
 
