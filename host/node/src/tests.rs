@@ -153,7 +153,7 @@ async fn a_plugin_that_cannot_be_used_is_named_with_its_app() {
     };
     let digest = format!("sha256:{}", "0".repeat(64));
     for (plugin, says) in
-        [("none.wasm", "none.wasm"), ("none", "does not exist"), (&*digest, "later version")]
+        [("none.wasm", "none.wasm"), ("none", "does not exist"), (&*digest, "not in the store")]
     {
         let config = Config::parse(&text(plugin), &path, [], &crate::Overrides::default()).unwrap();
         let mut config = config;

@@ -3,24 +3,29 @@
 //! The whole slot is one future. Its turns run inline; one that needs the CPU for long takes the slot with it to the
 //! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
 
+mod restart;
 mod switch;
+mod turn;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
-use tidegate_runtime::{Fault, Instance, SlowPool, StartError, StartInfo, StartReason, StopReason};
+use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId};
+use tidegate_runtime::{Fault, Instance, SlowPool, StartReason};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
+use self::restart::Restart;
+pub use self::turn::SlotStartError;
+pub(crate) use self::turn::failed_upgrade;
+use self::turn::{Call, Turned, reading, run_call};
 use crate::counters;
 use crate::edition::{Edition, SlotStats, Tally};
 use crate::host::{Home, SlotCore, SlotHost, SlotQueries};
@@ -33,8 +38,6 @@ use crate::settings::{WorkerApp, WorkerSettings};
 const EVENTS_PER_ROUND: usize = 256;
 /// A round ends when its turns have asked a lane for so many bytes, so that a full queue is noticed.
 const STAGED_BYTES_MAX: usize = 1024 * 1024;
-const RESTART_WAIT_MIN: Duration = Duration::from_millis(50);
-const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What a slot is made of.
 pub(crate) struct SlotParts {
@@ -105,43 +108,6 @@ pub(crate) struct Slot {
     /// Waits for the first event's turn since the switch.
     first_event: Option<(Instant, oneshot::Sender<u64>)>,
     stopping: bool,
-}
-
-/// When to try again to start an instance.
-#[derive(Debug, Clone, Copy)]
-struct Restart {
-    at: Instant,
-    wait: Duration,
-}
-
-impl Restart {
-    fn now() -> Self {
-        Self { at: Instant::now(), wait: RESTART_WAIT_MIN }
-    }
-
-    /// It failed: later, and later each time, at times that differ from slot to slot.
-    fn postpone(&mut self) -> Duration {
-        let jittered = self.wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.at = Instant::now() + jittered;
-        self.wait = (self.wait * 2).min(RESTART_WAIT_MAX);
-        jittered
-    }
-}
-
-/// What one turn calls.
-#[derive(Debug)]
-enum Call<'a> {
-    Start(StartReason),
-    Event(ClientId, Event<'a>),
-    Timer(&'a str),
-    Stop,
-}
-
-/// The outcome of a turn, as far as the slot cares.
-enum Turned {
-    Well,
-    Failed(String),
-    Fault(Fault),
 }
 
 impl Slot {
@@ -502,103 +468,4 @@ impl Slot {
             None => self.home.lock().as_deref_mut().map(call),
         }
     }
-}
-
-impl Call<'_> {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Start(_) => "on-worker-start",
-            Self::Event(_, Event::Connect) => "on-connect",
-            Self::Event(_, Event::WebsocketConnect(_)) => "on-websocket-connect",
-            Self::Event(_, Event::Message(..)) => "on-message",
-            Self::Event(_, Event::Close(_)) => "on-close",
-            Self::Timer(_) => "on-timer",
-            Self::Stop => "on-worker-stop",
-        }
-    }
-
-    const fn is_upgrade(&self) -> bool {
-        matches!(self, Self::Event(_, Event::WebsocketConnect(_)))
-    }
-}
-
-/// Calls the plugin and settles what it asked for. After a fault nothing is settled: the core is the slot's again.
-async fn run_call(instance: &mut Instance<SlotHost>, parts: &SlotParts, call: &Call<'_>) -> Turned {
-    let called = match call {
-        Call::Event(client, Event::Message(kind, payload)) => {
-            instance.on_message(*client, *kind, payload).await
-        }
-        Call::Event(client, Event::Connect) => instance.on_connect(*client).await,
-        Call::Event(client, Event::Close(info)) => instance.on_close(*client, info).await,
-        Call::Event(client, Event::WebsocketConnect(request)) => {
-            match instance.on_websocket_connect(*client, request).await {
-                Ok(decision) => {
-                    if let Some(core) = instance.host().core().filter(|core| !core.is_failing()) {
-                        core.decide(*client, &decision);
-                    }
-                    Ok(())
-                }
-                Err(fault) => Err(fault),
-            }
-        }
-        Call::Timer(key) => instance.on_timer(key).await,
-        Call::Start(reason) => {
-            let info = StartInfo {
-                slot: parts.slot,
-                slots: parts.edition.app.slots,
-                worker: parts.settings.name.to_string(),
-                version: parts.edition.app.version,
-                reason: *reason,
-            };
-            instance.on_worker_start(&info).await
-        }
-        Call::Stop => instance.on_worker_stop(StopReason::Shutdown).await,
-    };
-    if let Err(fault) = called {
-        return Turned::Fault(fault);
-    }
-    let Some(core) = instance.host().core() else { return Turned::Well };
-    let refuse = match call {
-        Call::Event(client, Event::WebsocketConnect(_)) if core.is_failing() => Some(*client),
-        _ => None,
-    };
-    match core.end(refuse) {
-        None => Turned::Well,
-        Some(reason) => Turned::Failed(reason),
-    }
-}
-
-/// Runs a future while what comes in is read.
-async fn reading<T>(intake: &mut Intake, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(done),
-        Poll::Pending => {
-            let _ = intake.poll(cx);
-            Poll::Pending
-        }
-    })
-    .await
-}
-
-/// What a client gets whose upgrade the plugin could not decide.
-pub(crate) fn failed_upgrade() -> UpgradeDecision {
-    UpgradeDecision::Refuse(500, "The app failed.".into())
-}
-
-/// A slot that did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum SlotStartError {
-    /// The instance could not be made.
-    #[error("an instance does not start: {0}")]
-    Start(StartError),
-    /// on-worker-start trapped or overran.
-    #[error("on-worker-start did not end well: {0}")]
-    Fault(Fault),
-    /// on-worker-start returned an error.
-    #[error("on-worker-start failed: {0}")]
-    Refused(String),
-    /// The slot's state is lent to another instance.
-    #[error("the slot has an instance already")]
-    Busy,
 }
