@@ -45,7 +45,7 @@ fn ask(local: &LocalNode, request: Request) -> Result<Response, Failure> {
         Some(folder) => folder.clone(),
         None => run::data_dir(local.config.as_ref())?,
     };
-    control::ask(&data_dir, &request).map_err(Failure::with(Failure::UNAVAILABLE))
+    control::ask(&data_dir, request).map_err(Failure::with(Failure::UNAVAILABLE))
 }
 
 fn of_register(register: SocketAddr, identity: &Path) -> Result<Vec<NodeEntry>, Failure> {

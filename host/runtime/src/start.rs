@@ -18,7 +18,7 @@ pub struct StartInfo {
     pub slots: u32,
     /// The worker's name.
     pub worker: String,
-    /// The version of the app, from 1.
+    /// The version of the app, from 1; 0 is the plugin that a worker's own settings name.
     pub version: u32,
     /// Why.
     pub reason: StartReason,

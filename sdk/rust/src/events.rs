@@ -34,7 +34,8 @@ pub struct StartInfo {
     pub slots: u32,
     /// The worker's name.
     pub worker: String,
-    /// The version of the app, counted from 1.
+    /// The version of the app, counted from 1; 0 is the plugin that a worker's own settings name, before anything was
+    /// deployed in its cluster.
     pub version: u32,
     /// Why it starts.
     pub reason: StartReason,

@@ -145,3 +145,63 @@ async fn the_counter_of_04_hot_swap_counts_for_everybody() {
     assert_eq!((&clicked["name"], &clicked["total"]), (&json!("Ann"), &json!(1)));
     example.stop();
 }
+
+/// A copy of an example's plugin that can be changed; it uses the SDK of this checkout.
+fn copy_of_plugin(example: &str) -> tempfile::TempDir {
+    let source = root().join("examples").join(example).join("plugin");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    for file in ["Cargo.lock", "src/lib.rs"] {
+        std::fs::copy(source.join(file), folder.path().join(file)).unwrap();
+    }
+    let manifest = std::fs::read_to_string(source.join("Cargo.toml")).unwrap();
+    let sdk = root().join("sdk/rust").display().to_string();
+    std::fs::write(folder.path().join("Cargo.toml"), manifest.replace("../../../sdk/rust", &sdk)).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn the_page_of_04_hot_swap_stays_connected_while_its_code_is_changed_twice() {
+    let Some(browser) = Browser::start().await else { return };
+    let plugin = copy_of_plugin("04-hot-swap");
+    let example = Example::start("04-hot-swap", plugin.path());
+    let upgrades = root().join("examples/04-hot-swap/upgrades");
+    let mut page = browser.open(&format!("http://{}/", example.address("ws"))).await;
+    page.until("document.querySelector('#code').innerText === 'v1'").await;
+    let mut clicks = 0;
+    for code in ["v1", "v2", "v3"] {
+        if code != "v1" {
+            // Saved as an editor does it: beside, then in its place.
+            let (new, source) = (plugin.path().join("src/new"), plugin.path().join("src/lib.rs"));
+            std::fs::copy(upgrades.join(code).join("lib.rs"), &new).unwrap();
+            std::fs::rename(new, source).unwrap();
+            page.until(&format!("document.querySelector('#code').innerText === '{code}'")).await;
+        }
+        for _ in 0..3 {
+            page.evaluate("document.querySelector('#click').click()").await;
+            clicks += 1;
+            page.until(&format!("Number(document.querySelector('#total').innerText) >= {clicks}")).await;
+        }
+        page.until("document.querySelector('#reconnects').innerText === '0'").await;
+    }
+    page.until("document.querySelector('#changes').innerText === '2'").await;
+    page.until("document.querySelectorAll('#scores li').length === 1").await;
+    let pictures = root().join("target/screenshots");
+    std::fs::create_dir_all(&pictures).unwrap();
+    page.screenshot(&pictures.join("hot-swap.png")).await;
+
+    // Version 2 cannot read what version 3 keeps: it is refused, and version 3 goes on.
+    std::fs::copy(upgrades.join("v2/lib.rs"), plugin.path().join("src/lib.rs")).unwrap();
+    let ended = example.process.line("how the way back ended", |line| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        let outcome = event["report"]["outcome"].to_string();
+        (event["event"] == "deployed" && !outcome.contains("ommitted")).then_some(outcome)
+    });
+    assert!(ended.contains("schema"), "{ended}");
+    page.evaluate("document.querySelector('#click').click()").await;
+    page.until(&format!("Number(document.querySelector('#total').innerText) > {clicks}")).await;
+    page.until("document.querySelector('#code').innerText === 'v3'").await;
+    page.until("document.querySelector('#reconnects').innerText === '0'").await;
+    drop(browser);
+    example.stop();
+}
