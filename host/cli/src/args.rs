@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+mod steer;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,13 +10,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_base::{NodeName, Role};
 use tidegate_node::Overrides;
 
+pub(crate) use self::steer::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",
     version,
     about = "Gateways hold your clients' connections, workers run your plugins.",
     after_help = "Exit codes: 0 done, 64 wrong arguments, 65 a plugin that does not build or fit, 69 a port, node or \
-                  register that is not there, 70 failed at run time, 73 would overwrite a file, 78 wrong settings."
+                  register that is not there, 70 failed at run time or \
+                  rolled back, 73 would overwrite a file, 78 wrong settings."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -37,6 +42,17 @@ pub(crate) enum Command {
     New(NewArgs),
     /// Compile a plugin to a checked WebAssembly component
     Build(BuildArgs),
+    /// Deploy a plugin to a running app: its connections and its state stay
+    #[command(
+        after_help = "It goes on if this command ends. Exit codes: 0 every slot runs it, 70 it was rolled back."
+    )]
+    Deploy(DeployArgs),
+    /// Deploy an earlier version of an app again
+    Rollback(RollbackArgs),
+    /// List what was deployed to an app
+    History(HistoryArgs),
+    /// List the apps, and which versions run where
+    Apps(AppsArgs),
     /// Make and show the certificates of a cluster
     Cert(CertArgs),
     /// List the nodes of a cluster
@@ -189,14 +205,8 @@ pub(crate) struct CertPlace {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodesArgs {
-    /// Ask this register, with an operator's certificate
-    #[arg(long, value_name = "IP:PORT", requires = "identity")]
-    pub register: Option<SocketAddr>,
-    /// The folder of the operator's certificate
-    #[arg(long, value_name = "FOLDER", requires = "register")]
-    pub identity: Option<PathBuf>,
     #[command(flatten)]
-    pub local: LocalNode,
+    pub whom: Whom,
 }
 
 #[derive(Debug, Args)]
@@ -288,6 +298,9 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 64)]
         at_a_time: u32,
     },
+    /// Deploy versions in turn under load, and account for every message. Needs plugins that answer with a word of their own
+    /// before each message
+    Swap(SwapArgs),
     /// Every load, one after the other, beside the figures to reach, as Markdown
     Table(TableArgs),
     #[command(hide = true)]

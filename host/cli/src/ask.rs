@@ -15,14 +15,14 @@ use crate::output::{columns, print, print_json};
 use crate::run;
 
 pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
-    let nodes = match (args.register, &args.identity) {
+    let nodes = match (args.whom.register, &args.whom.identity) {
         (Some(register), Some(identity)) => of_register(register, identity)?,
-        _ => match ask(&args.local, Request::Nodes)? {
+        _ => match ask(&args.whom.local, Request::Nodes)? {
             Response::Nodes(nodes) => nodes,
             _ => return Err(misunderstood()),
         },
     };
-    if args.local.json {
+    if args.whom.local.json {
         print_json(&json!(nodes));
     } else {
         print(&columns(&nodes.iter().map(row).collect::<Vec<_>>()));

@@ -7,6 +7,7 @@ use tidegate_bench::{Error, MessageKind, Options, SetUp, TableOptions, Target, W
 use crate::args::{BenchCommand, BenchCommon, SetUpArg, TableArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::print;
+use crate::swap;
 
 pub(crate) fn run(command: BenchCommand) -> Outcome {
     let (common, work) = match command {
@@ -21,6 +22,7 @@ pub(crate) fn run(command: BenchCommand) -> Outcome {
         }
         BenchCommand::Idle { common, connections } => (common, Work::Idle { connections }),
         BenchCommand::Connect { common, at_a_time } => (common, Work::Connect { at_a_time }),
+        BenchCommand::Swap(args) => return swap::run(args),
         BenchCommand::Table(args) => return table(args),
         BenchCommand::Yardstick { kind, address } => {
             let kind = kind.parse().map_err(failure)?;
@@ -74,7 +76,7 @@ fn seconds(flag: &str, value: f64) -> Result<Duration, Failure> {
     })
 }
 
-fn failure(error: Error) -> Failure {
+pub(crate) fn failure(error: Error) -> Failure {
     let code = match &error {
         Error::Url { .. } | Error::Option { .. } => Failure::USAGE,
         Error::Connect { .. } | Error::Handshake { .. } | Error::OpenFiles { .. } => Failure::UNAVAILABLE,

@@ -1,11 +1,14 @@
 //! Exit codes: 0 done; 64 wrong arguments; 65 a plugin that does not build or does not fit; 69 something that is needed
-//! is not there (a port, a node, a register); 70 a failure at run time; 73 a file that would have to be overwritten;
+//! is not there (a port, a node, a register); 70 a failure at run time, or a deployment that
+//! was rolled back; 73 a file that would have to be overwritten;
 //! 78 wrong settings; 128 and the signal's number after a second signal.
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use tidegate_node::steer::SteerError;
 use tidegate_node::{ConfigError, NodeError, PluginError};
+use tidegate_wire::request::Refusal;
 
 /// A command that failed.
 #[derive(Debug)]
@@ -57,6 +60,42 @@ impl From<NodeError> for Failure {
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<SteerError> for Failure {
+    fn from(error: SteerError) -> Self {
+        let code = match &error {
+            SteerError::Refused(refusal) => of_refusal(refusal),
+            SteerError::Node(_) | SteerError::Register(_) => Self::UNAVAILABLE,
+            SteerError::System(_) => Self::SOFTWARE,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Whose fault it is decides.
+fn of_refusal(refusal: &Refusal) -> u8 {
+    match refusal {
+        Refusal::UnknownApp { .. }
+        | Refusal::UnknownVersion { .. }
+        | Refusal::UnknownModule { .. }
+        | Refusal::NoEarlier { .. }
+        | Refusal::NotRunning { .. }
+        | Refusal::Wish { .. } => Failure::USAGE,
+        Refusal::BadModule { .. } => Failure::DATA,
+        Refusal::NoWorkers { .. }
+        | Refusal::Busy { .. }
+        | Refusal::Ending { .. }
+        | Refusal::NoCapacity { .. }
+        | Refusal::NotAllowed { .. }
+        | Refusal::TooMuch { .. }
+        | Refusal::Unavailable { .. } => Failure::UNAVAILABLE,
+        Refusal::Transfer { .. }
+        | Refusal::NoRoom { .. }
+        | Refusal::Store { .. }
+        | Refusal::Broken { .. }
+        | Refusal::Internal { .. } => Failure::SOFTWARE,
     }
 }
 

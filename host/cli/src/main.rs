@@ -5,9 +5,14 @@ mod ask;
 mod bench;
 mod build;
 mod cert;
+mod date;
 mod failure;
+mod module;
+mod news;
 mod output;
 mod run;
+mod steer;
+mod swap;
 mod watch;
 
 use std::process::ExitCode;
@@ -32,6 +37,10 @@ fn main() -> ExitCode {
         Command::Worker(args) => run::up(&args, Some(tidegate_base::Role::Worker)),
         Command::New(args) => build::new(&args),
         Command::Build(args) => build::build(&args),
+        Command::Deploy(args) => steer::deploy(&args),
+        Command::Rollback(args) => steer::rollback(&args),
+        Command::History(args) => steer::history(&args),
+        Command::Apps(args) => steer::apps(&args),
         Command::Cert(args) => cert::run(args.command),
         Command::Nodes(args) => ask::nodes(&args),
         Command::Status(args) => ask::status(&args),

@@ -113,6 +113,29 @@ fn every_kind_of_failure_has_its_exit_code_and_says_how_to_mend_it() {
         ("cert show", 78, "certs"),
         ("status", 69, "tidegate up"),
         ("nodes", 69, "tidegate up"),
+        ("apps", 69, "tidegate up"),
+        ("history Chat", 64, "a-z"),
+        ("history chat --limit 0", 64, "1..=1000"),
+        ("rollback chat", 69, "tidegate up"),
+        ("rollback chat --to x", 64, "--to"),
+        ("deploy", 64, "APP"),
+        ("deploy chat", 65, "Cargo.toml"),
+        ("deploy chat a.wasm", 65, "a.wasm: this is not a WebAssembly component"),
+        ("deploy chat none.wasm", 65, "none.wasm"),
+        ("deploy chat sha256:12", 64, "64 lower-case hex digits"),
+        ("deploy chat -c app.toml", 64, "it does of: default/a"),
+        ("deploy a -c app.toml", 65, "a.wasm"),
+        ("deploy chat a.wasm --canary 100%", 64, "1% to 99%"),
+        ("deploy chat a.wasm --canary 9% --for 1", 64, "30s"),
+        ("deploy chat a.wasm --for 1s", 64, "--canary"),
+        ("deploy chat a.wasm --cancel", 64, "cannot be used with"),
+        ("deploy chat --cancel", 69, "tidegate up"),
+        ("apps --register 127.0.0.1:1", 64, "--identity"),
+        ("apps --register 127.0.0.1:1 --identity none", 78, "tidegate cert"),
+        ("bench swap --app a", 64, "--module"),
+        ("bench swap --app a --module one.wasm", 64, "v1=one.wasm"),
+        ("bench swap --app a --module a=a.wasm", 64, "two at least"),
+        ("bench swap --app a --module a=a.wasm --module b=a.wasm", 65, "not a WebAssembly component"),
         ("bench echo ws://127.0.0.1:1/ --rounds 1 --seconds 0.1", 69, "is the server running"),
     ] {
         let (got, error) = folder.fails(line);
@@ -138,6 +161,11 @@ fn an_empty_file_runs_until_it_is_told_to_stop() {
     let nodes: Value = serde_json::from_str(&folder.says("nodes --json")).unwrap();
     assert_eq!(nodes.as_array().unwrap().len(), 2);
     assert!(folder.says("status").contains("ready"));
+    assert_eq!(folder.says("apps --json"), "[]\n");
+    for line in ["history chat", "rollback chat --json", "deploy chat --cancel"] {
+        let (code, error) = folder.fails(line);
+        assert!(code == 64 && error.contains("default/chat"), "{line}: {code}: {error}");
+    }
     let (code, error) = folder.fails("up");
     assert!(code == 78 && error.contains("another node runs"), "{code}: {error}");
     let (rest, code) = node.stop();
@@ -183,6 +211,12 @@ fn a_cluster_starts_with_the_certificates_that_the_command_line_makes() {
     assert!(listed.contains("worker   w") && listed.contains(dialed), "{listed}");
     let (code, error) = folder.fails(&format!("nodes --register {at} --identity certs/w"));
     assert!(code == 69 && error.contains("tidegate cert operator"), "{error}");
+    let operator = format!("--register {at} --identity certs/ann");
+    assert_eq!(folder.says(&format!("apps {operator}")), "");
+    let (code, error) = folder.fails(&format!("history chat {operator}"));
+    assert!(code == 64 && error.contains("no app default/chat here: there is none"), "{code}: {error}");
+    let (code, error) = folder.fails("apps -c g.toml");
+    assert!(code == 69 && error.contains("this node is a gateway"), "{code}: {error}");
     let (code, error) = folder.fails("worker -c g.toml");
     assert!(code == 78 && error.contains("certificate of a gateway"), "{error}");
     for node in [worker, gateway, register] {

@@ -212,7 +212,7 @@ impl From<DeployError> for Refusal {
     fn from(error: DeployError) -> Self {
         match error {
             DeployError::Busy { app, version, by, since_s, doing } => {
-                Self::Busy { app, version, by, since_s, doing: doing.to_owned() }
+                Self::Busy { app, version, by: by.into(), since_s, doing: doing.into() }
             }
             wish => Self::Wish { reason: wish.to_string() },
         }

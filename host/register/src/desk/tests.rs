@@ -177,7 +177,7 @@ async fn a_second_deployment_is_refused_until_the_first_is_cancelled() {
     let (first, mut news) = begin(&register, 1);
     started(&mut news).await;
     let refusal = deploy(&register, 2).await.unwrap_err();
-    assert!(matches!(&refusal, Refusal::Busy { by, .. } if by == "ann"), "{refusal}");
+    assert!(matches!(&refusal, Refusal::Busy { by, .. } if **by == *"ann"), "{refusal}");
     assert_eq!(history(&register).await, [(1, "preparing".to_owned())]);
     register.deployer().cancel(chat(), "bob".into()).await.unwrap();
     worker.set_mood(Mood::Willing);

@@ -36,11 +36,11 @@ pub enum Refusal {
         /// What is deployed.
         version: VersionRef,
         /// By whom.
-        by: String,
+        by: Box<str>,
         /// For how many seconds.
         since_s: u64,
         /// How far it is.
-        doing: String,
+        doing: Box<str>,
     },
     /// The module is not one that a worker would run.
     #[error("the module is refused: {reason}")]

@@ -1,0 +1,236 @@
+//! `deploy`, `rollback`, `history` and `apps`: what runs where, and what should.
+
+use serde_json::json;
+use tidegate_base::AppName;
+use tidegate_link::certs::Identity;
+use tidegate_node::steer::{Cluster, SteerError, Wish};
+use tidegate_wire::control::Canary;
+use tidegate_wire::report::{self, SwapReport};
+use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, Refusal};
+
+use crate::args::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, Whom};
+use crate::failure::{Failure, Outcome};
+use crate::news::News;
+use crate::output::{columns, print, print_json};
+use crate::{date, module, run};
+
+pub(crate) fn deploy(args: &DeployArgs) -> Outcome {
+    let cluster = cluster(&args.whom)?;
+    let app = &args.app;
+    if args.cancel {
+        cluster.cancel(app)?;
+        eprintln!("{app}: the deployment goes back; `tidegate history {app}` tells when it has");
+        return Ok(());
+    }
+    let canary = args.canary.map(|percent| Canary {
+        percent,
+        for_ms: u64::try_from(args.window.as_millis()).unwrap_or(u64::MAX),
+        events_min: args.events_min.unwrap_or(Canary::EVENTS_MIN),
+    });
+    let module = module::find(app, args.module.as_deref(), args.whom.local.config.as_deref())?;
+    let wish = Wish { app: app.clone(), module, canary, note: args.note.clone() };
+    let mut news = News::stderr(args.whom.local.json);
+    let ended = cluster.deploy(wish, &mut |progress| news.tell(&progress));
+    news.end();
+    show(&ended?, args.whom.local.json)
+}
+
+pub(crate) fn rollback(args: &RollbackArgs) -> Outcome {
+    let cluster = cluster(&args.whom)?;
+    let mut news = News::stderr(args.whom.local.json);
+    let ended = cluster.rollback(&args.app, args.to, args.note.clone(), &mut |progress| news.tell(&progress));
+    news.end();
+    show(&ended?, args.whom.local.json)
+}
+
+pub(crate) fn history(args: &HistoryArgs) -> Outcome {
+    let cluster = cluster(&args.whom)?;
+    let app = &args.app;
+    if let Some(number) = args.show {
+        return show_version(app, number, cluster.history(app, u32::MAX)?, args.whom.local.json);
+    }
+    let entries = cluster.history(app, args.limit)?;
+    if args.whom.local.json {
+        print_json(&json!(entries));
+    } else {
+        print(&columns(&entries.iter().map(line_of_history).collect::<Vec<_>>()));
+    }
+    Ok(())
+}
+
+pub(crate) fn apps(args: &AppsArgs) -> Outcome {
+    let apps = cluster(&args.whom)?.apps()?;
+    if args.whom.local.json {
+        print_json(&json!(apps));
+    } else {
+        print(&columns(&apps.iter().map(line_of_app).collect::<Vec<_>>()));
+    }
+    Ok(())
+}
+
+/// Whom these arguments name.
+pub(crate) fn cluster(whom: &Whom) -> Result<Cluster, Failure> {
+    if let (Some(address), Some(identity)) = (whom.register, &whom.identity) {
+        let identity = Identity::load(identity).map_err(Failure::with(Failure::CONFIG))?;
+        return Ok(Cluster::Register { address, identity });
+    }
+    let data_dir = match &whom.local.data_dir {
+        Some(folder) => folder.clone(),
+        None => run::data_dir(whom.local.config.as_ref())?,
+    };
+    let by = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    Ok(Cluster::Node { data_dir, by: by.filter(|name| !name.is_empty()) })
+}
+
+/// Prints the report; a deployment that did not commit is a failure.
+fn show(report: &SwapReport, json: bool) -> Outcome {
+    if json {
+        print_json(&json!(report));
+    } else {
+        print(&[report.to_string().trim_end().to_owned()]);
+    }
+    let (app, number) = (&report.app, report.version.number);
+    let what = match &report.outcome {
+        report::Outcome::Committed => return Ok(()),
+        report::Outcome::RolledBack { .. } => "was rolled back: no slot runs it",
+        report::Outcome::Mixed { .. } => "is neither in nor out: `tidegate apps` shows which slots run what",
+    };
+    Err(Failure::new(Failure::SOFTWARE, format!("{app}: version {number} {what}; the report says why")))
+}
+
+fn show_version(app: &AppName, number: u32, entries: Vec<HistoryEntry>, json: bool) -> Outcome {
+    let Some(entry) = entries.into_iter().find(|entry| entry.version.number == number) else {
+        return Err(SteerError::Refused(Refusal::UnknownVersion { app: app.clone(), number }).into());
+    };
+    if json {
+        print_json(&json!(entry));
+        return Ok(());
+    }
+    let mut lines = vec![line_of_history(&entry).join("  ").trim_end().to_owned()];
+    lines.extend(entry.report.map(|report| report.to_string().trim_end().to_owned()));
+    print(&lines);
+    Ok(())
+}
+
+fn line_of_history(entry: &HistoryEntry) -> Vec<String> {
+    let HistoryEntry { version, again, by, note, at_ms, state, .. } = entry;
+    let again = again.map(|earlier| format!("again version {earlier}"));
+    let note = (!note.is_empty()).then(|| first_line(note));
+    let reason = match state {
+        EntryState::Ended(outcome) => outcome.reason().map(first_line),
+        EntryState::Running(_) => None,
+    };
+    let words: Vec<_> = [again, note, reason].into_iter().flatten().collect();
+    vec![
+        version.number.to_string(),
+        date::of_epoch_ms(*at_ms),
+        short(version.digest),
+        state.as_str().to_owned(),
+        by.clone(),
+        words.join("; "),
+    ]
+}
+
+fn line_of_app(overview: &AppOverview) -> Vec<String> {
+    let AppOverview { app, stable, deploying, workers } = overview;
+    let stable = match stable {
+        Some(version) => version.to_string(),
+        None => "what the settings name".to_owned(),
+    };
+    let slots: usize = workers.iter().map(|worker| worker.slots.len()).sum();
+    let deploying = deploying.as_ref().map(|deploying| {
+        let version = deploying.version;
+        let of_it = |slot: &&Option<u32>| **slot == Some(version.number);
+        let switched = workers.iter().flat_map(|worker| &worker.slots).filter(of_it).count();
+        format!("{} on {switched} of them, {} (by {})", version, deploying.doing, deploying.by)
+    });
+    let many = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let place = format!("{} on {}", many(slots, "slot"), many(workers.len(), "worker"));
+    vec![app.to_string(), stable, place, deploying.or_else(|| strays(overview)).unwrap_or_default()]
+}
+
+/// Slots that run something else than they should, though nothing is being deployed.
+fn strays(overview: &AppOverview) -> Option<String> {
+    let should = overview.stable?.number;
+    let of_worker = overview.workers.iter().flat_map(|worker| {
+        let slots = (0_u32..).zip(&worker.slots);
+        slots.filter_map(move |(slot, runs)| Some((worker, slot, (*runs)?)))
+    });
+    let strays = of_worker.filter(|(_, _, runs)| *runs != should);
+    let strays: Vec<_> =
+        strays.map(|(it, slot, runs)| format!("slot {slot} of {} runs version {runs}", it.worker)).collect();
+    (!strays.is_empty()).then(|| strays.join(", "))
+}
+
+fn short(digest: tidegate_base::Digest) -> String {
+    format!("sha256:{}", digest.to_string().get(..12).unwrap_or_default())
+}
+
+/// Enough of a text for a line of a list.
+fn first_line(text: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(CHARS_MAX) {
+        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::{Digest, NodeName};
+    use tidegate_wire::control::VersionRef;
+    use tidegate_wire::request::{Deploying, WorkerOverview};
+
+    use super::*;
+
+    fn version(number: u32) -> VersionRef {
+        VersionRef { number, digest: Digest::of(b"") }
+    }
+
+    fn overview(slots: [&[Option<u32>]; 2]) -> AppOverview {
+        let worker = |(name, slots): (&str, &[Option<u32>])| {
+            let worker = NodeName::new(name).unwrap();
+            WorkerOverview { worker, slots: slots.to_vec(), step: None }
+        };
+        let workers = ["w1", "w2"].into_iter().zip(slots).map(worker).collect();
+        let app = AppName::new("chat").unwrap();
+        AppOverview { app, stable: Some(version(2)), deploying: None, workers }
+    }
+
+    #[test]
+    fn an_app_is_a_line_with_what_it_runs_where() {
+        let calm = overview([&[Some(2), Some(2)], &[None]]);
+        let line = ["default/chat", "version 2 (sha256:e3b0c44298fc)", "3 slots on 2 workers", ""];
+        assert_eq!(line_of_app(&calm), line);
+        let mixed = overview([&[Some(2)], &[Some(2), Some(3)]]);
+        assert_eq!(line_of_app(&mixed)[3], "slot 1 of w2 runs version 3");
+        let (by, doing) = ("ann".into(), "switching".into());
+        let deploying = Some(Deploying { version: version(3), by, at_ms: 0, doing });
+        let line = line_of_app(&AppOverview { deploying, ..mixed });
+        assert_eq!(line[3], "version 3 (sha256:e3b0c44298fc) on 1 of them, switching (by ann)");
+        let fresh = AppOverview { stable: None, ..overview([&[Some(0)], &[]]) };
+        assert_eq!(line_of_app(&fresh)[1..], ["what the settings name", "1 slot on 2 workers", ""]);
+    }
+
+    #[test]
+    fn a_line_of_a_history_has_the_first_line_of_the_reason() {
+        let reason = format!("w2: slot 0, on-worker-start: {}\n 0: start", "é".repeat(100));
+        let entry = HistoryEntry {
+            version: version(7),
+            again: Some(4),
+            by: "ann".into(),
+            note: "as before".into(),
+            at_ms: 1_000,
+            canary: None,
+            state: EntryState::Ended(report::Outcome::RolledBack { reason }),
+            report: None,
+        };
+        let line = line_of_history(&entry);
+        let fixed = ["7", "1970-01-01 00:00:01", "sha256:e3b0c44298fc", "rolled back", "ann"];
+        assert_eq!(line[..5], fixed);
+        let words = &line[5];
+        assert!(words.starts_with("again version 4; as before; w2: slot 0"), "{words}");
+        assert!(words.ends_with("éé…") && !words.contains("0: start"), "{words}");
+    }
+}
