@@ -38,7 +38,11 @@ impl<W: Write> News<W> {
     /// Tells one of them. Who closed our standard error does not want them.
     pub fn tell(&mut self, progress: &Progress) {
         let text = progress.to_string();
-        let text = text.trim_end();
+        // Why it goes back was told when it failed, with its trace.
+        let text = match progress {
+            Progress::GoingBack { .. } => text.lines().next().unwrap_or_default(),
+            _ => text.trim_end(),
+        };
         let lasting = matches!(
             progress,
             Progress::Failed { .. } | Progress::GoingBack { .. } | Progress::NotStored { .. }

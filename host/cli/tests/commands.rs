@@ -214,7 +214,7 @@ fn a_cluster_starts_with_the_certificates_that_the_command_line_makes() {
     let operator = format!("--register {at} --identity certs/ann");
     assert_eq!(folder.says(&format!("apps {operator}")), "");
     let (code, error) = folder.fails(&format!("history chat {operator}"));
-    assert!(code == 64 && error.contains("no app default/chat here: there is none"), "{code}: {error}");
+    assert!(code == 64 && error.contains("no app default/chat; apps here: none"), "{code}: {error}");
     let (code, error) = folder.fails("apps -c g.toml");
     assert!(code == 69 && error.contains("this node is a gateway"), "{code}: {error}");
     let (code, error) = folder.fails("worker -c g.toml");

@@ -235,10 +235,11 @@ impl Conversation {
 
     /// Who asks: what they call themselves, and whose process it really is.
     fn by(&self, name: Option<String>) -> String {
-        let user = self.user.map_or_else(|| "somebody".to_owned(), |user| format!("user {user}"));
-        match name {
-            Some(name) => format!("{name} ({user} on the node's machine)"),
-            None => format!("{user} on the node's machine"),
+        match (name, self.user) {
+            (Some(name), Some(user)) => format!("{name} (uid {user})"),
+            (Some(name), None) => name,
+            (None, Some(user)) => format!("uid {user}"),
+            (None, None) => "somebody on the node's machine".to_owned(),
         }
     }
 }

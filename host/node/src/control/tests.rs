@@ -123,7 +123,7 @@ async fn a_module_is_deployed_and_its_news_come_before_the_report() {
         let Response::Deployed(report) = answer else { panic!("{answer:?}") };
         assert_eq!((report.version.digest, report.outcome, news), (digest, Outcome::Committed, 1));
         let order = fake.orders.lock().pop().unwrap();
-        assert!(order.starts_with(&format!("deploy {} bytes by ann (user ", module.len())), "{order}");
+        assert!(order.starts_with(&format!("deploy {} bytes by ann (uid ", module.len())), "{order}");
     }
 }
 

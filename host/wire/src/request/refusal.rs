@@ -12,7 +12,10 @@ use crate::control::VersionRef;
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// Nobody here has the app.
-    #[error("no app {app} here: {}; name one that is here, or start a worker that has it", Known(known))]
+    #[error(
+        "there is no app {app}; apps here: {}. Name one of them, or start a worker that has it",
+        Known(known)
+    )]
     UnknownApp {
         /// The app.
         app: AppName,
@@ -156,9 +159,8 @@ impl fmt::Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
         if self.0.is_empty() {
-            return f.write_str("there is none");
+            return f.write_str("none");
         }
-        f.write_str("apps here: ")?;
         for (at, app) in self.0.iter().take(SHOWN).enumerate() {
             write!(f, "{}{app}", if at == 0 { "" } else { ", " })?;
         }

@@ -154,9 +154,9 @@ fn a_module_that_is_too_large_cut_short_or_another_is_refused() {
 fn an_unknown_app_comes_with_those_that_are_known() {
     let known = |count: usize| (0..count).map(|n| AppName::new(&format!("a{n}")).unwrap()).collect();
     let text = |known| Refusal::UnknownApp { app: app(), known }.to_string();
-    assert!(text(known(0)).contains("no app default/chat here: there is none;"));
-    assert!(text(known(2)).contains("apps here: default/a0, default/a1;"));
-    assert!(text(known(23)).contains("default/a19 and 3 more;"));
+    assert!(text(known(0)).contains("no app default/chat; apps here: none."));
+    assert!(text(known(2)).contains("apps here: default/a0, default/a1."));
+    assert!(text(known(23)).contains("default/a19 and 3 more."));
 }
 
 #[test]
