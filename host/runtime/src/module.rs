@@ -111,6 +111,11 @@ impl Modules {
         Ok(Module { inner })
     }
 
+    /// Whether somebody holds this module, loaded.
+    pub fn is_loaded(&self, digest: Digest) -> bool {
+        self.find(digest).is_some()
+    }
+
     fn find(&self, digest: Digest) -> Option<Module> {
         self.loaded.lock().get(&digest)?.upgrade().map(|inner| Module { inner })
     }

@@ -82,7 +82,7 @@ enum Input {
     Desired(Vec<DesiredApp>),
     Ping(oneshot::Sender<()>),
     Loaded(usize, Digest, Result<Module, Failure>),
-    Prepared(usize, u32, Result<Prepared, Failure>),
+    Prepared(usize, u32, Result<Box<Prepared>, Failure>),
     Switched(usize, u32, Result<SlotSwitch, Failure>),
     FirstEvent(usize, u32, u64),
 }
@@ -101,7 +101,7 @@ pub(crate) struct Conducted {
     pub app: WorkerApp,
     pub slots: Vec<Reach>,
     pub modules: HashMap<Digest, Module>,
-    prepared: HashMap<u32, Prepared>,
+    prepared: HashMap<u32, Box<Prepared>>,
     editions: Vec<(VersionRef, Arc<Edition>)>,
     ticks: u32,
 }
@@ -143,6 +143,8 @@ impl Conducted {
         if let Some((_, edition)) = self.editions.iter().find(|(of, _)| *of == version) {
             return Ok(Arc::clone(edition));
         }
+        // Those that no slot runs and none has ready are of no more use.
+        self.editions.retain(|(_, edition)| Arc::strong_count(edition) > 1);
         let failed = |reason| Failure::new(None, Stage::Verify, reason);
         let module = self.modules.get(&version.digest).cloned();
         let module = module.ok_or_else(|| failed("its module is not loaded".into()))?;
@@ -155,6 +157,12 @@ impl Conducted {
     fn unload(&mut self, digest: Digest) {
         self.modules.remove(&digest);
         self.editions.retain(|(version, _)| version.digest != digest);
+        // Whatever is prepared next brings its own: this one is just not to be held on to.
+        if self.app.module.digest() == digest
+            && let Some(module) = self.modules.values().next()
+        {
+            self.app.module = module.clone();
+        }
     }
 }
 
@@ -304,10 +312,13 @@ impl Conductor {
 
     fn load(&mut self, app: usize, version: VersionRef, inputs: &mpsc::Sender<Input>) {
         let Some(it) = self.apps.get_mut(app) else { return };
-        let loading = self.source.load(it.rollout.app(), version);
+        let loading = tokio::spawn(self.source.load(it.rollout.app(), version));
         let inputs = inputs.clone();
         tokio::spawn(async move {
-            let _ = inputs.send(Input::Loaded(app, version.digest, loading.await)).await;
+            let loaded = loading.await.unwrap_or_else(|error| {
+                Err(Failure::new(None, Stage::Worker, format!("the worker failed: {error}")))
+            });
+            let _ = inputs.send(Input::Loaded(app, version.digest, loaded)).await;
         });
     }
 
@@ -321,11 +332,7 @@ impl Conductor {
         let place = Place {
             slot,
             worker: self.settings.name.as_str().into(),
-            asks: Asks {
-                inbox: Arc::clone(&reach.shared.inbox),
-                queries: Arc::clone(&reach.shared.queries.held),
-                wait: self.settings.query_wait,
-            },
+            asks: Asks { inbox: Arc::clone(&reach.shared.inbox), wait: self.settings.query_wait },
         };
         // On the slot's own thread, so that two instances of one slot never use two cores.
         let preparing = reach.runtime.spawn(self.slow.movable(prepare(edition, place)));
@@ -334,7 +341,7 @@ impl Conductor {
             let prepared = preparing.await.unwrap_or_else(|error| {
                 Err(Failure::new(Some(slot), Stage::Worker, format!("the worker failed: {error}")))
             });
-            let _ = inputs.send(Input::Prepared(app, slot, prepared)).await;
+            let _ = inputs.send(Input::Prepared(app, slot, prepared.map(Box::new))).await;
         });
     }
 
@@ -346,7 +353,7 @@ impl Conductor {
         };
         let (done, switched) = oneshot::channel();
         let (first_event, came) = oneshot::channel();
-        let order = SwitchOrder { prepared, done, first_event };
+        let order = SwitchOrder { prepared: *prepared, done, first_event };
         reach.shared.inbox.push(SlotMsg::Switch(Box::new(order)));
         let (inputs, ended) = (inputs.clone(), failed("the slot has ended"));
         tokio::spawn(async move {

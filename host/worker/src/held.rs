@@ -1,6 +1,7 @@
 //! What an instance may do that does not serve its slot: one that starts beside the slot's own, or one that the slot has
 //! let go. Its commands and timers are kept; its questions are asked by the slot, between two turns.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use tokio::sync::oneshot;
 
 use crate::host::{Rules, TimerRule};
 use crate::inbox::{Inbox, SlotMsg};
-use crate::query::Queries;
 use crate::settings::WorkerApp;
 use crate::timers::TimerOp;
 
@@ -24,7 +24,8 @@ pub(crate) struct Held {
     pub failed: Option<String>,
     rules: Rules,
     commands: Vec<Kept>,
-    timers: Vec<TimerOp>,
+    /// The last word on each key.
+    timers: BTreeMap<Arc<str>, TimerOp>,
     asks: Asks,
 }
 
@@ -32,7 +33,6 @@ pub(crate) struct Held {
 #[derive(Debug, Clone)]
 pub(crate) struct Asks {
     pub inbox: Arc<Inbox>,
-    pub queries: Arc<Queries>,
     pub wait: Duration,
 }
 
@@ -40,6 +40,7 @@ pub(crate) struct Asks {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub commands: Vec<Kept>,
+    /// One for each key at most.
     pub timers: Vec<TimerOp>,
 }
 
@@ -51,7 +52,7 @@ impl Held {
             failed: None,
             rules: Rules::default(),
             commands: Vec::new(),
-            timers: Vec::new(),
+            timers: BTreeMap::new(),
             asks,
         }
     }
@@ -59,7 +60,8 @@ impl Held {
     /// What it wants to happen. It starts anew from here.
     pub fn take_wishes(&mut self) -> Wishes {
         self.rules = Rules::default();
-        Wishes { commands: std::mem::take(&mut self.commands), timers: std::mem::take(&mut self.timers) }
+        let timers = std::mem::take(&mut self.timers).into_values().collect();
+        Wishes { commands: std::mem::take(&mut self.commands), timers }
     }
 
     pub fn break_rule(&mut self, reason: impl FnOnce() -> String) {
@@ -87,13 +89,13 @@ impl Held {
     }
 
     pub fn query(&self, query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        let Asks { inbox, queries, wait } = self.asks.clone();
+        let Asks { inbox, wait } = self.asks.clone();
         Box::pin(async move {
             let (reply, asked) = oneshot::channel();
             let nobody = Fanout::new(&query, Vec::new());
             inbox.push(SlotMsg::Ask(query, reply));
             match asked.await {
-                Ok(()) => queries.finish(wait).await,
+                Ok(asked) => asked.finish(wait).await,
                 // The slot has ended, and so does this instance.
                 Err(_) => nobody.finish(),
             }
@@ -101,16 +103,20 @@ impl Held {
     }
 
     pub fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
-        let has = |op: &TimerOp| matches!(op, TimerOp::Set { key: set, .. } if &**set == key);
-        let known = self.timers.iter().any(has);
-        match TimerRule::of(&self.app).admit(self.timers.len() + usize::from(!known)) {
-            Ok(()) => self.timers.push(TimerOp::Set { key: key.into(), after, every }),
+        let others =
+            self.timers.values().filter(|op| matches!(op, TimerOp::Set { key: set, .. } if **set != *key));
+        match TimerRule::of(&self.app).admit(others.count() + 1) {
+            Ok(()) => self.wish_timer(TimerOp::Set { key: key.into(), after, every }),
             Err(broken) => self.break_rule(|| broken),
         }
     }
 
     pub fn cancel_timer(&mut self, key: &str) {
-        self.timers.push(TimerOp::Cancel(key.into()));
+        self.wish_timer(TimerOp::Cancel(key.into()));
+    }
+
+    fn wish_timer(&mut self, op: TimerOp) {
+        self.timers.insert(Arc::clone(op.key()), op);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tidegate_base::session::{self, InvalidSession};
 use tidegate_base::{
-    Addresses, Answer, Answered, ClientId, Command, Exports, GatewayId, Message, Query, UpgradeDecision,
+    Addresses, Answered, ClientId, Command, Exports, GatewayId, Message, Query, UpgradeDecision,
 };
 use tidegate_runtime::{LogLevel, PluginHost};
 use tidegate_wire::EventNo;
@@ -18,7 +18,7 @@ use tidegate_wire::fanout::Fanout;
 use crate::counters;
 use crate::held::{Held, Kept, Wishes};
 use crate::outbox::{Attached, Outbox};
-use crate::query::Queries;
+use crate::query::{Asked, Queries};
 use crate::settings::WorkerApp;
 use crate::timers::{TimerOp, Timers};
 
@@ -30,10 +30,19 @@ pub(crate) struct SlotCore {
     pub out: Outbox,
     pub timers: Timers,
     pub queries: Arc<Queries>,
-    /// Of the instance that starts beside the slot's own.
-    pub held_queries: Arc<Queries>,
     pub query_wait: Duration,
     turn: Turn,
+}
+
+/// What became of a slot's timers when another version took it over. Those that it set or cancelled anew are just set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TimersMoved {
+    /// They go on with their remaining time.
+    pub carried: usize,
+    /// The new version has set them.
+    pub set: usize,
+    /// The new version has no callback for them.
+    pub dropped: usize,
 }
 
 /// What the running turn has done and not committed.
@@ -48,14 +57,13 @@ struct Turn {
 }
 
 impl SlotCore {
-    pub fn new(app: Arc<WorkerApp>, slot: u32, queries: SlotQueries, query_wait: Duration) -> Self {
+    pub fn new(app: Arc<WorkerApp>, slot: u32, queries: Arc<Queries>, query_wait: Duration) -> Self {
         Self {
             app,
             slot,
             out: Outbox::default(),
             timers: Timers::default(),
-            queries: queries.own,
-            held_queries: queries.held,
+            queries,
             query_wait,
             turn: Turn::default(),
         }
@@ -96,20 +104,34 @@ impl SlotCore {
         self.out.commit(true, true);
     }
 
+    /// Whether there is room for the timers that another version sets and those that go on in it. Else: why not.
+    pub fn admits_timers(&self, app: &WorkerApp, wishes: &Wishes) -> Result<(), String> {
+        let rule = TimerRule::of(app);
+        let going_on = if rule.has_callback { self.timers.len() } else { 0 };
+        let timers =
+            wishes.timers.iter().fold(going_on, |timers, op| match (op, self.timers.has(op.key())) {
+                (TimerOp::Set { .. }, false) => timers + 1,
+                (TimerOp::Cancel(_), true) => timers.saturating_sub(1),
+                (TimerOp::Set { .. }, true) | (TimerOp::Cancel(_), false) => timers,
+            });
+        if timers == 0 { Ok(()) } else { rule.admit(timers) }
+    }
+
     /// Another version takes the slot over, with what it wished for while it was held. Timers of the version before go
     /// on with their remaining time, unless the new one has set or cancelled their keys, or has no callback for them.
-    /// Returns how many timers go on and how many are new.
-    pub fn take_over(&mut self, app: Arc<WorkerApp>, wishes: Wishes, now: Instant) -> (usize, usize) {
+    pub fn take_over(&mut self, app: Arc<WorkerApp>, wishes: Wishes, now: Instant) -> TimersMoved {
         self.app = app;
+        let before = self.timers.len();
         if !self.app.module.exports().has(Exports::TIMER) {
             self.timers.clear();
         }
-        let set = |op: &TimerOp| matches!(op, TimerOp::Set { .. });
-        let fresh = wishes.timers.iter().filter(|op| set(op)).count();
+        let dropped = before - self.timers.len();
+        let known = wishes.timers.iter().filter(|op| self.timers.has(op.key())).count();
+        let carried = self.timers.len() - known;
+        let set = wishes.timers.iter().filter(|op| matches!(op, TimerOp::Set { .. })).count();
         wishes.timers.into_iter().for_each(|op| self.timers.apply(op, now));
-        let carried = self.timers.len().saturating_sub(fresh);
         self.say(&wishes.commands);
-        (carried, fresh)
+        TimersMoved { carried, set, dropped }
     }
 
     /// Sends what a held instance wished to say, as a turn of nobody's.
@@ -201,22 +223,21 @@ impl SlotCore {
             // The turn goes on although it has failed: it may ask, but what it said before must not leave.
             Some(_) => self.out.abort(),
         }
-        let queries = Arc::clone(&self.queries);
-        self.ask(&query, &queries);
-        Box::pin(queries.finish(self.query_wait))
+        Box::pin(self.ask(&query).finish(self.query_wait))
     }
 
-    /// Asks every gateway that is concerned, in the name of whoever waits for `queries`.
-    pub fn ask(&mut self, query: &Query, queries: &Queries) {
+    /// Asks every gateway that is concerned, in the name of whoever waits for the answers.
+    pub fn ask(&mut self, query: &Query) -> Asked {
         let known: Vec<_> = self.out.gateways().chain(self.out.absent().iter().copied()).collect();
         let mut fanout = Fanout::new(query, known);
         self.out.absent().iter().for_each(|gateway| fanout.on_lost(*gateway));
         let asked = fanout.waiting().to_vec();
-        let number = queries.begin(fanout);
+        let waiting = self.queries.begin(fanout);
         for gateway in asked {
-            self.out.query(gateway, number, query);
+            self.out.query(gateway, waiting.number(), query);
         }
         self.out.flush();
+        waiting
     }
 
     fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
@@ -226,31 +247,6 @@ impl SlotCore {
             return self.break_rule(|| broken);
         }
         self.turn.timers.push(TimerOp::Set { key: key.into(), after, every });
-    }
-}
-
-/// The questions of a slot's instance, and of one that starts beside it.
-#[derive(Debug, Clone)]
-pub(crate) struct SlotQueries {
-    pub own: Arc<Queries>,
-    pub held: Arc<Queries>,
-}
-
-impl SlotQueries {
-    pub fn on_answer(&self, number: u32, gateway: GatewayId, answer: Answer) {
-        let of = if Queries::is_held(number) { &self.held } else { &self.own };
-        of.on_answer(number, gateway, answer);
-    }
-
-    pub fn on_lost(&self, gateway: GatewayId) {
-        self.own.on_lost(gateway);
-        self.held.on_lost(gateway);
-    }
-}
-
-impl Default for SlotQueries {
-    fn default() -> Self {
-        Self { own: Arc::default(), held: Arc::new(Queries::held()) }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::held::Kept;
 use crate::lane::LaneOffer;
 use crate::prepare::SwitchOrder;
+use crate::query::Asked;
 
 /// What a slot is told.
 #[derive(Debug)]
@@ -29,8 +30,8 @@ pub(crate) enum SlotMsg {
     GatewayStopped(GatewayId),
     /// The gateway is lost for good: its clients are gone.
     GatewayGone(GatewayId),
-    /// A held instance asks the gateways; it is told when that is done, and waits for the answers itself.
-    Ask(Query, oneshot::Sender<()>),
+    /// A held instance asks the gateways; it gets what to wait for the answers with.
+    Ask(Query, oneshot::Sender<Asked>),
     /// A fresh instance takes the slot over.
     Switch(Box<SwitchOrder>),
     /// What an instance asked for that the slot has let go.
@@ -50,11 +51,33 @@ struct Inner {
     messages: Vec<SlotMsg>,
     ready: Vec<GatewayId>,
     waker: Option<Waker>,
+    /// The slot has ended.
+    closed: bool,
 }
 
 impl Inbox {
+    /// Tells the slot. What is told to one that has ended is dropped, so that whoever waits for an answer learns of it.
     pub fn push(&self, message: SlotMsg) {
-        self.with(|inner| inner.messages.push(message));
+        let refused = self.with(|inner| {
+            if inner.closed {
+                return Some(message);
+            }
+            inner.messages.push(message);
+            None
+        });
+        // Not under the lock: what it holds may tell somebody when it goes.
+        drop(refused);
+    }
+
+    /// The slot has ended.
+    pub fn close(&self) {
+        let dropped = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            inner.ready.clear();
+            std::mem::take(&mut inner.messages)
+        };
+        drop(dropped);
     }
 
     /// Takes what is there; whoever comes later wakes `waker`. False: nothing was there.
@@ -71,15 +94,15 @@ impl Inbox {
         true
     }
 
-    fn with(&self, change: impl FnOnce(&mut Inner)) {
-        let waker = {
+    fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let (changed, waker) = {
             let mut inner = self.inner.lock();
-            change(&mut inner);
-            inner.waker.take()
+            (change(&mut inner), inner.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        changed
     }
 }
 
@@ -97,7 +120,7 @@ impl Wake for LaneWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.inbox.with(|inner| {
-            if !inner.ready.contains(&self.gateway) {
+            if !inner.closed && !inner.ready.contains(&self.gateway) {
                 inner.ready.push(self.gateway);
             }
         });

@@ -15,17 +15,17 @@ use tidegate_wire::{FrameError, RawFrame, ToWorker};
 use tokio::sync::oneshot;
 
 use crate::held::Kept;
-use crate::host::SlotQueries;
 use crate::inbox::{Inbox, LaneWaker, SlotMsg};
 use crate::lane::{LaneOffer, LazyLane};
 use crate::prepare::SwitchOrder;
+use crate::query::{Asked, Queries};
 
 /// The reading ends of a slot's lanes, and what is read and not handled. Events are bounded by the credit that the
 /// slot granted.
 #[derive(Debug)]
 pub(crate) struct Intake {
     inbox: Arc<Inbox>,
-    queries: SlotQueries,
+    queries: Arc<Queries>,
     lanes: FxHashMap<GatewayId, LaneIn>,
     /// Whole frames in order of arrival.
     chunks: VecDeque<(GatewayId, Bytes)>,
@@ -45,7 +45,7 @@ pub(crate) enum Notice {
     GatewayGone(GatewayId),
     LaneWanted(GatewayId),
     Ack(GatewayId, u32),
-    Ask(Query, oneshot::Sender<()>),
+    Ask(Query, oneshot::Sender<Asked>),
     Switch(Box<SwitchOrder>),
     Say(Vec<Kept>),
     Stop,
@@ -61,7 +61,7 @@ struct LaneIn {
 }
 
 impl Intake {
-    pub fn new(inbox: Arc<Inbox>, queries: SlotQueries) -> Self {
+    pub fn new(inbox: Arc<Inbox>, queries: Arc<Queries>) -> Self {
         Self {
             inbox,
             queries,
@@ -231,7 +231,7 @@ impl Intake {
 fn urgent(
     gateway: GatewayId,
     chunk: &[u8],
-    queries: &SlotQueries,
+    queries: &Queries,
     notices: &mut VecDeque<Notice>,
 ) -> Result<usize, FrameError> {
     let mut at = 0;

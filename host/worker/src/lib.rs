@@ -28,6 +28,7 @@ mod timers;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::Link;
 use tidegate_runtime::{Engine, SlowPool, TemplateError};
@@ -54,8 +55,8 @@ pub struct Worker {
     slots: Vec<RunningSlot>,
     engine: Engine,
     slow: Arc<SlowPool>,
-    /// What the apps began with, for whoever conducts them.
-    editions: Vec<Arc<Edition>>,
+    /// What the apps began with, until somebody conducts them.
+    editions: Mutex<Vec<Arc<Edition>>>,
 }
 
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Worker {
     /// # Errors
     /// A plugin does not fit, there is no room for its instances, or its `on-worker-start` fails.
     pub async fn start(
-        settings: WorkerSettings,
+        mut settings: WorkerSettings,
         engine: &Engine,
         slow: Arc<SlowPool>,
         shards: &[Handle],
@@ -125,16 +126,19 @@ impl Worker {
         if shards.is_empty() {
             return Err(WorkerError::NoShards);
         }
+        // Not to be held on to: the modules are unloaded when no slot runs them any more.
+        let apps = std::mem::take(&mut settings.apps);
         let settings = Arc::new(settings);
         let mut entries: Vec<Vec<SlotEntry>> = shards.iter().map(|_| Vec::new()).collect();
         let mut slots = Vec::new();
         let announce = Arc::new(watch::Sender::new(Announced::default()));
         let mut editions = Vec::new();
-        for app in &settings.apps {
-            let edition = Edition::new(engine, app.clone())
-                .map_err(|error| WorkerError::Template { app: app.name.clone(), error })?;
+        for app in apps {
+            let name = app.name.clone();
+            let edition =
+                Edition::new(engine, app).map_err(|error| WorkerError::Template { app: name, error })?;
             let edition = Arc::new(edition);
-            editions.push(Arc::clone(&edition));
+            let app = &edition.app;
             for slot in 0..app.slots {
                 let at = slot as usize % shards.len();
                 let (Some(runtime), Some(entries)) = (shards.get(at), entries.get_mut(at)) else { continue };
@@ -151,12 +155,21 @@ impl Worker {
                 entries.push(SlotEntry { app: app.name.clone(), slot, shared: Arc::clone(&shared) });
                 slots.push(RunningSlot { app: app.name.clone(), runtime: runtime.clone(), shared, task });
             }
+            editions.push(edition);
         }
         let with_slots = |(handle, slots): (&Handle, Vec<SlotEntry>)| {
             (handle.clone(), ShardSlots { slots: slots.into(), announced: announce.subscribe() })
         };
         let shards = shards.iter().zip(entries).map(with_slots).collect();
-        Ok(Self { settings, shards, announce, slots, engine: engine.clone(), slow, editions })
+        Ok(Self {
+            settings,
+            shards,
+            announce,
+            slots,
+            engine: engine.clone(),
+            slow,
+            editions: Mutex::new(editions),
+        })
     }
 
     /// Takes orders about versions from now on, on the current runtime, until the last clone of what it returns is gone.
@@ -171,7 +184,7 @@ impl Worker {
             Conducted::new(edition, slots.map(reach).collect())
         };
         let conductor = Conductor {
-            apps: self.editions.iter().map(of).collect(),
+            apps: std::mem::take(&mut *self.editions.lock()).iter().map(of).collect(),
             engine: self.engine.clone(),
             slow: Arc::clone(&self.slow),
             settings: Arc::clone(&self.settings),

@@ -1,5 +1,6 @@
-//! The query that a turn waits for. A slot runs one turn at a time, so there is at most one.
+//! The queries that turns of a slot wait for: its instance's, and those of instances that start beside it or say good-bye.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -11,87 +12,137 @@ use tidegate_wire::fanout::Fanout;
 
 use crate::counters;
 
-/// Where the turn that asked and the lanes that answer meet.
+/// Where the turns that asked and the lanes that answer meet. An instance has one turn at a time, and a turn one query,
+/// so there are never more than instances.
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
-    /// In the numbers of all of its queries.
-    mark: u32,
     inner: Mutex<Inner>,
 }
-
-/// In the numbers of queries of an instance that does not serve the slot.
-const HELD: u32 = 1 << 31;
 
 #[derive(Debug, Default)]
 struct Inner {
     number: u32,
-    fanout: Option<Fanout>,
+    waiting: BTreeMap<u32, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    fanout: Fanout,
     waker: Option<Waker>,
 }
 
+/// A query that was asked. Dropping it ends the waiting: answers that come later are ignored.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    queries: Arc<Queries>,
+    number: u32,
+}
+
 impl Queries {
-    /// Of an instance that starts beside the slot's own.
-    pub fn held() -> Self {
-        Self { mark: HELD, ..Self::default() }
-    }
-
-    /// Whether a query of this number is one of a held instance.
-    pub const fn is_held(number: u32) -> bool {
-        number & HELD != 0
-    }
-
-    /// A query begins. Returns its number; answers to earlier ones are ignored from now on.
-    pub fn begin(&self, fanout: Fanout) -> u32 {
+    /// A query begins.
+    pub fn begin(self: &Arc<Self>, fanout: Fanout) -> Asked {
         let mut inner = self.inner.lock();
-        inner.number = inner.number.wrapping_add(1) & !HELD | self.mark;
-        inner.fanout = Some(fanout);
-        inner.number
+        inner.number = inner.number.wrapping_add(1);
+        let number = inner.number;
+        inner.waiting.insert(number, Waiting { fanout, waker: None });
+        Asked { queries: Arc::clone(self), number }
     }
 
     pub fn on_answer(&self, number: u32, gateway: GatewayId, answer: Answer) {
-        self.change(|inner| {
-            if let Some(fanout) = inner.fanout.as_mut().filter(|_| inner.number == number) {
-                fanout.on_answer(gateway, answer);
-            }
+        let woken = self.inner.lock().waiting.get_mut(&number).and_then(|waiting| {
+            waiting.fanout.on_answer(gateway, answer);
+            waiting.waker_if_done()
         });
+        if let Some(waker) = woken {
+            waker.wake();
+        }
     }
 
     pub fn on_lost(&self, gateway: GatewayId) {
-        self.change(|inner| {
-            if let Some(fanout) = &mut inner.fanout {
-                fanout.on_lost(gateway);
-            }
-        });
+        let lost = |waiting: &mut Waiting| {
+            waiting.fanout.on_lost(gateway);
+            waiting.waker_if_done()
+        };
+        let woken: Vec<_> = self.inner.lock().waiting.values_mut().filter_map(lost).collect();
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Waiting {
+    fn waker_if_done(&mut self) -> Option<Waker> {
+        if self.fanout.is_done() { self.waker.take() } else { None }
+    }
+}
+
+impl Asked {
+    /// What the gateways are asked with, and answer with.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// Waits for all answers, or for `wait`.
-    pub async fn finish(self: Arc<Self>, wait: Duration) -> Answered {
+    pub async fn finish(self, wait: Duration) -> Answered {
         let whole = poll_fn(|cx| {
-            let mut inner = self.inner.lock();
-            if inner.fanout.as_ref().is_none_or(Fanout::is_done) {
-                return Poll::Ready(());
+            let mut inner = self.queries.inner.lock();
+            match inner.waiting.get_mut(&self.number) {
+                Some(waiting) if !waiting.fanout.is_done() => {
+                    waiting.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
             }
-            inner.waker = Some(cx.waker().clone());
-            Poll::Pending
         });
         let _in_time = tokio::time::timeout(wait, whole).await;
-        let fanout = self.inner.lock().fanout.take();
-        let answered =
-            fanout.map_or_else(|| Answered { answer: Answer::Count(0), missing: Vec::new() }, Fanout::finish);
+        let waiting = self.queries.inner.lock().waiting.remove(&self.number);
+        let none = || Answered { answer: Answer::Count(0), missing: Vec::new() };
+        let answered = waiting.map_or_else(none, |waiting| waiting.fanout.finish());
         if !answered.missing.is_empty() {
             counters::QUERIES_PARTIAL.inc();
         }
         answered
     }
+}
 
-    fn change(&self, change: impl FnOnce(&mut Inner)) {
-        let waker = {
-            let mut inner = self.inner.lock();
-            change(&mut inner);
-            inner.fanout.as_ref().is_some_and(Fanout::is_done).then(|| inner.waker.take()).flatten()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.queries.inner.lock().waiting.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::{Audience, Query};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_of_several_queries_gets_its_own_answer_whichever_comes_first() {
+        let gateway = GatewayId::new(1);
+        let queries = Arc::new(Queries::default());
+        let ask = |query: &Query| queries.begin(Fanout::new(query, [gateway]));
+        let count = ask(&Query::CountClients(Audience::All));
+        let groups = ask(&Query::CountByGroup(vec!["a".into()]));
+        let given_up = ask(&Query::CountClients(Audience::All));
+        queries.on_answer(groups.number(), gateway, Answer::Counts(vec![3]));
+        queries.on_answer(count.number(), gateway, Answer::Count(7));
+        let (late, wait) = (given_up.number(), Duration::from_secs(5));
+        drop(given_up);
+        queries.on_answer(late, gateway, Answer::Count(9));
+        assert_eq!(count.finish(wait).await.answer, Answer::Count(7));
+        assert_eq!(groups.finish(wait).await.answer, Answer::Counts(vec![3]));
+        assert!(queries.inner.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_lost_gateway_ends_every_query_that_waits_for_it() {
+        let gateway = GatewayId::new(1);
+        let queries = Arc::new(Queries::default());
+        let asked: Vec<_> = (0..3)
+            .map(|_| queries.begin(Fanout::new(&Query::CountClients(Audience::All), [gateway])))
+            .collect();
+        queries.on_lost(gateway);
+        for asked in asked {
+            assert_eq!(asked.finish(Duration::from_secs(5)).await.missing, [gateway]);
         }
     }
 }

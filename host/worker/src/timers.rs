@@ -18,6 +18,15 @@ pub(crate) enum TimerOp {
     Cancel(Arc<str>),
 }
 
+impl TimerOp {
+    /// The timer that it is about.
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Set { key, .. } | Self::Cancel(key) => key,
+        }
+    }
+}
+
 impl Timers {
     /// How many there are.
     pub fn len(&self) -> usize {

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tidegate_base::{AppName, GatewayId, NodeName, Protocol, Role};
+use tidegate_base::{AppName, Digest, GatewayId, NodeName, Protocol, Role};
 use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{
     AppLimits, AppSettings, GatewaySettings, Heartbeat, ListenerSettings, Origins, Times,
@@ -464,6 +464,16 @@ async fn accept(endpoint: Endpoint, gateway: Arc<Mutex<Gateway>>, shards: Vec<to
 /// The bytes of a fixture, example or first-party plugin.
 pub fn component(plugin: &str) -> Vec<u8> {
     std::fs::read(tidegate_artifacts::plugin(plugin)).unwrap()
+}
+
+/// Whether a component is in memory, compiled, because somebody runs it, will run it or holds it.
+pub fn is_loaded(component: &[u8]) -> bool {
+    modules().is_loaded(Digest::of(component))
+}
+
+/// Keeps a plugin compiled as long as what it returns lives, so that swaps from and to it take no seconds.
+pub fn held(plugin: &str) -> impl Send + Sync + 'static {
+    modules().load(&component(plugin)).unwrap()
 }
 
 fn modules() -> &'static Modules {

@@ -20,7 +20,7 @@ mod swap;
 
 pub use browser::{Browser, Page};
 pub use client::{Client, RawClient};
-pub use cluster::{Cluster, ClusterBuilder, LinkKind, component};
+pub use cluster::{Cluster, ClusterBuilder, LinkKind, component, held, is_loaded};
 pub use process::{Process, binary, tidegate};
 pub use raw_ws::{RawWs, masked, upgrade_request};
 pub use shards::Shards;

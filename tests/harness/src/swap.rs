@@ -60,8 +60,13 @@ impl Swapper {
 
     /// Takes the app to the next version, or back if that fails, and says how it went.
     pub async fn swap(&mut self, component: Vec<u8>) -> RolloutReport {
-        let version = VersionRef { number: self.stable.number + 1, digest: Shelf::put(component) };
+        let version = self.shelve(component);
         self.swap_to(version).await
+    }
+
+    /// The next version, if it is this component; the worker is told nothing.
+    pub fn shelve(&self, component: Vec<u8>) -> VersionRef {
+        VersionRef { number: self.stable.number + 1, digest: Shelf::put(component) }
     }
 
     /// Takes the app to this version, or back if that fails, and says how it went.
@@ -73,12 +78,11 @@ impl Swapper {
             let report = self.order(version, phase, goal).await;
             if report.failure.is_some() {
                 let back = self.order(version, RolloutPhase::Back, Step::Back).await;
-                self.say(None).await;
+                self.end().await;
                 return RolloutReport { failure: report.failure, ..back };
             }
             if goal == Step::Switched {
-                self.stable = version;
-                self.say(None).await;
+                self.commit(version).await;
                 return report;
             }
         }
@@ -89,11 +93,29 @@ impl Swapper {
     pub async fn order(&mut self, version: VersionRef, phase: RolloutPhase, goal: Step) -> RolloutReport {
         self.say(Some(DesiredRollout { version, phase })).await;
         let back = phase == RolloutPhase::Back;
-        self.until(|rollout| {
-            let ended = rollout.step == goal || rollout.step == Step::Stuck;
-            rollout.version == version.number && (ended || !back && rollout.failure.is_some())
-        })
-        .await
+        let first = match phase {
+            RolloutPhase::Switch { slots } => slots as usize,
+            RolloutPhase::Prepare | RolloutPhase::Back => 0,
+        };
+        let reached = |report: &AppReport| {
+            let rollout = report.rollout.as_ref().filter(|rollout| rollout.version == version.number)?;
+            // A report may be one of an earlier order that wanted fewer slots.
+            let run = report.slots.iter().take(first).all(|slot| *slot == Some(version.number));
+            let ended = rollout.step == goal && run || rollout.step == Step::Stuck;
+            (ended || !back && rollout.failure.is_some()).then(|| rollout.clone())
+        };
+        self.until(reached).await
+    }
+
+    /// Orders one phase of a rollout, and waits for nothing.
+    pub async fn begin(&mut self, version: VersionRef, phase: RolloutPhase) {
+        self.say(Some(DesiredRollout { version, phase })).await;
+    }
+
+    /// This version is what runs from now on.
+    pub async fn commit(&mut self, version: VersionRef) {
+        self.stable = version;
+        self.end().await;
     }
 
     /// How the app does.
@@ -113,19 +135,28 @@ impl Swapper {
         self.orders.desired(vec![desired]).await;
     }
 
-    async fn until(&self, reached: impl Fn(&RolloutReport) -> bool) -> RolloutReport {
+    /// No rollout any more. Waits until the worker has heard it, so that nobody takes an old report for a new one.
+    async fn end(&self) {
+        self.say(None).await;
+        let ended = |report: &AppReport| match &report.rollout {
+            None => Some(()),
+            Some(rollout) => (rollout.step == Step::Stuck).then_some(()),
+        };
+        self.until(ended).await;
+    }
+
+    async fn until<T>(&self, reached: impl Fn(&AppReport) -> Option<T>) -> T {
         let mut reports = self.orders.reports();
         let wait = async {
             loop {
-                let rollout = self.report().rollout;
-                if let Some(rollout) = rollout.filter(&reached) {
-                    return rollout;
+                if let Some(reached) = reached(&self.report()) {
+                    return reached;
                 }
                 reports.changed().await.expect("the conductor runs");
             }
         };
         match tokio::time::timeout(crate::DEADLINE, wait).await {
-            Ok(rollout) => rollout,
+            Ok(reached) => reached,
             Err(_) => panic!("the rollout did not come so far: {:?}", self.report()),
         }
     }

@@ -257,6 +257,8 @@ pub struct SlotSwitch {
     pub timers_carried: u32,
     /// Timers that the new instance has set itself.
     pub timers_set: u32,
+    /// Timers of the old instance that are gone, since the new version has no callback for them.
+    pub timers_dropped: u32,
     /// Events that the slot's lanes had delivered before the switch.
     pub lane_events_before: u64,
     /// Numbers that its lanes never saw around the switch.

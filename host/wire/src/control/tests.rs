@@ -20,6 +20,7 @@ fn switch() -> SlotSwitch {
         state_bytes: 5,
         timers_carried: 6,
         timers_set: 7,
+        timers_dropped: 13,
         lane_events_before: 8,
         lost: 9,
         repeated: 10,

@@ -3,35 +3,36 @@
 //! The whole slot is one future. Its turns run inline; one that needs the CPU for long takes the slot with it to the
 //! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
 
-mod restart;
+mod call;
+mod start;
 mod switch;
-mod turn;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId};
+use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
 use tidegate_runtime::{Fault, Instance, SlowPool, StartReason};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use self::restart::Restart;
-pub use self::turn::SlotStartError;
-pub(crate) use self::turn::failed_upgrade;
-use self::turn::{Call, Turned, reading, run_call};
+use self::call::{Call, Turned, run_call};
+use self::start::Restart;
+pub use self::start::SlotStartError;
 use crate::counters;
 use crate::edition::{Edition, SlotStats, Tally};
-use crate::host::{Home, SlotCore, SlotHost, SlotQueries};
+use crate::host::{Home, SlotCore, SlotHost};
 use crate::inbox::Inbox;
 use crate::intake::{Intake, Notice};
 use crate::lane::{LaneOffer, LazyLane};
+use crate::query::Queries;
 use crate::settings::{WorkerApp, WorkerSettings};
 
 /// Events handled in a row before others on the thread get their turn.
@@ -55,7 +56,7 @@ pub(crate) struct SlotParts {
 #[derive(Debug)]
 pub(crate) struct SlotShared {
     pub inbox: Arc<Inbox>,
-    pub queries: SlotQueries,
+    pub queries: Arc<Queries>,
     pub stats: SlotStats,
     /// The version that it runs, or runs again as soon as it has restarted, and what that exports.
     current: Mutex<(u32, Exports)>,
@@ -75,7 +76,7 @@ impl SlotShared {
     pub fn new(edition: &Edition, news: Arc<watch::Sender<Announced>>) -> Self {
         Self {
             inbox: Arc::default(),
-            queries: SlotQueries::default(),
+            queries: Arc::default(),
             stats: SlotStats::default(),
             current: Mutex::new((edition.app.version, edition.exports())),
             news,
@@ -221,12 +222,10 @@ impl Slot {
                     self.core(|core| core.out.on_ack(gateway, parts));
                 }
                 Notice::Ask(query, asked) => {
-                    self.core(|core| {
-                        let queries = Arc::clone(&core.held_queries);
-                        core.ask(&query, &queries);
-                    });
-                    // Gone: whoever asked does not wait any more.
-                    let _ = asked.send(());
+                    if let Some(waiting) = self.core(|core| core.ask(&query)) {
+                        // Gone: whoever asked does not wait any more.
+                        let _ = asked.send(waiting);
+                    }
                 }
                 Notice::Switch(order) => self.on_switch(*order).await,
                 Notice::Say(commands) => {
@@ -391,57 +390,6 @@ impl Slot {
         });
     }
 
-    /// Starts an instance if there is none and it is time to. Its clients wait meanwhile.
-    async fn has_instance(&mut self) -> bool {
-        if self.instance.is_some() {
-            return true;
-        }
-        if Instant::now() < self.restart.at {
-            return false;
-        }
-        self.parts.shared.stats.restarted();
-        counters::RESTARTS.inc();
-        if let Err(error) = self.start_instance(StartReason::Restart).await {
-            counters::RESTARTS_FAILED.inc();
-            let wait = self.restart.postpone();
-            let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-            tracing::error!(app = %name, version, slot = self.parts.slot, "{error}; trying again in {wait:?}");
-            return false;
-        }
-        true
-    }
-
-    async fn start_instance(&mut self, reason: StartReason) -> Result<(), SlotStartError> {
-        let Some(core) = self.home.lock().take() else { return Err(SlotStartError::Busy) };
-        let host = SlotHost::serving(core, self.home.clone());
-        let edition = Arc::clone(&self.parts.edition);
-        let starting = Instance::start(&edition.template, host, edition.app.limits);
-        let started = reading(&mut self.intake, starting).await;
-        let mut instance = started.map_err(SlotStartError::Start)?;
-        if let Some(core) = instance.host().core() {
-            core.begin(None, None);
-        }
-        let call = Call::Start(reason);
-        match reading(&mut self.intake, run_call(&mut instance, &self.parts, &call)).await {
-            Turned::Well => {
-                self.instance = Some(instance);
-                Ok(())
-            }
-            failed => {
-                drop(instance);
-                self.core(|core| {
-                    core.abandon_with(None);
-                    core.timers.clear();
-                });
-                Err(match failed {
-                    Turned::Fault(fault) => SlotStartError::Fault(fault),
-                    Turned::Failed(reason) => SlotStartError::Refused(reason),
-                    Turned::Well => SlotStartError::Busy,
-                })
-            }
-        }
-    }
-
     /// The slot leaves: what it did not read goes to other slots.
     async fn leave(mut self) {
         self.turn(Call::Stop, None).await;
@@ -468,4 +416,28 @@ impl Slot {
             None => self.home.lock().as_deref_mut().map(call),
         }
     }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.parts.shared.inbox.close();
+    }
+}
+
+/// Runs a future while what comes in is read.
+async fn reading<T>(intake: &mut Intake, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(done),
+        Poll::Pending => {
+            let _ = intake.poll(cx);
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// What a client gets whose upgrade the plugin could not decide.
+pub(crate) fn failed_upgrade() -> UpgradeDecision {
+    UpgradeDecision::Refuse(500, "The app failed.".into())
 }

@@ -11,7 +11,7 @@ use super::{Slot, reading};
 use crate::counters;
 use crate::edition::Edition;
 use crate::held::{Asks, Held, Wishes};
-use crate::host::SlotHost;
+use crate::host::{SlotHost, TimersMoved};
 use crate::inbox::{Inbox, SlotMsg};
 use crate::prepare::{Prepared, SwitchOrder};
 use crate::settings::WorkerApp;
@@ -39,19 +39,21 @@ impl Slot {
         if let Some(state) = &state {
             self.restore(&mut new.instance, state).await?;
         }
-        // From here on nothing can fail.
         let wishes = new.instance.host().kept().map(Held::take_wishes).unwrap_or_default();
-        let taken_over = self.seat(new, wishes);
+        let admitted = self.core(|core| core.admits_timers(&new.edition.app, &wishes)).unwrap_or(Ok(()));
+        admitted.map_err(|reason| Failure::new(Some(self.parts.slot), Stage::Restore, reason))?;
+        // From here on nothing can fail.
+        let timers = self.seat(new, wishes);
         let waiting_events = self.intake.waiting_events();
-        let (carried, set) = taken_over;
         let audit = self.core(|core| core.out.take_audit()).unwrap_or_default();
         Ok(SlotSwitch {
             slot: self.parts.slot,
             pause_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             waiting_events,
             state_bytes: state.map_or(0, |state| state.len() as u64),
-            timers_carried: u32::try_from(carried).unwrap_or(u32::MAX),
-            timers_set: u32::try_from(set).unwrap_or(u32::MAX),
+            timers_carried: count(timers.carried),
+            timers_set: count(timers.set),
+            timers_dropped: count(timers.dropped),
             lane_events_before: audit.events,
             lost: audit.lost,
             repeated: audit.repeated,
@@ -94,8 +96,8 @@ impl Slot {
         }
     }
 
-    /// The new instance serves from now on. Returns how many timers it took over, and how many it has set itself.
-    fn seat(&mut self, new: Prepared, wishes: Wishes) -> (usize, usize) {
+    /// The new instance serves from now on.
+    fn seat(&mut self, new: Prepared, wishes: Wishes) -> TimersMoved {
         let Prepared { edition, mut instance } = new;
         let mut old = self.instance.take();
         let held = Held::new(Arc::clone(&self.parts.edition.app), self.parts.slot, self.asks());
@@ -103,7 +105,7 @@ impl Slot {
             Some(old) => old.host().hold(held),
             None => self.home.lock().take(),
         };
-        let Some(core) = core else { return (0, 0) };
+        let Some(core) = core else { return TimersMoved::default() };
         instance.host().serve(core, self.home.clone());
         self.instance = Some(instance);
         self.tally = self.parts.shared.stats.begin(edition.app.version);
@@ -134,12 +136,12 @@ impl Slot {
     }
 
     fn asks(&self) -> Asks {
-        Asks {
-            inbox: Arc::clone(&self.parts.shared.inbox),
-            queries: Arc::clone(&self.parts.shared.queries.held),
-            wait: self.parts.settings.query_wait,
-        }
+        Asks { inbox: Arc::clone(&self.parts.shared.inbox), wait: self.parts.settings.query_wait }
     }
+}
+
+fn count(timers: usize) -> u32 {
+    u32::try_from(timers).unwrap_or(u32::MAX)
 }
 
 async fn say_good_bye(mut old: Instance<SlotHost>, app: Arc<WorkerApp>, slot: u32, inbox: Arc<Inbox>) {

@@ -1,15 +1,10 @@
-//! One turn: a call of the plugin, and what it came to.
+//! One call of the plugin.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-
-use tidegate_base::{ClientId, Event, UpgradeDecision};
-use tidegate_runtime::{Fault, Instance, StartError, StartInfo, StartReason, StopReason};
+use tidegate_base::{ClientId, Event};
+use tidegate_runtime::{Fault, Instance, StartInfo, StartReason, StopReason};
 
 use super::SlotParts;
 use crate::host::SlotHost;
-use crate::intake::Intake;
 
 /// What one turn calls.
 #[derive(Debug)]
@@ -28,7 +23,7 @@ pub(super) enum Turned {
 }
 
 impl Call<'_> {
-    pub const fn name(&self) -> &'static str {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Start(_) => "on-worker-start",
             Self::Event(_, Event::Connect) => "on-connect",
@@ -40,7 +35,7 @@ impl Call<'_> {
         }
     }
 
-    pub const fn is_upgrade(&self) -> bool {
+    pub(super) const fn is_upgrade(&self) -> bool {
         matches!(self, Self::Event(_, Event::WebsocketConnect(_)))
     }
 }
@@ -93,39 +88,4 @@ pub(super) async fn run_call(
         None => Turned::Well,
         Some(reason) => Turned::Failed(reason),
     }
-}
-
-/// Runs a future while what comes in is read.
-pub(super) async fn reading<T>(intake: &mut Intake, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(done),
-        Poll::Pending => {
-            let _ = intake.poll(cx);
-            Poll::Pending
-        }
-    })
-    .await
-}
-
-/// What a client gets whose upgrade the plugin could not decide.
-pub(crate) fn failed_upgrade() -> UpgradeDecision {
-    UpgradeDecision::Refuse(500, "The app failed.".into())
-}
-
-/// A slot that did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum SlotStartError {
-    /// The instance could not be made.
-    #[error("an instance does not start: {0}")]
-    Start(StartError),
-    /// on-worker-start trapped or overran.
-    #[error("on-worker-start did not end well: {0}")]
-    Fault(Fault),
-    /// on-worker-start returned an error.
-    #[error("on-worker-start failed: {0}")]
-    Refused(String),
-    /// The slot's state is lent to another instance.
-    #[error("the slot has an instance already")]
-    Busy,
 }

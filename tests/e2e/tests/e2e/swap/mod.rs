@@ -1,11 +1,61 @@
 //! New code under live connections: what a worker's slots promise while another version takes them over.
 
+mod effects;
+mod exports;
+mod failures;
+mod load;
+mod memory;
+mod nodes;
+mod slots;
+mod timers;
+
 use tidegate_harness::{Client, Cluster};
 use tidegate_wire::control::Stage;
 
+/// The answer to a text, and nothing before it.
 async fn says(client: &mut Client, text: &str, answer: &str) {
     client.send(text).await;
     assert_eq!(client.text().await, answer);
+}
+
+/// The answer to a text; what a watcher hears before it is not looked at.
+async fn ask(client: &mut Client, text: &str) -> String {
+    client.send(text).await;
+    let word = text.split(' ').next().expect("a word").to_owned();
+    loop {
+        let answer = client.text().await;
+        if answer.split(' ').nth(1) == Some(&word) {
+            return answer;
+        }
+    }
+}
+
+/// What a watcher has heard so far.
+async fn heard(client: &mut Client) -> Vec<String> {
+    client.send("weight").await;
+    let mut news = Vec::new();
+    loop {
+        let line = client.text().await;
+        if line.split(' ').nth(1) == Some("weight") {
+            return news;
+        }
+        news.push(line);
+    }
+}
+
+/// A client in each slot of worker 0, on gateway 0, in the slots' order.
+async fn one_in_each(cluster: &Cluster, slots: usize) -> Vec<Client> {
+    let mut found: Vec<Option<Client>> = (0..slots).map(|_| None).collect();
+    while found.iter().any(Option::is_none) {
+        let mut client = Client::connect(cluster.ws(0)).await;
+        let answer = ask(&mut client, "where").await;
+        let slot: usize = answer.rsplit(' ').next().and_then(|slot| slot.parse().ok()).expect("a slot");
+        match &mut found[slot] {
+            free @ None => *free = Some(client),
+            Some(_) => client.close().await,
+        }
+    }
+    found.into_iter().flatten().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
