@@ -202,7 +202,8 @@ impl<'a> Parts<'a> {
     fn member_register(&mut self, identity: &Identity) -> Result<(), NodeError> {
         let endpoint = bind(self.config.register_listen, identity, &self.control)?;
         self.shared.addresses.register = Some(endpoint.local_addr()?);
-        *self.shared.register.write() = Some(Register::start(Some(endpoint.clone()), None, &self.control));
+        let register = Register::start(Some(endpoint.clone()), self.store.clone(), &self.control);
+        *self.shared.register.write() = Some(register);
         self.endpoint = Some(endpoint);
         Ok(())
     }
