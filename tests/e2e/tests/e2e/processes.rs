@@ -212,3 +212,114 @@ async fn an_all_in_one_answers_on_its_control_socket_and_says_goodbye_to_clients
     assert_eq!(node.process.terminate(), Some(0));
     assert_eq!(client.closed().await.map(|(code, _)| code), Some(1001));
 }
+
+/// What `deploy` and its kind say as JSON.
+fn said(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr))
+}
+
+/// A folder with the settings of an all-in-one, or of a cluster's worker, whose plugin has versions.
+fn versioned_settings(folder: &Path) -> String {
+    let wasm = tidegate_artifacts::plugin("versioned");
+    let worker = std::fs::read_to_string(folder.join("worker.toml")).unwrap();
+    let callbacks = tidegate_artifacts::plugin("callbacks");
+    worker.replace(&callbacks.display().to_string(), &wasm.display().to_string())
+}
+
+async fn says(client: &mut Client, text: &str, answer: &str) {
+    client.send(text).await;
+    assert_eq!(client.text().await, answer);
+}
+
+#[tokio::test]
+async fn an_operator_deploys_to_a_cluster_whose_workers_and_register_may_die_afterwards() {
+    let folder = cluster_folder();
+    let at = folder.path();
+    std::fs::write(at.join("worker.toml"), versioned_settings(at)).unwrap();
+    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+    let registers = register.register();
+    let gateway = Node::start(at, &["gateway", "-c", "gateway.toml", "--registers", &registers, "--json"]);
+    let worker = Node::start(at, &["worker", "-c", "worker.toml", "--registers", &registers, "--json"]);
+    let operator = |arguments: &[&str]| {
+        let to = ["--register", &registers, "--identity", "certs/ann"];
+        run(at, &[arguments, &to].concat())
+    };
+    let mut client = Client::connect(gateway.listener("ws")).await;
+    says(&mut client, "hello", "v1 hello").await;
+
+    let v2 = tidegate_artifacts::plugin("versioned-v2").display().to_string();
+    let report = said(&operator(&["deploy", "test", &v2, "--json"]));
+    assert_eq!((&report["switched"], &report["clients"]["closed"]), (&json!(2), &json!(0)), "{report}");
+    says(&mut client, "mine", "v2 mine 1").await;
+
+    // One that does not start changes nothing, and the deployer hears why.
+    let traps = tidegate_artifacts::plugin("versioned-start-traps").display().to_string();
+    let refused = operator(&["deploy", "test", &traps]);
+    assert_eq!(refused.code, 70);
+    assert!(
+        refused.stdout.contains("on-worker-start") && refused.stdout.contains("panic"),
+        "{}",
+        refused.stdout
+    );
+    says(&mut client, "mine", "v2 mine 1").await;
+
+    // The register dies and comes back at its address: it knows what was deployed.
+    register.process.kill();
+    says(&mut client, "a", "v2 a").await;
+    let text = std::fs::read_to_string(at.join("register.toml")).unwrap().replace("127.0.0.1:0", &registers);
+    std::fs::write(at.join("register.toml"), text).unwrap();
+    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+
+    // A worker that starts with the old file runs the new version before it takes the client.
+    worker.process.kill();
+    let worker = Node::start(at, &["worker", "-c", "worker.toml", "--registers", &registers, "--json"]);
+    says(&mut client, "b", "v2 b").await;
+    let history = operator(&["history", "test"]);
+    assert!(
+        history.stdout.contains("committed") && history.stdout.contains("rolled back"),
+        "{}",
+        history.stdout
+    );
+    for node in [worker, gateway, register] {
+        assert_eq!(node.process.terminate(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn what_was_deployed_to_an_all_in_one_stays_over_restarts_until_its_settings_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let settings = |plugin: &str| {
+        let wasm = tidegate_artifacts::plugin(plugin);
+        format!(
+            "[[app]]\nname = \"test\"\nplugin = \"{}\"\nlisten = [\"ws://127.0.0.1:0\"]\n",
+            wasm.display()
+        )
+    };
+    std::fs::write(at.join("tidegate.toml"), settings("versioned")).unwrap();
+    let node = Node::start(at, &["up", "--json"]);
+    let mut client = Client::connect(node.listener("ws")).await;
+    says(&mut client, "a", "v1 a").await;
+    let v2 = tidegate_artifacts::plugin("versioned-v2").display().to_string();
+    let report = said(&run(at, &["deploy", "test", &v2, "--json"]));
+    assert_eq!(report["version"]["number"], 2, "{report}");
+    says(&mut client, "mine", "v2 mine 1").await;
+    // Version 1 cannot read what version 2 keeps: the way back is refused, and says so.
+    let back = run(at, &["rollback", "test"]);
+    assert_eq!(back.code, 70);
+    assert!(back.stdout.contains("schema"), "{}", back.stdout);
+    says(&mut client, "mine", "v2 mine 1").await;
+    assert_eq!(run(at, &["deploy", "nobody", &v2]).code, 64);
+    assert_eq!(node.process.terminate(), Some(0));
+
+    let node = Node::start(at, &["up", "--json"]);
+    let mut client = Client::connect(node.listener("ws")).await;
+    says(&mut client, "a", "v2 a").await;
+    assert_eq!(node.process.terminate(), Some(0));
+
+    std::fs::write(at.join("tidegate.toml"), settings("versioned-twin")).unwrap();
+    let node = Node::start(at, &["up", "--json"]);
+    let apps = run(at, &["apps"]);
+    assert!(apps.stdout.contains("version 4"), "{}", apps.stdout);
+    assert_eq!(node.process.terminate(), Some(0));
+}
