@@ -223,9 +223,11 @@ async fn a_slot_that_lost_its_lane_serves_again_on_a_newer_one_and_a_stale_one_i
 
     // A newer lane is announced before the gateway has noticed that the one in use is lost.
     fake.announce_with(&[5], 3);
+    eventually("the newer lane is known", || (cluster.load(0) == [0]).then_some(())).await;
     tx.reset();
-    client.send(b"3\n").await;
     assert_eq!(fake.wanted().await, 5);
+    // Not before: what the lost lane had taken would be lost with it.
+    client.send(b"3\n").await;
     let (tx, mut rx) = fake.lane(hello_of("test", 5, 3)).await;
     let (of, number) = next_message(&mut rx).await;
     tx.send(answer(of, number, b"three").into()).unwrap();
