@@ -100,7 +100,6 @@ async fn nonsense_is_answered_and_an_endless_line_is_cut() {
     for bytes in [
         &b"hello\n"[..],
         b"{\"request\":\"stop\"}\n",
-        b"{\"request\":\"nodes\",\"more\":1}\n",
         b"{\"request\":\"cancel\",\"app\":\"A\"}\n",
         b"\xff\xfe{}\n",
         &endless,
