@@ -127,7 +127,7 @@ impl Places {
 }
 
 fn unchanged(project: &Project, stamp_path: &Path) -> Option<Built> {
-    let stamp = Stamp::load_fresh(stamp_path)?;
+    let stamp = Stamp::load_fresh(stamp_path, &project.folder)?;
     Some(Built {
         wasm: stamp.wasm().to_owned(),
         digest: stamp.digest()?,

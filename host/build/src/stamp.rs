@@ -16,7 +16,7 @@ use crate::files::write_atomic;
 use crate::{Digest, Environment, Profile};
 
 /// Changes with the meaning of a stamp's fields.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// More inputs than this are not worth a stamp.
 pub(crate) const INPUTS_MAX: usize = 20_000;
@@ -37,6 +37,8 @@ pub(crate) struct Stamp {
     format: u32,
     /// The version of the builder: a new one may check more.
     builder: String,
+    /// The plugin's folder: a copy of it, target folder included, is another plugin.
+    folder: PathBuf,
     wasm: FileState,
     digest: String,
     contract: Contract,
@@ -76,8 +78,10 @@ impl Stamp {
 
     /// The stamp of a finished build; `None` if its inputs cannot be told, or changed while it ran.
     pub(crate) fn of(wasm: &Path, digest: Digest, contract: &Contract, inputs: &Inputs<'_>) -> Option<Self> {
+        let folder = inputs.folder.to_owned();
         let inputs = collect(wasm, inputs)?;
         Some(Self {
+            folder,
             format: FORMAT,
             builder: env!("CARGO_PKG_VERSION").to_owned(),
             wasm: FileState::of(wasm),
@@ -87,10 +91,10 @@ impl Stamp {
         })
     }
 
-    /// Read a stamp; `None` unless everything is still as it says.
-    pub(crate) fn load_fresh(path: &Path) -> Option<Self> {
-        let stamp: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        let same_builder = stamp.format == FORMAT && stamp.builder == env!("CARGO_PKG_VERSION");
+    /// Read the stamp of the plugin in `folder`; `None` unless everything is still as it says.
+    pub(crate) fn load_fresh(path: &Path, folder: &Path) -> Option<Self> {
+        let stamp = Self::read(path, folder)?;
+        let same_builder = stamp.builder == env!("CARGO_PKG_VERSION");
         let fresh = same_builder
             && stamp.wasm.state.is_some()
             && stamp.digest.parse::<Digest>().is_ok()
@@ -99,11 +103,16 @@ impl Stamp {
         fresh.then_some(stamp)
     }
 
-    /// What the inputs of the last finished build were like, changed since or not; nothing without a stamp.
-    pub(crate) fn recorded(path: &Path) -> BTreeMap<PathBuf, State> {
-        let stamp = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        let inputs = stamp.filter(|stamp| stamp.format == FORMAT).map(|stamp| stamp.inputs);
+    /// What the inputs of the last finished build of the plugin in `folder` were like, changed since or not; nothing
+    /// without a stamp.
+    pub(crate) fn recorded(path: &Path, folder: &Path) -> BTreeMap<PathBuf, State> {
+        let inputs = Self::read(path, folder).map(|stamp| stamp.inputs);
         inputs.unwrap_or_default().into_iter().map(|file| (file.path, file.state)).collect()
+    }
+
+    fn read(path: &Path, folder: &Path) -> Option<Self> {
+        let stamp: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        (stamp.format == FORMAT && stamp.folder == folder).then_some(stamp)
     }
 
     /// Keep the stamp. A failure only costs the next build its shortcut, so it is no error.
@@ -226,7 +235,7 @@ mod tests {
 
     /// A plugin with a path dependency, built a moment ago.
     fn built(dir: &TempDir) -> (PathBuf, PathBuf) {
-        let folder = dir.path().join("a plugin");
+        let folder = folder(dir);
         dir.write("a plugin/Cargo.toml", "[package]");
         let source = dir.write("a plugin/src/lib.rs", "x");
         dir.write("sdk/Cargo.toml", "[package]");
@@ -253,6 +262,10 @@ mod tests {
         Some((stamp, Stamp::path(&folder, None, Profile::Release)))
     }
 
+    fn folder(dir: &TempDir) -> PathBuf {
+        dir.path().join("a plugin")
+    }
+
     fn later() -> SystemTime {
         SystemTime::now() + std::time::Duration::from_secs(3600)
     }
@@ -261,9 +274,9 @@ mod tests {
     fn an_unchanged_plugin_is_fresh() {
         let dir = TempDir::new();
         let (stamp, path) = stamp(&dir, later()).unwrap();
-        assert!(Stamp::load_fresh(&path).is_none(), "nothing is saved yet");
+        assert!(Stamp::load_fresh(&path, &folder(&dir)).is_none(), "nothing is saved yet");
         stamp.save(&path);
-        assert_eq!(Stamp::load_fresh(&path), Some(stamp));
+        assert_eq!(Stamp::load_fresh(&path, &folder(&dir)), Some(stamp));
     }
 
     #[test]
@@ -283,7 +296,7 @@ mod tests {
             let (stamp, path) = stamp(&dir, later()).unwrap();
             stamp.save(&path);
             dir.write(changed, "something longer than before");
-            assert!(Stamp::load_fresh(&path).is_none(), "{changed}");
+            assert!(Stamp::load_fresh(&path, &folder(&dir)).is_none(), "{changed}");
         }
     }
 
@@ -291,16 +304,29 @@ mod tests {
     fn what_the_last_build_saw_can_be_read_even_from_a_stale_stamp() {
         let dir = TempDir::new();
         let (stamp, path) = stamp(&dir, later()).unwrap();
-        assert!(Stamp::recorded(&path).is_empty());
+        assert!(Stamp::recorded(&path, &folder(&dir)).is_empty());
         stamp.save(&path);
         let source = dir.path().join("sdk/src/lib.rs");
         let seen = state_of(&source);
         dir.write("sdk/src/lib.rs", "something longer than before");
-        let recorded = Stamp::recorded(&path);
+        let recorded = Stamp::recorded(&path, &folder(&dir));
         assert_eq!(recorded.get(&source), Some(&seen));
         assert_eq!(recorded.get(&dir.path().join("a plugin/Cargo.lock")), Some(&None));
         std::fs::write(&path, "{").unwrap();
-        assert!(Stamp::recorded(&path).is_empty());
+        assert!(Stamp::recorded(&path, &folder(&dir)).is_empty());
+    }
+
+    #[test]
+    fn a_stamp_that_was_copied_with_its_folder_says_nothing_of_the_copy() {
+        let dir = TempDir::new();
+        let (stamp, path) = stamp(&dir, later()).unwrap();
+        let copy = dir.path().join("a copy");
+        let copied = Stamp::path(&copy, None, Profile::Release);
+        std::fs::create_dir_all(copied.parent().unwrap()).unwrap();
+        stamp.save(&path);
+        std::fs::copy(&path, &copied).unwrap();
+        assert!(Stamp::load_fresh(&copied, &copy).is_none());
+        assert!(Stamp::recorded(&copied, &copy).is_empty());
     }
 
     #[test]
@@ -309,7 +335,7 @@ mod tests {
         let (stamp, path) = stamp(&dir, later()).unwrap();
         stamp.save(&path);
         std::fs::remove_file(dir.path().join("sdk/src/lib.rs")).unwrap();
-        assert!(Stamp::load_fresh(&path).is_none());
+        assert!(Stamp::load_fresh(&path, &folder(&dir)).is_none());
     }
 
     #[test]
@@ -324,9 +350,9 @@ mod tests {
         let (stamp, path) = stamp(&dir, later()).unwrap();
         stamp.save(&path);
         let text = std::fs::read_to_string(&path).unwrap();
-        for damaged in ["", "{}", &text[..text.len() / 2], &text.replace("\"format\":1", "\"format\":2")] {
+        for damaged in ["", "{}", &text[..text.len() / 2], &text.replace("\"format\":2", "\"format\":3")] {
             std::fs::write(&path, damaged).unwrap();
-            assert!(Stamp::load_fresh(&path).is_none());
+            assert!(Stamp::load_fresh(&path, &folder(&dir)).is_none());
         }
     }
 

@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_base::{NodeName, Role};
+use tidegate_base::{AppName, Digest, NodeName, Role};
 use tidegate_link::certs::Authority;
+use tidegate_wire::request::Refusal;
 
 use crate::config::Place;
 use crate::control::{Request, Response, ask};
+use crate::operator::Operator;
+use crate::requests::{self, RequestError};
+use crate::steer::{Cluster as Steered, SteerError, Wish};
 use crate::testing::Folder;
-use crate::{Config, Node, NodeError, operator};
+use crate::{Config, ModuleRef, Node, NodeError, operator};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -121,6 +125,44 @@ async fn nodes_of_a_cluster_find_each_other_and_outlive_their_register() {
     for node in [late, worker, register] {
         node.stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_register_of_a_cluster_keeps_modules_and_answers_operators() {
+    let cluster = Cluster::new();
+    let register = cluster.start(Role::Register, "r", Vec::new()).await;
+    let at = register.addresses().register.unwrap();
+    let identity = cluster.authority.issue(Role::Operator, &NodeName::new("ann").unwrap(), 1).unwrap();
+    let operator = Operator::connect(at, identity.clone()).await.unwrap();
+    // Only one with a store knows what it does not have.
+    let error = requests::fetch_module(operator.link(), Digest::of(b"none")).await.unwrap_err();
+    assert!(matches!(error, RequestError::Refused(Refusal::UnknownModule { .. })), "{error}");
+    operator.close().await;
+
+    let from_outside = Steered::Register { address: at, identity };
+    let data_dir = cluster.folder.path().join("r");
+    let on_the_machine = Steered::Node { data_dir, by: Some("bob".into()) };
+    let app = AppName::new("chat").unwrap();
+    let steer = move || {
+        for steered in [from_outside, on_the_machine] {
+            assert!(steered.apps().unwrap().is_empty());
+            let module = ModuleRef::Bytes(vec![0; 1 << 20].into());
+            let wish = Wish { app: app.clone(), module, canary: None, note: String::new() };
+            for error in [
+                steered.history(&app, 1).unwrap_err(),
+                steered.deploy(wish, &mut |_| {}).unwrap_err(),
+                steered.rollback(&app, None, String::new(), &mut |_| {}).unwrap_err(),
+                steered.cancel(&app).unwrap_err(),
+            ] {
+                assert!(
+                    matches!(&error, SteerError::Refused(_)) && error.to_string().contains("chat"),
+                    "{error}"
+                );
+            }
+        }
+    };
+    tokio::task::spawn_blocking(steer).await.unwrap();
+    register.stop().await;
 }
 
 #[tokio::test]

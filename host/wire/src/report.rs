@@ -119,7 +119,8 @@ pub struct Pauses {
     pub p99_us: u64,
 }
 
-/// What the lanes saw around switches. All zero: every event that was delivered had one turn, in order.
+/// What the numbers of events say of the slots' lanes, from each slot's switch before to the end of the deployment. All
+/// zero: every event that was delivered had one turn, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Audit {
     /// Numbers that never came.

@@ -276,6 +276,16 @@ impl Rollout {
         }
     }
 
+    /// What the numbers of events say of the slot's last switch: those that were lost, repeated and reordered since the
+    /// switch before it, up to now.
+    pub fn slot_audited(&mut self, slot: u32, [lost, repeated, reordered]: [u32; 3]) {
+        let last = self.switches.iter_mut().rev().find(|switch| switch.slot == slot);
+        let Some(last) = last else { return };
+        let news = SlotSwitch { lost, repeated, reordered, ..*last };
+        self.report_due |= news != *last;
+        *last = news;
+    }
+
     /// The fresh instance is gone.
     pub fn slot_discarded(&mut self, slot: u32) {
         let Some(it) = self.slot_mut(slot) else { return };

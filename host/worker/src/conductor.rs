@@ -96,12 +96,13 @@ pub(crate) struct Reach {
 
 /// One app of the worker.
 pub(crate) struct Conducted {
-    pub rollout: Rollout,
-    /// The app's settings; module and version are those of whatever is prepared.
-    pub app: WorkerApp,
-    pub slots: Vec<Reach>,
-    pub modules: HashMap<Digest, Module>,
+    rollout: Rollout,
+    slots: Vec<Reach>,
+    modules: HashMap<Digest, Module>,
     prepared: HashMap<u32, Box<Prepared>>,
+    /// What the numbers of events said at each slot's last switch: lost, repeated and reordered.
+    audits: HashMap<u32, [u32; 3]>,
+    /// That of the slots is always among them, and has the app's settings.
     editions: Vec<(VersionRef, Arc<Edition>)>,
     ticks: u32,
 }
@@ -109,16 +110,16 @@ pub(crate) struct Conducted {
 impl Conducted {
     /// An app whose slots all run `edition`.
     pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>) -> Self {
-        let app = WorkerApp::clone(&edition.app);
+        let app = &edition.app;
         let own = VersionRef { number: app.version, digest: app.module.digest() };
         let mut rollout = Rollout::new(app.name.clone(), own, app.slots);
         rollout.alone();
         let mut it = Self {
             rollout,
             modules: HashMap::from([(own.digest, app.module.clone())]),
-            app,
             slots,
             prepared: HashMap::new(),
+            audits: HashMap::new(),
             editions: vec![(own, Arc::clone(edition))],
             ticks: 0,
         };
@@ -139,6 +140,25 @@ impl Conducted {
         self.rollout.report(judged)
     }
 
+    fn switched(&mut self, switch: SlotSwitch) {
+        let slot = switch.slot;
+        // What came after the switch before this one counts for this one.
+        if let Some(before) = self.audits.insert(slot, [switch.lost, switch.repeated, switch.reordered]) {
+            self.rollout.slot_audited(slot, before);
+        }
+        self.rollout.slot_switched(switch);
+    }
+
+    /// What the numbers of events have said since the last switches.
+    fn audit(&mut self) {
+        for (slot, at_switch) in &self.audits {
+            let Some(reach) = self.slots.get(*slot as usize) else { continue };
+            let mut audit = reach.shared.stats.audit();
+            audit.iter_mut().zip(at_switch).for_each(|(now, then)| *now = now.saturating_add(*then));
+            self.rollout.slot_audited(*slot, audit);
+        }
+    }
+
     fn edition(&mut self, engine: &Engine, version: VersionRef) -> Result<Arc<Edition>, Failure> {
         if let Some((_, edition)) = self.editions.iter().find(|(of, _)| *of == version) {
             return Ok(Arc::clone(edition));
@@ -146,9 +166,11 @@ impl Conducted {
         // Those that no slot runs and none has ready are of no more use.
         self.editions.retain(|(_, edition)| Arc::strong_count(edition) > 1);
         let failed = |reason| Failure::new(None, Stage::Verify, reason);
-        let module = self.modules.get(&version.digest).cloned();
-        let module = module.ok_or_else(|| failed("its module is not loaded".into()))?;
-        let app = WorkerApp { module, version: version.number, ..self.app.clone() };
+        let (module, like) = (self.modules.get(&version.digest).cloned(), self.editions.first());
+        let (Some(module), Some((_, like))) = (module, like) else {
+            return Err(failed("its module is not loaded".into()));
+        };
+        let app = WorkerApp { module, version: version.number, ..WorkerApp::clone(&like.app) };
         let edition = Arc::new(Edition::new(engine, app).map_err(|error| failed(error.to_string()))?);
         self.editions.push((version, Arc::clone(&edition)));
         Ok(edition)
@@ -157,12 +179,6 @@ impl Conducted {
     fn unload(&mut self, digest: Digest) {
         self.modules.remove(&digest);
         self.editions.retain(|(version, _)| version.digest != digest);
-        // Whatever is prepared next brings its own: this one is just not to be held on to.
-        if self.app.module.digest() == digest
-            && let Some(module) = self.modules.values().next()
-        {
-            self.app.module = module.clone();
-        }
     }
 }
 
@@ -221,6 +237,7 @@ impl Conductor {
             let Some(inputs) = inputs.upgrade() else { return };
             let mut news = ticked;
             for app in 0..self.apps.len() {
+                self.with(app, Conducted::audit);
                 news |= self.act(app, &inputs);
             }
             if news {
@@ -233,7 +250,7 @@ impl Conductor {
             }
             for reply in pings.drain(..) {
                 // Gone: nobody waits any more.
-                let _ = oneshot::Sender::<()>::send(reply, ());
+                let _ = reply.send(());
             }
         }
     }
@@ -272,7 +289,7 @@ impl Conductor {
                 Err(failure) => app.rollout.slot_failed(slot, failure),
             }),
             Input::Switched(app, slot, switched) => self.with(app, |app| match switched {
-                Ok(switch) => app.rollout.slot_switched(switch),
+                Ok(switch) => app.switched(switch),
                 Err(failure) => app.rollout.slot_failed(slot, failure),
             }),
             // Answered when everything before it is done.
@@ -364,12 +381,10 @@ impl Conductor {
             }
             // The sender is gone with the next switch, if no event came before it. Not held up by this, or it would
             // keep the conductor.
-            let inputs = {
-                let strong = inputs;
-                strong.downgrade()
-            };
+            let weak = inputs.downgrade();
+            drop(inputs);
             if let Ok(after_us) = came.await
-                && let Some(inputs) = inputs.upgrade()
+                && let Some(inputs) = weak.upgrade()
             {
                 let _ = inputs.send(Input::FirstEvent(app, slot, after_us)).await;
             }

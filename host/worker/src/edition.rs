@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tidegate_base::Exports;
@@ -74,6 +74,8 @@ const TALLIES_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct SlotStats {
     restarts: AtomicU64,
+    /// Events' numbers that were lost, repeated and reordered since the slot's last switch.
+    audit: [AtomicU32; 3],
     /// Of versions before those that are remembered.
     earlier: Mutex<VersionTally>,
     tallies: Mutex<Vec<Arc<Tally>>>,
@@ -94,6 +96,18 @@ impl SlotStats {
         let tally = Arc::new(Tally { version, ..Tally::default() });
         tallies.push(Arc::clone(&tally));
         tally
+    }
+
+    /// What the numbers of events say since the slot's last switch. Only the slot calls this, when that changes.
+    pub fn set_audit(&self, audit: [u32; 3]) {
+        for (count, now) in self.audit.iter().zip(audit) {
+            count.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Lost, repeated and reordered since the slot's last switch.
+    pub fn audit(&self) -> [u32; 3] {
+        self.audit.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     pub fn restarted(&self) {

@@ -29,7 +29,7 @@ pub(crate) struct Outbox {
     audit: Audit,
 }
 
-/// What the numbers of events say of the lanes, since it was last asked.
+/// What the numbers of events say of the lanes, since the slot's last switch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Audit {
     /// Events that came up for a turn.
@@ -43,6 +43,11 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
+    /// Lost, repeated and reordered.
+    pub fn faults(self) -> [u32; 3] {
+        [self.lost, self.repeated, self.reordered]
+    }
+
     fn on_event(&mut self, attempt: u8, checked: &Result<(), FrameError>) {
         match checked {
             Ok(()) => {
@@ -243,7 +248,12 @@ impl Outbox {
         self.releases.release_due(|gateway, event| release(lanes, gateway, event));
     }
 
-    /// What the numbers of events said since the last time that somebody asked.
+    /// What the numbers of events say since the last switch.
+    pub fn audit(&self) -> Audit {
+        self.audit
+    }
+
+    /// Another version takes the slot over: what the numbers of events say since the switch before.
     pub fn take_audit(&mut self) -> Audit {
         std::mem::take(&mut self.audit)
     }

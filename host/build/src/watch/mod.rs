@@ -201,7 +201,7 @@ impl Watcher {
         let stamp = state_of(&self.places.stamp);
         if stamp != self.stamp {
             self.stamp = stamp;
-            self.recorded = Stamp::recorded(&self.places.stamp);
+            self.recorded = Stamp::recorded(&self.places.stamp, &self.places.project.folder);
         }
         let folder = &self.places.project.folder;
         let seen = Snapshot::take(folder, &self.recorded);

@@ -261,11 +261,12 @@ pub struct SlotSwitch {
     pub timers_dropped: u32,
     /// Events that the slot's lanes had delivered before the switch.
     pub lane_events_before: u64,
-    /// Numbers that its lanes never saw around the switch.
+    /// Events' numbers that its lanes never saw: since the slot's switch before this one, or its start, until the next
+    /// one, or now.
     pub lost: u32,
-    /// Numbers that they saw twice.
+    /// Numbers that they saw twice, in the same time.
     pub repeated: u32,
-    /// Numbers that they saw too late.
+    /// Numbers that they saw too late, in the same time.
     pub reordered: u32,
     /// From the switch to the end of the first turn on new code, in microseconds; None: no turn yet.
     pub first_event_us: Option<u64>,

@@ -130,6 +130,15 @@ fn all_slots_are_prepared_before_one_switches_and_they_switch_one_by_one() {
     assert_eq!(report.step, Step::Switched);
     let seen: Vec<_> = report.switches.iter().map(|s| (s.slot, s.from, s.to, s.first_event_us)).collect();
     assert_eq!(seen, [(0, Some(1), 2, None), (1, Some(1), 2, Some(70)), (2, Some(1), 2, None)]);
+    // What the numbers of events say afterwards is told as well, and only when it has changed.
+    drain(&mut rollout);
+    rollout.slot_audited(1, [0; 3]);
+    assert_eq!(rollout.poll(), None);
+    rollout.slot_audited(1, [1, 2, 3]);
+    let report = rollout.report(Vec::new()).rollout.unwrap();
+    let faults: Vec<_> = report.switches.iter().map(|s| (s.lost, s.repeated, s.reordered)).collect();
+    assert_eq!(faults, [(0, 0, 0), (1, 2, 3), (0, 0, 0)]);
+    assert_eq!(rollout.poll(), Some(Do::Report));
     rollout.desired(&want(2, None));
     assert_eq!(drain(&mut rollout), [Do::Unload(version(1).digest)]);
     assert_eq!(step(&rollout), None);

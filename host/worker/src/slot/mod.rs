@@ -312,7 +312,12 @@ impl Slot {
         let Some((frame, used)) = RawFrame::split(chunk)? else { return Ok(chunk.len()) };
         match ToWorker::decode(&frame)? {
             ToWorker::Event { client, number, attempt, event } => {
-                self.core(|core| core.out.on_event(gateway, number, attempt, used)).transpose()?;
+                let checked = self.core(|core| core.out.on_event(gateway, number, attempt, used));
+                if attempt > 1 || !matches!(checked, Some(Ok(()))) {
+                    let audit = self.core(|core| core.out.audit()).unwrap_or_default();
+                    self.parts.shared.stats.set_audit(audit.faults());
+                }
+                checked.transpose()?;
                 let client = ClientId { gateway, connection: client };
                 self.turn(Call::Event(client, event), Some((gateway, number))).await;
             }

@@ -46,6 +46,7 @@ impl Slot {
         let timers = self.seat(new, wishes);
         let waiting_events = self.intake.waiting_events();
         let audit = self.core(|core| core.out.take_audit()).unwrap_or_default();
+        self.parts.shared.stats.set_audit([0; 3]);
         Ok(SlotSwitch {
             slot: self.parts.slot,
             pause_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
