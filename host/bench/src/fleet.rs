@@ -18,7 +18,7 @@ use crate::dial::{Dialing, is_transient};
 use crate::handshake::Keys;
 use crate::loads::{Load, Outbox, Quiet};
 use crate::options::AT_A_TIME;
-use crate::payload::put_control;
+use crate::payload::put_masked;
 use crate::stats::Nanos;
 use crate::url::Url;
 use crate::{Error, Result};
@@ -101,6 +101,13 @@ impl Fleet {
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Has every client send this text, ahead of what [`Fleet::kick`] has it send.
+    pub(crate) fn greet(&mut self, text: &str) {
+        for client in &mut self.clients {
+            put_masked(&mut client.out, Opcode::Text, text.as_bytes());
+        }
     }
 
     /// Lets every client send what it begins with.
@@ -306,7 +313,7 @@ impl Client {
         let Client { inbound, out, .. } = self;
         let fed = inbound.feed(bytes, |incoming| match incoming {
             Incoming::Message(payload) => sink(payload),
-            Incoming::Ping(payload) => put_control(out, Opcode::Pong, payload),
+            Incoming::Ping(payload) => put_masked(out, Opcode::Pong, payload),
             Incoming::Close(code) => closed = Some(code),
         });
         fed.map_err(|error| format!("the server sent {error}"))?;

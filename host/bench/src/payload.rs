@@ -79,8 +79,8 @@ impl Template {
     }
 }
 
-/// A control frame of a client, masked.
-pub(crate) fn put_control(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+/// A whole frame of a client, masked.
+pub(crate) fn put_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     put_frame(out, opcode, Some(MASK), payload);
 }
 

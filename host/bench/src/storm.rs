@@ -12,7 +12,7 @@ use crate::fleet::{Clock, seed, wait};
 use crate::handshake::Keys;
 use crate::loads::Tally;
 use crate::measure::{Meter, Metered, Raw};
-use crate::payload::put_control;
+use crate::payload::put_masked;
 use crate::procs::Probe;
 use crate::url::Url;
 use crate::{Error, Result};
@@ -174,7 +174,7 @@ impl Closing {
     fn new(dialing: Dialing) -> Closing {
         let (stream, leftover) = dialing.finish();
         let mut closing = Closing { stream, inbound: Inbound::default(), out: Vec::new(), sent: 0 };
-        put_control(&mut closing.out, Opcode::Close, &NORMAL_CLOSURE);
+        put_masked(&mut closing.out, Opcode::Close, &NORMAL_CLOSURE);
         // A greeting may stand behind the answer; what it says does not matter here.
         let _ = closing.inbound.feed(&leftover, |_| ());
         closing

@@ -24,6 +24,7 @@ pub(crate) fn run(args: SwapArgs) -> Outcome {
             None => Pace::Open { rate: args.rate },
         },
         payload: args.payload,
+        first: args.first,
         swaps: args.swaps,
         warm_up_swaps: args.warm_up_swaps,
         warm_up: args.warm_up,
@@ -73,7 +74,12 @@ impl Versions {
             *module = ModuleRef::Digest(Digest::of(bytes));
         }
         match &report.outcome {
-            report::Outcome::Committed => Ok(Deployed { version: word.clone(), report: Some(json!(report)) }),
+            report::Outcome::Committed => Ok(Deployed {
+                version: word.clone(),
+                pause_us: report.pauses.as_ref().map(|pauses| pauses.longest_us),
+                state_bytes: report.state_bytes,
+                report: Some(json!(report)),
+            }),
             outcome => Err(outcome.to_string()),
         }
     }

@@ -100,6 +100,14 @@ impl Endpoint {
             .await
     }
 
+    /// Closes every link and sees to it that the peers are told once: for whoever has nothing to wait for, as a command
+    /// that has its answer. A peer that the packet does not reach finds out by its idle timeout.
+    pub async fn hang_up(&self) {
+        self.socket.close(VarInt::from_u32(code::ENDPOINT_CLOSED), b"done");
+        // All of it is sent when the connections' tasks have run once; they end only after three round trips' time.
+        let _ = tokio::time::timeout(HANG_UP_WAIT, self.socket.wait_idle()).await;
+    }
+
     /// Closes every link and waits until the peers have been told, at most three seconds.
     pub async fn close(&self) {
         self.socket.close(VarInt::from_u32(code::ENDPOINT_CLOSED), b"the node is stopping");
@@ -239,6 +247,7 @@ fn bind_udp(addr: SocketAddr, buffer_bytes: usize) -> std::io::Result<std::net::
 }
 
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
+const HANG_UP_WAIT: Duration = Duration::from_millis(2);
 /// Dials that wait for `accept`; more are turned away.
 const WAITING_DIALS_MAX: usize = 1024;
 /// What they may have sent by then, together.

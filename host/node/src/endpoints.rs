@@ -44,12 +44,22 @@ impl Endpoints {
         Ok(endpoint)
     }
 
+    /// Closes all of them without waiting for anybody; see [`Endpoint::hang_up`].
+    pub async fn hang_up(&self) {
+        for endpoint in self.take() {
+            endpoint.hang_up().await;
+        }
+    }
+
     /// Closes all of them; see [`Endpoint::close`].
     pub async fn close(&self) {
-        let bound: Vec<_> = self.bound.lock().drain().map(|(_, endpoint)| endpoint).collect();
-        for endpoint in bound {
+        for endpoint in self.take() {
             endpoint.close().await;
         }
+    }
+
+    fn take(&self) -> Vec<Endpoint> {
+        self.bound.lock().drain().map(|(_, endpoint)| endpoint).collect()
     }
 }
 

@@ -90,7 +90,7 @@ impl Operator {
     /// Closes the link.
     pub async fn close(self) {
         self.link.close(0, "done");
-        self.endpoints.close().await;
+        self.endpoints.hang_up().await;
     }
 }
 

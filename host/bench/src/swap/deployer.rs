@@ -11,6 +11,10 @@ use crate::{Error, Result};
 pub struct Deployed {
     /// The word with which the new code answers: 1 to 64 bytes without a space, another one than before the swap.
     pub version: String,
+    /// How long the slot that paused longest did, in microseconds, as the platform says. None: no slot switched.
+    pub pause_us: Option<u64>,
+    /// Bytes of state that all slots handed over.
+    pub state_bytes: u64,
     /// What the platform itself says of the swap; it goes into the report as it is.
     pub report: Option<serde_json::Value>,
 }

@@ -12,6 +12,7 @@
 
 mod deployer;
 mod gaps;
+mod jitter;
 mod ledger;
 mod load;
 mod options;

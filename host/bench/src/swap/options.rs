@@ -9,6 +9,7 @@ use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::url::Url;
 use crate::{Error, Result};
 
+const FIRST_BYTES_MAX: usize = 64 << 10;
 const SWAPS_MAX: u32 = 100_000;
 const LIMIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -24,6 +25,9 @@ pub struct SwapOptions {
     pub pace: Pace,
     /// Payload of a message in bytes, 16 to 1 MiB; 64 usually.
     pub payload: u32,
+    /// A text that each connection sends once, ahead of the load, to bring the app into the state that is to be swapped;
+    /// of at most 64 KiB. The answer to it counts as a message that the server sent by itself.
+    pub first: Option<String>,
     /// Swaps that are measured, 1 to 100,000; 100 usually.
     pub swaps: u32,
     /// Swaps before those that are audited as all are, but neither timed nor weighed; none usually.
@@ -65,6 +69,7 @@ impl SwapOptions {
             connections: 100,
             pace: Pace::Open { rate: 2_000 },
             payload: 64,
+            first: None,
             swaps: 100,
             warm_up_swaps: 0,
             warm_up: Duration::from_secs(1),
@@ -80,6 +85,10 @@ impl SwapOptions {
         within("payload", self.payload, PAYLOAD_BYTES_MIN as u32, PAYLOAD_BYTES_MAX as u32)?;
         within("swaps", self.swaps, 1, SWAPS_MAX)?;
         within("warm-up-swaps", self.warm_up_swaps, 0, SWAPS_MAX)?;
+        let first = self.first.as_ref().map_or(0, String::len);
+        if first > FIRST_BYTES_MAX {
+            return Err(Error::option("first", "must be a text of at most 64 KiB"));
+        }
         match self.pace {
             Pace::Open { rate } => within("rate", rate, 1, 10_000_000)?,
             Pace::Closed { in_flight } => {
@@ -122,6 +131,7 @@ mod tests {
         for (options, name) in [
             (SwapOptions { connections: 0, ..usual() }, "`connections`"),
             (SwapOptions { payload: 15, ..usual() }, "`payload`"),
+            (SwapOptions { first: Some("x".repeat(FIRST_BYTES_MAX + 1)), ..usual() }, "`first`"),
             (SwapOptions { swaps: 0, ..usual() }, "`swaps`"),
             (SwapOptions { warm_up_swaps: SWAPS_MAX + 1, ..usual() }, "`warm-up-swaps`"),
             (SwapOptions { pace: Pace::Open { rate: 0 }, ..usual() }, "`rate`"),

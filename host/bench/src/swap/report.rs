@@ -85,6 +85,11 @@ pub struct SwapTimes {
     pub everyone: Option<Latency>,
     /// From the command to the deployment's return.
     pub returned: Option<Latency>,
+    /// The longest pause of a slot in each swap, as the platform says.
+    pub pause: Option<Latency>,
+    /// What the machine itself adds to a tenth of a millisecond of computing, all along the run: a pause of a slot can
+    /// not be told from it where it is shorter.
+    pub jitter: Option<Latency>,
     /// The longest gap of each swap; see [`SwapRecord::longest_gap_us`].
     pub gap: Option<Latency>,
     /// The longest gap of each calm window of the same length.
@@ -114,6 +119,10 @@ pub struct SwapRecord {
     pub everyone_us: Option<f64>,
     /// To the deployment's return.
     pub returned_us: Option<f64>,
+    /// The longest pause of a slot, as the platform says.
+    pub pause_us: Option<f64>,
+    /// Bytes of state handed over.
+    pub state_bytes: u64,
     /// The length of the swap's window.
     pub window_us: f64,
     /// The longest time in the window that a connection had a message under way and got no answer.
@@ -132,6 +141,7 @@ pub(super) struct Outcome {
     pub(super) answered_in_time: u64,
     pub(super) swaps: Vec<SwapRecord>,
     pub(super) memory: Vec<MemoryAt>,
+    pub(super) jitter: Option<Latency>,
 }
 
 impl Audit {
@@ -168,7 +178,7 @@ impl Audit {
 }
 
 impl SwapTimes {
-    fn of(swaps: &[SwapRecord], load: &SwapLoad) -> SwapTimes {
+    fn of(swaps: &[SwapRecord], jitter: Option<Latency>, load: &SwapLoad) -> SwapTimes {
         let over = |value: fn(&SwapRecord) -> Option<f64>| {
             let mut nanos = Nanos::new();
             let measured = swaps.iter().filter(|swap| !swap.warm_up);
@@ -180,6 +190,8 @@ impl SwapTimes {
             last_old: over(|swap| swap.last_old_us),
             everyone: over(|swap| swap.everyone_us),
             returned: over(|swap| swap.returned_us),
+            pause: over(|swap| swap.pause_us),
+            jitter,
             gap: over(|swap| Some(swap.longest_gap_us)),
             calm_gap: over(|swap| swap.calm_gap_us),
             latency: load.gaps.latency_swap.summary(),
@@ -190,7 +202,7 @@ impl SwapTimes {
 
 impl SwapReport {
     pub(super) fn new(options: &SwapOptions, outcome: Outcome, load: &mut SwapLoad) -> SwapReport {
-        let Outcome { failure, seconds, answered_in_time, swaps, memory } = outcome;
+        let Outcome { failure, seconds, answered_in_time, swaps, memory, jitter } = outcome;
         let audit = Audit::of(load);
         SwapReport {
             held: failure.is_none() && audit.is_clean(),
@@ -203,7 +215,7 @@ impl SwapReport {
             seconds,
             rate: if seconds > 0.0 { answered_in_time as f64 / seconds } else { 0.0 },
             lateness: load.tally().lateness.summary(),
-            times: SwapTimes::of(&swaps, load),
+            times: SwapTimes::of(&swaps, jitter, load),
             memory: MemoryTrend::of(memory, options.swaps),
             swaps,
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::deployer::{Deployed, Deployer, Reply};
+use super::jitter::Jitter;
 use super::load::SwapLoad;
 use super::options::SwapOptions;
 use super::report::{Outcome, SwapRecord, SwapReport};
@@ -56,6 +57,7 @@ pub fn swap(
         load: SwapLoad::new(options.connections, options.pace, options.payload),
         weighs: !probe.is_empty(),
         deployer: Deployer::start(deploy, probe, clock)?,
+        jitter: Jitter::start()?,
         swept_at: 0,
         outcome: Outcome::default(),
     };
@@ -75,6 +77,7 @@ pub fn swap(
         }
     }
     run.load.give_up(u64::MAX);
+    run.outcome.jitter = run.jitter.stop();
     Ok(SwapReport::new(options, run.outcome, &mut run.load))
 }
 
@@ -103,6 +106,7 @@ struct Run<'a> {
     load: SwapLoad,
     weighs: bool,
     deployer: Deployer,
+    jitter: Jitter,
     /// When messages were last given up.
     swept_at: u64,
     outcome: Outcome,
@@ -113,6 +117,9 @@ impl Run<'_> {
     fn start(&mut self) -> Result<()> {
         let began = self.clock.now();
         let warm_at = began + nanos(self.options.warm_up);
+        if let Some(first) = &self.options.first {
+            self.fleet.greet(first);
+        }
         self.fleet.kick(&mut self.load);
         while self.clock.now() < warm_at || !self.load.turnover.is_through() {
             if let Some(answer) = self.load.unversioned.take() {
@@ -127,6 +134,7 @@ impl Run<'_> {
             self.step()?;
         }
         self.load.tally().open_window();
+        self.jitter.begin();
         Ok(())
     }
 
@@ -172,6 +180,8 @@ impl Run<'_> {
             last_old_us: facts.last_old_at.map(since),
             everyone_us: facts.everyone_at.map(since),
             returned_us: returned_at.map(since),
+            pause_us: deployed.as_ref().and_then(|deployed| deployed.pause_us).map(|us| us as f64),
+            state_bytes: deployed.as_ref().map_or(0, |deployed| deployed.state_bytes),
             window_us: since(ended),
             longest_gap_us: self.load.gaps.longest().0 as f64 / 1e3,
             calm_gap_us: None,

@@ -72,7 +72,8 @@ impl Fake {
         let version = Arc::clone(&self.version);
         move |number| {
             let now = version.fetch_add(1, Ordering::SeqCst) + 1;
-            Ok(Deployed { version: word(now), report: Some(serde_json::json!({ "number": number })) })
+            let report = Some(serde_json::json!({ "number": number }));
+            Ok(Deployed { version: word(now), pause_us: Some(70), state_bytes: 9, report })
         }
     }
 }
@@ -170,6 +171,8 @@ fn swaps_of_a_faithful_server_hold_and_are_timed() {
         let memory = report.memory.as_ref().unwrap();
         assert_eq!(memory.samples.iter().map(|sample| sample.swap).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(memory.samples.iter().all(|sample| sample.rss >= sample.pss && sample.anonymous > 0));
+        assert_eq!(report.swaps[0].state_bytes, 9);
+        assert_eq!(report.times.pause.map(|pause| pause.max_us.round()), Some(70.0));
         assert!(report.times.gap.is_some() && report.times.calm_latency.is_some());
         assert!(report.to_string().ends_with("held: yes"), "{report}");
     }
@@ -238,7 +241,7 @@ fn a_deployment_that_fails_ends_the_run_and_says_so() {
 fn a_swap_that_nobody_sees_ends_at_its_limit() {
     let fake = Fake::start(Fault::None);
     let options = SwapOptions { swap_limit: Duration::from_millis(100), ..fake.options(CLOSED) };
-    let pretends = |_| Ok(Deployed { version: "v2".to_owned(), report: None });
+    let pretends = |_| Ok(Deployed { version: "v2".to_owned(), ..Deployed::default() });
     let failure = swap(&options, pretends, |_| ()).unwrap().failure.unwrap();
     assert!(failure.contains("not through after 0.1 s: the deployment had returned"), "{failure}");
     assert!(failure.contains("on 0 of 3 connections"), "{failure}");
@@ -247,7 +250,7 @@ fn a_swap_that_nobody_sees_ends_at_its_limit() {
 #[test]
 fn a_deployment_that_names_the_wrong_version_or_panics_is_a_failure() {
     let fake = Fake::start(Fault::None);
-    let again = |_| Ok(Deployed { version: "v1".to_owned(), report: None });
+    let again = |_| Ok(Deployed { version: "v1".to_owned(), ..Deployed::default() });
     let failure = swap(&fake.options(CLOSED), again, |_| ()).unwrap().failure.unwrap();
     assert!(failure.contains("swap 1: version \"v1\" answered before"), "{failure}");
     let fake = Fake::start(Fault::None);

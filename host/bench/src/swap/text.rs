@@ -79,6 +79,8 @@ impl fmt::Display for SwapTimes {
             ("command to last answer of old code", &self.last_old),
             ("command to new code on every connection", &self.everyone),
             ("command to the deployment's return", &self.returned),
+            ("longest pause of a slot", &self.pause),
+            ("the machine's own jitter", &self.jitter),
             ("longest gap around the swap", &self.gap),
             ("longest gap in a calm time as long", &self.calm_gap),
             ("latency of each answer around swaps", &self.latency),

@@ -115,6 +115,9 @@ pub(crate) struct SwapArgs {
     /// Bytes of a message
     #[arg(long, default_value_t = 64)]
     pub payload: u32,
+    /// A text that each connection sends first, to bring the app into the state that is to be swapped
+    #[arg(long, value_name = "TEXT")]
+    pub first: Option<String>,
     /// A process whose memory counts as the server's; may be repeated
     #[arg(long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
