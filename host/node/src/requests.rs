@@ -27,6 +27,16 @@ pub enum RequestError {
     Other,
 }
 
+impl RequestError {
+    /// Whether asking again would bring the same: it was answered.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Other => true,
+            Self::Link(_) | Self::Lane(_) => false,
+        }
+    }
+}
+
 /// Fetches a module, as a worker or an operator. Its bytes are checked against the digest.
 ///
 /// # Errors

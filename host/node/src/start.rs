@@ -353,10 +353,25 @@ fn from_deployer(deployer: Arc<dyn Deployer>) -> Fetch {
 /// Over the link to the register that keeps versions.
 fn from_keeper(keeper: Arc<OnceLock<Weak<WorkerDuty>>>) -> Fetch {
     Box::new(move |digest| {
-        let link = keeper.get().and_then(Weak::upgrade).and_then(|duty| duty.link());
+        let keeper = Arc::clone(&keeper);
         Box::pin(async move {
-            let link = link.ok_or("there is no link to the register that keeps the versions")?;
-            requests::fetch_module(&link, digest).await.map_err(|error| error.to_string())
+            let until = Instant::now() + FETCH_WAIT;
+            loop {
+                let link = keeper.get().and_then(Weak::upgrade).and_then(|duty| duty.link());
+                let why = match link {
+                    Some(link) => match requests::fetch_module(&link, digest).await {
+                        Ok(module) => return Ok(module),
+                        Err(error) if error.is_final() => return Err(error.to_string()),
+                        Err(error) => error.to_string(),
+                    },
+                    None => "there is no link to the register that keeps the versions".to_owned(),
+                };
+                // It may be back in a moment, and goes on with the deployment then.
+                if Instant::now() >= until {
+                    return Err(why);
+                }
+                tokio::time::sleep(FETCH_AGAIN).await;
+            }
         })
     })
 }
@@ -367,5 +382,8 @@ fn no_plugins() -> NodeError {
 
 /// How long a worker waits for a register to say what should run.
 const ORDERS_WAIT: Duration = Duration::from_secs(5);
+/// How long a register may be away while a module is fetched: less than a deployment has to prepare.
+const FETCH_WAIT: Duration = Duration::from_secs(60);
+const FETCH_AGAIN: Duration = Duration::from_millis(250);
 /// How long it takes to fetch and compile it.
 const VERSIONS_WAIT: Duration = Duration::from_secs(120);

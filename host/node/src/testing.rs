@@ -63,6 +63,8 @@ impl Fake {
             pauses: None,
             audit: Audit::default(),
             timers_carried: 0,
+            states_lost: 0,
+            turns: Vec::new(),
             state_bytes: 0,
             waiting_events: 0,
             times: Times::default(),

@@ -77,6 +77,11 @@ pub struct SwapReport {
     pub timers_carried: u64,
     /// Bytes of state handed over by all slots.
     pub state_bytes: u64,
+    /// Slots that went back without what they knew: the new version could not hand it over, or the old one not take it.
+    /// They have what they handed over when they left the old version, or nothing.
+    pub states_lost: u32,
+    /// Which slot ran which version, by the numbers of its turns, as logs have them: the first 1,024 switches.
+    pub turns: Vec<SwitchedAt>,
     /// Events that waited at the end of a pause, all slots together.
     pub waiting_events: u64,
     /// How long everything took.
@@ -104,6 +109,21 @@ pub struct ClientCounts {
     pub events: u64,
     /// Events given up on meanwhile.
     pub lost: u64,
+}
+
+/// Where in a slot's turns it switched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchedAt {
+    /// The worker.
+    pub worker: NodeName,
+    /// Its slot.
+    pub slot: u32,
+    /// What it ran before; None: nothing.
+    pub from: Option<u32>,
+    /// What it ran then.
+    pub to: u32,
+    /// The slot's last turn on the version before. Turns are counted from the start of the worker on.
+    pub after_turn: u64,
 }
 
 /// How long slots paused, in microseconds.

@@ -26,7 +26,7 @@ pub const SWITCHES_MAX: usize = 4096;
 /// | `Load` | [`module_ready`](Self::module_ready) or [`module_failed`](Self::module_failed) |
 /// | `Start` | [`slot_started`](Self::slot_started) or [`slot_failed`](Self::slot_failed) |
 /// | `Prepare` | [`slot_prepared`](Self::slot_prepared) or `slot_failed`: then nothing is ready beside the slot's own |
-/// | `Switch` | [`slot_switched`](Self::slot_switched) or `slot_failed`: then the slot runs on as before, the fresh instance is gone |
+/// | `Switch` | [`slot_switched`](Self::slot_switched), `slot_failed`: then the slot runs on as before, the fresh instance is gone, or [`slot_again`](Self::slot_again): the same, and it is asked once more |
 /// | `Discard` | [`slot_discarded`](Self::slot_discarded) |
 /// | `Unload`, `Report` | none |
 ///
@@ -195,6 +195,11 @@ impl Rollout {
         }
     }
 
+    /// Whether this is the version that every slot goes back to.
+    pub fn is_stable(&self, version: VersionRef) -> bool {
+        self.goal.is_some_and(|goal| goal.stable == version)
+    }
+
     /// Tries again what failed with the stable version. Whoever drives this calls it now and then while
     /// [`is_stuck`](Self::is_stuck).
     pub fn retry(&mut self) {
@@ -292,6 +297,14 @@ impl Rollout {
         if it.doing == Some(Doing::Discard) {
             it.doing = None;
             it.prepared = None;
+            self.report_due = true;
+        }
+    }
+
+    /// The slot did not switch, but may in another way: it is asked once more. The fresh instance is gone.
+    pub fn slot_again(&mut self, slot: u32) {
+        if let Some(it) = self.slot_mut(slot) {
+            it.fail();
             self.report_due = true;
         }
     }

@@ -7,7 +7,6 @@
 //!                              +---------------------------+
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,17 +15,15 @@ use std::time::Duration;
 
 use tidegate_base::{AppName, Digest};
 use tidegate_runtime::{Engine, Module, SlowPool};
-use tidegate_wire::control::{AppReport, DesiredApp, Failure, SlotSwitch, Stage, Step, VersionRef};
-use tidegate_wire::{Do, Rollout};
-use tokio::runtime::Handle;
+use tidegate_wire::Do;
+use tidegate_wire::control::{AppReport, DesiredApp, Failure, Stage, Step, VersionRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::edition::Edition;
+use crate::conducted::Conducted;
 use crate::held::Asks;
 use crate::inbox::SlotMsg;
-use crate::prepare::{Place, Prepared, SwitchOrder, prepare};
-use crate::settings::{WorkerApp, WorkerSettings};
-use crate::slot::SlotShared;
+use crate::prepare::{Place, Prepared, SwitchOrder, Switched, Unswitched, prepare};
+use crate::settings::WorkerSettings;
 
 /// Where a worker gets the modules of versions that it is told to run.
 pub trait ModuleSource: Send + Sync + 'static {
@@ -52,14 +49,16 @@ impl Orders {
         let _ = self.inputs.send(Input::Desired(apps)).await;
     }
 
-    /// Waits until all orders so far are followed, or cannot be.
+    /// Waits until all orders so far are followed. That may be never: bound it.
     pub async fn settled(&self) {
         let (reply, taken) = oneshot::channel();
         if self.inputs.send(Input::Ping(reply)).await.is_err() || taken.await.is_err() {
             return;
         }
-        let still =
-            |report: &AppReport| report.rollout.as_ref().is_none_or(|rollout| rollout.step == Step::Stuck);
+        // A canary may go on for hours, and a worker that has its share of it is where it should be. What is stuck is
+        // tried again.
+        let there = |step| matches!(step, Step::Prepared | Step::Switched | Step::Back);
+        let still = |report: &AppReport| report.rollout.as_ref().is_none_or(|rollout| there(rollout.step));
         // Its sender goes with the conductor: then nothing moves any more.
         let _ = self.reports().wait_for(|reports| reports.iter().all(still)).await;
     }
@@ -74,8 +73,6 @@ impl Orders {
 const INPUTS_MAX: usize = 1024;
 /// How often the tallies are told while something moves, and what failed is looked at again.
 const TICK: Duration = Duration::from_secs(1);
-/// How long what failed with the version that should run is left alone.
-const RETRY_TICKS: u32 = 30;
 
 #[derive(Debug)]
 enum Input {
@@ -83,103 +80,8 @@ enum Input {
     Ping(oneshot::Sender<()>),
     Loaded(usize, Digest, Result<Module, Failure>),
     Prepared(usize, u32, Result<Box<Prepared>, Failure>),
-    Switched(usize, u32, Result<SlotSwitch, Failure>),
+    Switched(usize, u32, VersionRef, Result<Switched, Unswitched>),
     FirstEvent(usize, u32, u64),
-}
-
-/// A slot, as the conductor reaches it.
-#[derive(Debug, Clone)]
-pub(crate) struct Reach {
-    pub runtime: Handle,
-    pub shared: Arc<SlotShared>,
-}
-
-/// One app of the worker.
-pub(crate) struct Conducted {
-    rollout: Rollout,
-    slots: Vec<Reach>,
-    modules: HashMap<Digest, Module>,
-    prepared: HashMap<u32, Box<Prepared>>,
-    /// What the numbers of events said at each slot's last switch: lost, repeated and reordered.
-    audits: HashMap<u32, [u32; 3]>,
-    /// That of the slots is always among them, and has the app's settings.
-    editions: Vec<(VersionRef, Arc<Edition>)>,
-    ticks: u32,
-}
-
-impl Conducted {
-    /// An app whose slots all run `edition`.
-    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>) -> Self {
-        let app = &edition.app;
-        let own = VersionRef { number: app.version, digest: app.module.digest() };
-        let mut rollout = Rollout::new(app.name.clone(), own, app.slots);
-        rollout.alone();
-        let mut it = Self {
-            rollout,
-            modules: HashMap::from([(own.digest, app.module.clone())]),
-            slots,
-            prepared: HashMap::new(),
-            audits: HashMap::new(),
-            editions: vec![(own, Arc::clone(edition))],
-            ticks: 0,
-        };
-        // They are up: it is only told so.
-        while let Some(todo) = it.rollout.poll() {
-            match todo {
-                Do::Load(version) => it.rollout.module_ready(version.digest),
-                Do::Start { slot, .. } => it.rollout.slot_started(slot),
-                _ => {}
-            }
-        }
-        it
-    }
-
-    fn report(&self) -> AppReport {
-        let mut judged = Vec::new();
-        self.slots.iter().for_each(|slot| slot.shared.stats.add_to(&mut judged));
-        self.rollout.report(judged)
-    }
-
-    fn switched(&mut self, switch: SlotSwitch) {
-        let slot = switch.slot;
-        // What came after the switch before this one counts for this one.
-        if let Some(before) = self.audits.insert(slot, [switch.lost, switch.repeated, switch.reordered]) {
-            self.rollout.slot_audited(slot, before);
-        }
-        self.rollout.slot_switched(switch);
-    }
-
-    /// What the numbers of events have said since the last switches.
-    fn audit(&mut self) {
-        for (slot, at_switch) in &self.audits {
-            let Some(reach) = self.slots.get(*slot as usize) else { continue };
-            let mut audit = reach.shared.stats.audit();
-            audit.iter_mut().zip(at_switch).for_each(|(now, then)| *now = now.saturating_add(*then));
-            self.rollout.slot_audited(*slot, audit);
-        }
-    }
-
-    fn edition(&mut self, engine: &Engine, version: VersionRef) -> Result<Arc<Edition>, Failure> {
-        if let Some((_, edition)) = self.editions.iter().find(|(of, _)| *of == version) {
-            return Ok(Arc::clone(edition));
-        }
-        // Those that no slot runs and none has ready are of no more use.
-        self.editions.retain(|(_, edition)| Arc::strong_count(edition) > 1);
-        let failed = |reason| Failure::new(None, Stage::Verify, reason);
-        let (module, like) = (self.modules.get(&version.digest).cloned(), self.editions.first());
-        let (Some(module), Some((_, like))) = (module, like) else {
-            return Err(failed("its module is not loaded".into()));
-        };
-        let app = WorkerApp { module, version: version.number, ..WorkerApp::clone(&like.app) };
-        let edition = Arc::new(Edition::new(engine, app).map_err(|error| failed(error.to_string()))?);
-        self.editions.push((version, Arc::clone(&edition)));
-        Ok(edition)
-    }
-
-    fn unload(&mut self, digest: Digest) {
-        self.modules.remove(&digest);
-        self.editions.retain(|(version, _)| version.digest != digest);
-    }
 }
 
 /// What all apps share.
@@ -239,6 +141,7 @@ impl Conductor {
             for app in 0..self.apps.len() {
                 self.with(app, Conducted::audit);
                 news |= self.act(app, &inputs);
+                self.with(app, Conducted::forget);
             }
             if news {
                 let reports = self.reports();
@@ -256,13 +159,7 @@ impl Conductor {
     }
 
     fn on_tick(&mut self) {
-        for app in &mut self.apps {
-            app.ticks = if app.rollout.is_stuck() { app.ticks + 1 } else { 0 };
-            if app.ticks >= RETRY_TICKS {
-                app.ticks = 0;
-                app.rollout.retry();
-            }
-        }
+        self.apps.iter_mut().for_each(Conducted::tick);
     }
 
     fn on_input(&mut self, input: Input) {
@@ -288,9 +185,9 @@ impl Conductor {
                 }
                 Err(failure) => app.rollout.slot_failed(slot, failure),
             }),
-            Input::Switched(app, slot, switched) => self.with(app, |app| match switched {
-                Ok(switch) => app.switched(switch),
-                Err(failure) => app.rollout.slot_failed(slot, failure),
+            Input::Switched(app, slot, to, switched) => self.with(app, |app| match switched {
+                Ok(switched) => app.switched(switched),
+                Err(unswitched) => app.not_switched(slot, to, unswitched),
             }),
             // Answered when everything before it is done.
             Input::Ping(_) => {}
@@ -315,7 +212,7 @@ impl Conductor {
                 Do::Start { slot, version } | Do::Prepare { slot, version } => {
                     self.prepare(app, slot, version, inputs);
                 }
-                Do::Switch { slot, .. } => self.switch(app, slot, inputs),
+                Do::Switch { slot, version } => self.switch(app, slot, version, inputs),
                 Do::Discard { slot } => self.with(app, |app| {
                     app.prepared.remove(&slot);
                     app.rollout.slot_discarded(slot);
@@ -362,21 +259,22 @@ impl Conductor {
         });
     }
 
-    fn switch(&mut self, app: usize, slot: u32, inputs: &mpsc::Sender<Input>) {
+    fn switch(&mut self, app: usize, slot: u32, to: VersionRef, inputs: &mpsc::Sender<Input>) {
         let Some(it) = self.apps.get_mut(app) else { return };
+        let hand = it.hand(slot, to);
         let failed = |reason: &str| Failure::new(Some(slot), Stage::Worker, reason.into());
         let (Some(reach), Some(prepared)) = (it.slots.get(slot as usize), it.prepared.remove(&slot)) else {
             return it.rollout.slot_failed(slot, failed("nothing was prepared"));
         };
         let (done, switched) = oneshot::channel();
         let (first_event, came) = oneshot::channel();
-        let order = SwitchOrder { prepared: *prepared, done, first_event };
+        let order = SwitchOrder { prepared: *prepared, hand, done, first_event };
         reach.shared.inbox.push(SlotMsg::Switch(Box::new(order)));
         let (inputs, ended) = (inputs.clone(), failed("the slot has ended"));
         tokio::spawn(async move {
-            let switched = switched.await.unwrap_or(Err(ended));
+            let switched = switched.await.unwrap_or(Err(ended.into()));
             let is_well = switched.is_ok();
-            if inputs.send(Input::Switched(app, slot, switched)).await.is_err() || !is_well {
+            if inputs.send(Input::Switched(app, slot, to, switched)).await.is_err() || !is_well {
                 return;
             }
             // The sender is gone with the next switch, if no event came before it. Not held up by this, or it would

@@ -125,18 +125,33 @@ impl SlotStats {
         total
     }
 
-    /// Adds what is known of each version to the tallies of all slots.
+    /// Adds what is known of each version to the tallies of all slots. Those that are not remembered one by one count for
+    /// number 0: the sum over all versions never falls, which is how a register tells a worker that has restarted.
     pub fn add_to(&self, all: &mut Vec<VersionTally>) {
+        let earlier = *self.earlier.lock();
+        if earlier.turns > 0 {
+            add(entry(all, 0), &earlier);
+        }
         for tally in self.tallies.lock().iter() {
-            let at = all.iter().position(|of| of.version == tally.version).unwrap_or_else(|| {
-                all.push(VersionTally { version: tally.version, ..VersionTally::default() });
-                all.len() - 1
-            });
-            if let Some(of) = all.get_mut(at) {
-                tally.add_to(of);
-            }
+            tally.add_to(entry(all, tally.version));
         }
     }
+}
+
+fn entry(all: &mut Vec<VersionTally>, version: u32) -> &mut VersionTally {
+    let at = all.iter().position(|of| of.version == version).unwrap_or(all.len());
+    if at == all.len() {
+        all.push(VersionTally { version, ..VersionTally::default() });
+    }
+    &mut all[at]
+}
+
+fn add(sum: &mut VersionTally, more: &VersionTally) {
+    sum.turns += more.turns;
+    sum.errors += more.errors;
+    sum.traps += more.traps;
+    sum.overruns += more.overruns;
+    sum.slots_trapped += more.slots_trapped;
 }
 
 impl Tally {
@@ -156,6 +171,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_told_of_all_versions_together_never_falls() {
+        let stats = SlotStats::default();
+        let mut told = 0;
+        for version in 1..=3 * TALLIES_MAX as u32 {
+            stats.begin(version).turn();
+            let mut all = Vec::new();
+            stats.add_to(&mut all);
+            let turns = all.iter().map(|tally| tally.turns).sum::<u64>();
+            assert_eq!(turns, told + 1, "at version {version}");
+            told = turns;
+        }
+    }
+
+    #[test]
     fn a_slot_adds_up_its_versions_and_forgets_none_of_the_sum() {
         let stats = SlotStats::default();
         for version in 1..=20 {
@@ -170,7 +199,8 @@ mod tests {
         let mut all = Vec::new();
         stats.add_to(&mut all);
         stats.add_to(&mut all);
-        assert_eq!(all.len(), TALLIES_MAX);
+        assert_eq!(all.len(), TALLIES_MAX + 1);
+        assert_eq!(all.iter().map(|tally| tally.turns).sum::<u64>(), 80, "{all:?}");
         let last = all.iter().find(|tally| tally.version == 20).unwrap();
         assert_eq!((last.turns, last.overruns, last.slots_trapped), (4, 2, 2));
     }

@@ -31,6 +31,8 @@ pub(crate) struct SlotCore {
     pub timers: Timers,
     pub queries: Arc<Queries>,
     pub query_wait: Duration,
+    /// The running turn, or the last one, counted from the start of the worker on.
+    pub turn_number: u64,
     turn: Turn,
 }
 
@@ -65,12 +67,14 @@ impl SlotCore {
             timers: Timers::default(),
             queries,
             query_wait,
+            turn_number: 0,
             turn: Turn::default(),
         }
     }
 
     /// A turn begins: of a client's event, or of nobody's.
     pub fn begin(&mut self, client: Option<ClientId>, event: Option<(GatewayId, EventNo)>) {
+        self.turn_number += 1;
         self.out.begin(event);
         self.turn.client = client;
         self.turn.rules = Rules::default();
@@ -360,10 +364,11 @@ impl SlotHost {
         }
     }
 
-    fn app(&self) -> Option<(&WorkerApp, u32)> {
+    /// The app, the slot, and the number of the turn: 0 beside the slot's turns.
+    fn app(&self) -> Option<(&WorkerApp, u32, u64)> {
         match &self.seat {
-            Seat::Serving(core) => Some((&core.app, core.slot)),
-            Seat::Held(held) => Some((&held.app, held.slot)),
+            Seat::Serving(core) => Some((&core.app, core.slot, core.turn_number)),
+            Seat::Held(held) => Some((&held.app, held.slot, 0)),
             Seat::Gone => None,
         }
     }
@@ -429,24 +434,24 @@ impl PluginHost for SlotHost {
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
-        let Some((WorkerApp { name: app, version, .. }, slot)) = self.app() else { return };
+        let Some((WorkerApp { name: app, version, .. }, slot, turn)) = self.app() else { return };
         counters::LOG_LINES.inc();
         match level {
-            LogLevel::Error => tracing::error!(target: "plugin", %app, version, slot, "{line}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", %app, version, slot, "{line}"),
-            LogLevel::Info => tracing::info!(target: "plugin", %app, version, slot, "{line}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", %app, version, slot, "{line}"),
-            LogLevel::Trace => tracing::trace!(target: "plugin", %app, version, slot, "{line}"),
+            LogLevel::Error => tracing::error!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Info => tracing::info!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Trace => tracing::trace!(target: "plugin", %app, version, slot, turn, "{line}"),
         }
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
-        let (app, _) = self.app()?;
+        let (app, ..) = self.app()?;
         app.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.app().map(|(app, _)| app.settings.clone()).unwrap_or_default()
+        self.app().map(|(app, ..)| app.settings.clone()).unwrap_or_default()
     }
 }
 

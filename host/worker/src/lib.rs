@@ -8,6 +8,7 @@
 //!                      plugin instance (runtime)
 //! ```
 
+mod conducted;
 mod conductor;
 mod counters;
 mod edition;
@@ -37,7 +38,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::conductor::{Conducted, Conductor, Reach};
+use self::conducted::{Conducted, Reach};
+use self::conductor::Conductor;
 pub use self::conductor::{Loading, ModuleSource, Orders};
 use self::edition::Edition;
 use self::inbox::SlotMsg;

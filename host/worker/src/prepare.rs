@@ -21,10 +21,43 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct SwitchOrder {
     pub prepared: Prepared,
+    pub hand: Hand,
     /// What became of it. After a failure the slot runs on as before, and the instance is gone.
-    pub done: oneshot::Sender<Result<SlotSwitch, Failure>>,
+    pub done: oneshot::Sender<Result<Switched, Unswitched>>,
     /// Microseconds from the switch to the end of the first event's turn on the new version.
     pub first_event: oneshot::Sender<u64>,
+}
+
+/// What a fresh instance gets to know.
+#[derive(Debug, Default)]
+pub(crate) enum Hand {
+    /// What the instance knows that runs.
+    #[default]
+    Over,
+    /// What is kept of the last instance of the version to which the slot goes back, if anything is.
+    Kept(Option<Vec<u8>>),
+}
+
+/// A slot runs the fresh instance.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub switch: SlotSwitch,
+    /// What was handed over.
+    pub state: Option<Vec<u8>>,
+}
+
+/// A slot does not run the fresh instance.
+#[derive(Debug)]
+pub(crate) struct Unswitched {
+    pub failure: Failure,
+    /// What the slot knew went with the instance that was to hand it over.
+    pub state_is_gone: bool,
+}
+
+impl From<Failure> for Unswitched {
+    fn from(failure: Failure) -> Self {
+        Self { failure, state_is_gone: false }
+    }
 }
 
 /// The slot that an instance is for.

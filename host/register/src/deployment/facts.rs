@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use tidegate_base::NodeName;
 use tidegate_wire::control::SlotSwitch;
-use tidegate_wire::report::{Audit, Pauses, Times};
+use tidegate_wire::report::{Audit, Pauses, SwitchedAt, Times};
 use tidegate_wire::rollout::SWITCHES_MAX;
 
 use super::view::{View, rollout};
+
+/// Switches whose turns a report tells of.
+const TURNS_MAX: usize = 1024;
 
 /// What a deployment spends its time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) struct Sums {
     pub audit: Audit,
     pub timers_carried: u64,
     pub state_bytes: u64,
+    pub states_lost: u32,
+    pub turns: Vec<SwitchedAt>,
     pub waiting_events: u64,
 }
 
@@ -115,6 +120,9 @@ impl Facts {
         for (worker, switches) in &self.switches {
             for switch in switches.earlier.iter().chain(&switches.current) {
                 sums.add(switch, number);
+                if sums.turns.len() < TURNS_MAX {
+                    sums.turns.push(switched_at(worker, switch));
+                }
                 pauses.push((switch.pause_us, worker, switch.slot));
             }
         }
@@ -139,8 +147,14 @@ impl Sums {
         self.audit.reordered += u64::from(switch.reordered);
         self.timers_carried += u64::from(switch.timers_carried);
         self.state_bytes = self.state_bytes.saturating_add(switch.state_bytes);
+        self.states_lost += u32::from(switch.state_lost);
         self.waiting_events += u64::from(switch.waiting_events);
     }
+}
+
+fn switched_at(worker: &NodeName, switch: &SlotSwitch) -> SwitchedAt {
+    let SlotSwitch { slot, from, to, after_turn, .. } = *switch;
+    SwitchedAt { worker: worker.clone(), slot, from, to, after_turn }
 }
 
 impl Switches {

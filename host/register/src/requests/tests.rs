@@ -41,6 +41,8 @@ fn report(version: VersionRef, outcome: Outcome) -> SwapReport {
         pauses: None,
         audit: Audit::default(),
         timers_carried: 0,
+        states_lost: 0,
+        turns: Vec::new(),
         state_bytes: 0,
         waiting_events: 0,
         times: Times::default(),

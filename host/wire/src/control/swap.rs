@@ -251,8 +251,14 @@ pub struct SlotSwitch {
     pub pause_us: u64,
     /// Events that had come in by the end of the pause and had no turn yet.
     pub waiting_events: u32,
-    /// Bytes that `save` handed to `restore`.
+    /// The number of the slot's last turn on old code: turns are counted from the start of the
+    /// worker on, and what has a higher number ran on new code.
+    pub after_turn: u64,
+    /// Bytes that were handed to `restore`.
     pub state_bytes: u64,
+    /// What the old instance knew could not be handed over: the new one has what the slot handed over when it left this
+    /// version, or nothing.
+    pub state_lost: bool,
     /// Timers of the old instance that go on in the new one.
     pub timers_carried: u32,
     /// Timers that the new instance has set itself.

@@ -17,7 +17,9 @@ fn switch() -> SlotSwitch {
         to: 2,
         pause_us: 300,
         waiting_events: 4,
+        after_turn: 14,
         state_bytes: 5,
+        state_lost: false,
         timers_carried: 6,
         timers_set: 7,
         timers_dropped: 13,
@@ -70,7 +72,7 @@ fn the_bytes_of_messages_about_versions_are_stable() {
         "060904{name}0101{one}00{name}0101{one}0102{two}00{name}0101{one}0102{two}0103{name}0101{one}0102{two}02"
     );
     assert_eq!(hex(&Control::Apps { revision: 9, apps }), golden);
-    let switch = "01010102ac02040506070d08090a0b010c";
+    let switch = "01010102ac02040e050006070d08090a0b010c";
     let golden = format!("0701{name}0201020001020401010106026e6f01{switch}01020102030405");
     assert_eq!(hex(&Control::AppReports(vec![report()])), golden);
     assert_eq!(hex(&Control::Census { number: 300 }), "08ac02");

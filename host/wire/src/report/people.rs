@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{ClientCounts, Outcome, Progress, SwapReport, Tally, Times};
+use super::{ClientCounts, Outcome, Progress, SwapReport, SwitchedAt, Tally, Times};
+
+const TURN_LINES_MAX: usize = 4;
 
 impl fmt::Display for SwapReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,6 +38,15 @@ impl fmt::Display for SwapReport {
         }
         let (state, timers) = (Size(self.state_bytes), self.timers_carried);
         line(f, "handed over", format_args!("{state} of state, {timers} timers"))?;
+        if self.states_lost > 0 {
+            let slots = count(self.states_lost, "slot");
+            line(
+                f,
+                "state lost",
+                format_args!("{slots} went on with what was handed over before, or nothing"),
+            )?;
+        }
+        turn_lines(f, &self.turns)?;
         line(f, "waited", format_args!("{} events", self.waiting_events))?;
         if let Some(canary) = &self.canary {
             let (old, new) = (Arm(canary.old), Arm(canary.new));
@@ -83,6 +94,22 @@ fn client_lines(f: &mut fmt::Formatter<'_>, clients: &ClientCounts) -> fmt::Resu
     match clients.gateways_missing {
         0 => Ok(()),
         missing => line(f, "not counted", format_args!("{} did not count", count(missing, "gateway"))),
+    }
+}
+
+/// The first few; the others are in the JSON.
+fn turn_lines(f: &mut fmt::Formatter<'_>, turns: &[SwitchedAt]) -> fmt::Result {
+    for SwitchedAt { worker, slot, from, to, after_turn } in turns.iter().take(TURN_LINES_MAX) {
+        let from = fmt::from_fn(|f| from.map_or(Ok(()), |from| write!(f, "version {from}, ")));
+        line(
+            f,
+            "turns",
+            format_args!("slot {slot} of {worker}: {from}after turn {after_turn} version {to}"),
+        )?;
+    }
+    match turns.len().saturating_sub(TURN_LINES_MAX) {
+        0 => Ok(()),
+        more => line(f, "turns", format_args!("{more} more switches: see --json")),
     }
 }
 
@@ -189,6 +216,16 @@ mod tests {
             audit: Audit::default(),
             timers_carried: 12,
             state_bytes: 1_536,
+            states_lost: 1,
+            turns: (0..6)
+                .map(|slot| SwitchedAt {
+                    worker: NodeName::new("w2").unwrap(),
+                    slot,
+                    from: (slot > 0).then_some(6),
+                    to: 7,
+                    after_turn: 1_000,
+                })
+                .collect(),
             waiting_events: 9,
             times: Times {
                 prepare_us: 42_000,
@@ -221,6 +258,12 @@ not counted  1 gateway did not count
 numbers      0 lost, 0 repeated, 0 out of order
 pauses       longest 1.2 ms (slot 1 of w2), p99 999 us
 handed over  1.5 KiB of state, 12 timers
+state lost   1 slot went on with what was handed over before, or nothing
+turns        slot 0 of w2: after turn 1000 version 7
+turns        slot 1 of w2: version 6, after turn 1000 version 7
+turns        slot 2 of w2: version 6, after turn 1000 version 7
+turns        slot 3 of w2: version 6, after turn 1000 version 7
+turns        2 more switches: see --json
 waited       9 events
 canary       2 slots: new 300 turns, 1 errors, 2 traps, 3 overruns; old 900 turns, 0 errors, 0 traps, 0 overruns
 verdict      worse

@@ -357,6 +357,8 @@ impl Slot {
         if let Some(core) = instance.host().core() {
             core.begin(client, event);
         }
+        let event_number = event.map(|(_, number)| number.0);
+        let about = About { call: call.name(), client, event: event_number, is_upgrade: call.is_upgrade() };
         let turned = reading(&mut self.intake, run_call(instance, &self.parts, &call)).await;
         self.tally.turn();
         counters::TURNS.inc();
@@ -365,11 +367,13 @@ impl Slot {
             Turned::Failed(reason) => {
                 self.tally.error();
                 counters::TURNS_FAILED.inc();
+                let turn = self.turn_number();
+                let About { call, client, event, .. } = about;
                 let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-                tracing::warn!(app = %name, version, slot = self.parts.slot, call = call.name(), "a turn failed: {reason}");
+                tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, "a turn failed: {reason}");
             }
             Turned::Fault(fault) => {
-                self.broken(&fault, call.name(), client.filter(|_| call.is_upgrade()));
+                self.broken(&fault, about);
                 if !self.stopping {
                     self.has_instance().await;
                 }
@@ -381,11 +385,14 @@ impl Slot {
     }
 
     /// A turn trapped or overran: the instance is not used again.
-    fn broken(&mut self, fault: &Fault, call: &'static str, upgrading: Option<ClientId>) {
+    fn broken(&mut self, fault: &Fault, about: About) {
         counters::FAULTS.inc();
         self.tally.fault(fault);
+        let turn = self.turn_number();
+        let About { call, client, event, is_upgrade } = about;
+        let upgrading = client.filter(|_| is_upgrade);
         let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-        tracing::warn!(app = %name, version, slot = self.parts.slot, call, kind = fault.label(), "{fault}");
+        tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, kind = fault.label(), "{fault}");
         self.instance = None;
         self.restart = Restart::now();
         self.core(|core| {
@@ -410,6 +417,11 @@ impl Slot {
         reading(&mut self.intake, finish).await;
     }
 
+    /// The running turn, or the last one.
+    fn turn_number(&mut self) -> u64 {
+        self.core(|core| core.turn_number).unwrap_or(0)
+    }
+
     fn flush(&mut self) {
         self.core(|core| core.out.flush());
     }
@@ -421,6 +433,16 @@ impl Slot {
             None => self.home.lock().as_deref_mut().map(call),
         }
     }
+}
+
+/// What a turn was about, for whoever reads of its failure.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    call: &'static str,
+    client: Option<ClientId>,
+    /// The event's number on its lane.
+    event: Option<u32>,
+    is_upgrade: bool,
 }
 
 impl Drop for Slot {

@@ -7,19 +7,19 @@ use tidegate_base::Exports;
 use tidegate_runtime::{Instance, SaveError, StopReason};
 use tidegate_wire::control::{Failure, SlotSwitch, Stage};
 
-use super::{Slot, reading};
+use super::{About, Slot, reading};
 use crate::counters;
 use crate::edition::Edition;
 use crate::held::{Asks, Held, Wishes};
 use crate::host::{SlotHost, TimersMoved};
 use crate::inbox::{Inbox, SlotMsg};
-use crate::prepare::{Prepared, SwitchOrder};
+use crate::prepare::{Hand, Prepared, SwitchOrder, Switched, Unswitched};
 use crate::settings::WorkerApp;
 
 impl Slot {
     pub(super) async fn on_switch(&mut self, order: SwitchOrder) {
-        let SwitchOrder { prepared, done, first_event } = order;
-        let switched = self.switch(prepared).await;
+        let SwitchOrder { prepared, hand, done, first_event } = order;
+        let switched = self.switch(prepared, hand).await;
         match &switched {
             Ok(_) => {
                 counters::SWITCHES.inc();
@@ -33,25 +33,31 @@ impl Slot {
 
     /// Between two turns: hands state and timers over. After a failure the slot runs on as before, and what was prepared
     /// is gone.
-    async fn switch(&mut self, mut new: Prepared) -> Result<SlotSwitch, Failure> {
+    async fn switch(&mut self, mut new: Prepared, hand: Hand) -> Result<Switched, Unswitched> {
         let began = Instant::now();
-        let state = self.save(&new.edition).await?;
+        let (state, state_lost) = match hand {
+            Hand::Over => (self.save(&new.edition).await?, false),
+            Hand::Kept(state) => (state.filter(|_| new.edition.exports().has(Exports::RESTORE)), true),
+        };
         if let Some(state) = &state {
             self.restore(&mut new.instance, state).await?;
         }
         let wishes = new.instance.host().kept().map(Held::take_wishes).unwrap_or_default();
         let admitted = self.core(|core| core.admits_timers(&new.edition.app, &wishes)).unwrap_or(Ok(()));
         admitted.map_err(|reason| Failure::new(Some(self.parts.slot), Stage::Restore, reason))?;
+        let after_turn = self.turn_number();
         // From here on nothing can fail.
         let timers = self.seat(new, wishes);
         let waiting_events = self.intake.waiting_events();
         let audit = self.core(|core| core.out.take_audit()).unwrap_or_default();
         self.parts.shared.stats.set_audit([0; 3]);
-        Ok(SlotSwitch {
+        let switch = SlotSwitch {
             slot: self.parts.slot,
             pause_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             waiting_events,
-            state_bytes: state.map_or(0, |state| state.len() as u64),
+            after_turn,
+            state_bytes: state.as_ref().map_or(0, |state| state.len() as u64),
+            state_lost,
             timers_carried: count(timers.carried),
             timers_set: count(timers.set),
             timers_dropped: count(timers.dropped),
@@ -60,11 +66,14 @@ impl Slot {
             repeated: audit.repeated,
             reordered: audit.reordered,
             ..SlotSwitch::default()
-        })
+        };
+        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        tracing::debug!(app = %name, version, slot = self.parts.slot, after_turn, "the slot has switched");
+        Ok(Switched { switch, state })
     }
 
     /// What the running instance hands over; none if there is none, or if one of the two does not take part.
-    async fn save(&mut self, to: &Edition) -> Result<Option<Vec<u8>>, Failure> {
+    async fn save(&mut self, to: &Edition) -> Result<Option<Vec<u8>>, Unswitched> {
         let both = self.parts.edition.exports().has(Exports::SAVE) && to.exports().has(Exports::RESTORE);
         let Some(instance) = self.instance.as_mut().filter(|_| both) else { return Ok(None) };
         if let Some(core) = instance.host().core() {
@@ -73,16 +82,16 @@ impl Slot {
         let bytes_max = self.parts.edition.app.state_bytes_max;
         let saved = reading(&mut self.intake, instance.save(bytes_max)).await;
         let refused = instance.host().core().and_then(|core| core.take_failure());
-        let failed = |reason| Err(Failure::new(Some(self.parts.slot), Stage::Save, reason));
+        let failed = |reason| Failure::new(Some(self.parts.slot), Stage::Save, reason);
         match (saved, refused) {
             (Ok(state), None) => Ok(state),
-            (Ok(_), Some(reason)) => failed(reason),
-            (Err(error @ SaveError::TooLarge { .. }), _) => failed(error.to_string()),
+            (Ok(_), Some(reason)) => Err(failed(reason).into()),
+            (Err(error @ SaveError::TooLarge { .. }), _) => Err(failed(error.to_string()).into()),
             (Err(SaveError::Fault(fault)), _) => {
-                let failed = failed(fault.to_string());
+                let failure = failed(fault.to_string());
                 // Its state is lost with it, as by any trap: the version that runs is started anew.
-                self.broken(&fault, "save", None);
-                failed
+                self.broken(&fault, About { call: "save", client: None, event: None, is_upgrade: false });
+                Err(Unswitched { failure, state_is_gone: true })
             }
         }
     }

@@ -62,6 +62,8 @@ impl Running {
             audit: sums.audit,
             timers_carried: sums.timers_carried,
             state_bytes: sums.state_bytes,
+            states_lost: sums.states_lost,
+            turns: sums.turns,
             waiting_events: sums.waiting_events,
             times: self.facts.times(),
             canary,

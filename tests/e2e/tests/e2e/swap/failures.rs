@@ -1,6 +1,8 @@
 //! A swap that fails in one slot: that one keeps its version, the others go back, and nobody is closed.
 
-use tidegate_harness::{Client, Cluster, held};
+use std::time::Duration;
+
+use tidegate_harness::{Client, Cluster, component, held};
 use tidegate_wire::control::{RolloutReport, Stage, Step};
 
 use super::{ask, one_in_each, says};
@@ -148,4 +150,78 @@ async fn every_version_that_cannot_hand_over_or_take_over_is_refused_with_the_re
         says(&mut client, "again", &format!("{name} again")).await;
         cluster.stop().await;
     }
+}
+
+/// Each slot's clients know what they knew in version 1 before it was left.
+async fn know_what_was_handed_over(clients: &mut [Client]) {
+    for (slot, client) in clients.iter_mut().enumerate() {
+        says(client, "mine", &format!("v1 mine {}", slot + 1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_changed_the_state_is_left_with_what_was_handed_over_to_it() {
+    let _compiled = (held("versioned"), held("versioned-v2"));
+    let mut cluster = Cluster::of("versioned").slots(SLOTS as u32).shards(2).start().await;
+    let mut clients = with_state(&cluster).await;
+    ask(&mut clients[2], "poison restore-fails").await;
+    // Version 1 does not know the schema in which version 2 saves.
+    let report = cluster.swap(0, "versioned-v2").await;
+    let failure = report.failure.expect("the third slot refuses");
+    assert_eq!(
+        (failure.slot, failure.stage, report.step),
+        (Some(2), Stage::Restore, Step::Back),
+        "{failure}"
+    );
+    let mut switches: Vec<_> =
+        report.switches.iter().map(|switch| (switch.to, switch.slot, switch.state_lost)).collect();
+    switches.sort_unstable();
+    assert_eq!(switches, [(1, 0, true), (1, 1, true), (2, 0, false), (2, 1, false)]);
+    know_what_was_handed_over(&mut clients).await;
+    // The next deployment finds nothing of that one.
+    ask(&mut clients[2], "poison nothing").await;
+    assert_eq!(cluster.swap(0, "versioned-v2").await.failure, None);
+    for (slot, client) in clients.iter_mut().enumerate() {
+        says(client, "mine", &format!("v2 mine {}", slot + 1)).await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_cannot_save_is_left_all_the_same() {
+    let _compiled = held("versioned");
+    for (bad, poison) in
+        [("save-traps", "restore-traps"), ("save-loops", "restore-fails"), ("save-fails", "restore-fails")]
+    {
+        let bad = format!("versioned-{bad}");
+        let mut cluster = Cluster::of("versioned").slots(SLOTS as u32).shards(2).start().await;
+        let mut clients = with_state(&cluster).await;
+        ask(&mut clients[3], &format!("poison {poison}")).await;
+        let report = cluster.swap(0, &bad).await;
+        assert_eq!(report.step, Step::Back, "{report:?}");
+        assert_eq!(report.switches.iter().filter(|switch| switch.state_lost).count(), 3, "{report:?}");
+        know_what_was_handed_over(&mut clients).await;
+        cluster.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_whose_state_went_with_a_fault_goes_where_it_should_without_it() {
+    let mut cluster = Cluster::of("versioned-save-traps").start().await;
+    let mut client = Client::connect(cluster.ws(0)).await;
+    says(&mut client, "hello", "save-traps hello").await;
+    // A deployment leaves it what it knows; a slot that is just behind goes on.
+    let version = cluster.swapper(0).shelve(component("versioned"));
+    cluster.swapper(0).commit(version).await;
+    let switched = async {
+        loop {
+            let answer = ask(&mut client, "mine").await;
+            if answer.starts_with("v1") {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(30), switched).await.expect("it switches");
+    assert_eq!(answer, "v1 mine 0");
+    cluster.stop().await;
 }

@@ -1,0 +1,196 @@
+//! One app of the worker and what there is of its versions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_base::Digest;
+use tidegate_runtime::{Engine, Module};
+use tidegate_wire::control::{AppReport, Failure, Stage, VersionRef};
+use tidegate_wire::{Do, Rollout};
+use tokio::runtime::Handle;
+
+use crate::edition::Edition;
+use crate::prepare::{Hand, Prepared, Switched, Unswitched};
+use crate::settings::WorkerApp;
+use crate::slot::SlotShared;
+
+/// How long what failed with the version that should run is left alone at most; at first for one tick of the conductor, and twice as long
+/// each time.
+const RETRY_TICKS_MAX: u32 = 30;
+
+/// A slot, as the conductor reaches it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub runtime: Handle,
+    pub shared: Arc<SlotShared>,
+}
+
+/// One app of the worker.
+pub(crate) struct Conducted {
+    pub rollout: Rollout,
+    pub slots: Vec<Reach>,
+    pub modules: HashMap<Digest, Module>,
+    pub prepared: HashMap<u32, Box<Prepared>>,
+    /// What each slot handed over when it left a version, to go back to it, as long as slots move.
+    kept: HashMap<u32, Kept>,
+    /// What the numbers of events said at each slot's last switch: lost, repeated and reordered.
+    audits: HashMap<u32, [u32; 3]>,
+    /// That of the slots is always among them, and has the app's settings.
+    editions: Vec<(VersionRef, Arc<Edition>)>,
+    /// Since something was stuck.
+    ticks: u32,
+    /// How many of them until it is tried again.
+    retry_ticks: u32,
+}
+
+/// What a slot handed over when it left a version.
+#[derive(Debug)]
+struct Kept {
+    of: VersionRef,
+    state: Option<Vec<u8>>,
+    /// It could not go back with what it knows now.
+    is_wanted: bool,
+}
+
+impl Kept {
+    fn new(of: VersionRef, state: Option<Vec<u8>>) -> Self {
+        Self { of, state, is_wanted: false }
+    }
+}
+
+impl Conducted {
+    /// An app whose slots all run `edition`.
+    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>) -> Self {
+        let app = &edition.app;
+        let own = VersionRef { number: app.version, digest: app.module.digest() };
+        let mut rollout = Rollout::new(app.name.clone(), own, app.slots);
+        rollout.alone();
+        let mut it = Self {
+            rollout,
+            modules: HashMap::from([(own.digest, app.module.clone())]),
+            slots,
+            prepared: HashMap::new(),
+            kept: HashMap::new(),
+            audits: HashMap::new(),
+            editions: vec![(own, Arc::clone(edition))],
+            ticks: 0,
+            retry_ticks: 1,
+        };
+        // They are up: it is only told so.
+        while let Some(todo) = it.rollout.poll() {
+            match todo {
+                Do::Load(version) => it.rollout.module_ready(version.digest),
+                Do::Start { slot, .. } => it.rollout.slot_started(slot),
+                _ => {}
+            }
+        }
+        it
+    }
+
+    pub fn report(&self) -> AppReport {
+        let mut judged = Vec::new();
+        self.slots.iter().for_each(|slot| slot.shared.stats.add_to(&mut judged));
+        self.rollout.report(judged)
+    }
+
+    pub fn switched(&mut self, Switched { switch, state }: Switched) {
+        let slot = switch.slot;
+        let from = self.rollout.slots().nth(slot as usize).flatten();
+        match from {
+            Some(from) if !switch.state_lost => drop(self.kept.insert(slot, Kept::new(from, state))),
+            _ => drop(self.kept.remove(&slot)),
+        }
+        // What came after the switch before this one counts for this one.
+        if let Some(before) = self.audits.insert(slot, [switch.lost, switch.repeated, switch.reordered]) {
+            self.rollout.slot_audited(slot, before);
+        }
+        self.rollout.slot_switched(switch);
+    }
+
+    /// A slot runs on what it ran. It may go back to the stable version once more with what is kept of it: what it knew
+    /// since cannot be handed over by the version that it leaves, or not be taken by the one to which it returns.
+    pub fn not_switched(
+        &mut self,
+        slot: u32,
+        to: VersionRef,
+        Unswitched { failure, state_is_gone }: Unswitched,
+    ) {
+        let kept = self.kept.get_mut(&slot).filter(|kept| kept.of == to);
+        let again = self.rollout.is_stable(to)
+            && match kept {
+                Some(kept) => !std::mem::replace(&mut kept.is_wanted, true),
+                None if state_is_gone => {
+                    self.kept.insert(slot, Kept { is_wanted: true, ..Kept::new(to, None) });
+                    true
+                }
+                None => false,
+            };
+        if !again {
+            return self.rollout.slot_failed(slot, failure);
+        }
+        let app = self.rollout.app();
+        tracing::warn!(%app, version = %to, slot, "going back without what the slot knew since its switch: {failure}");
+        self.rollout.slot_again(slot);
+    }
+
+    /// What is stuck is tried again, after a while that doubles.
+    pub fn tick(&mut self) {
+        if !self.rollout.is_stuck() {
+            return;
+        }
+        self.ticks += 1;
+        if self.ticks >= self.retry_ticks {
+            self.ticks = 0;
+            self.retry_ticks = (self.retry_ticks * 2).min(RETRY_TICKS_MAX);
+            self.rollout.retry();
+        }
+    }
+
+    /// Where nothing moves, nothing goes back and nothing is stuck.
+    pub fn forget(&mut self) {
+        if !self.rollout.is_moving() {
+            self.kept = HashMap::new();
+            (self.ticks, self.retry_ticks) = (0, 1);
+        }
+    }
+
+    /// What the slot is given to go to this version.
+    pub fn hand(&mut self, slot: u32, to: VersionRef) -> Hand {
+        match self.kept.get_mut(&slot).filter(|kept| kept.is_wanted && kept.of == to) {
+            Some(kept) => Hand::Kept(kept.state.take()),
+            None => Hand::Over,
+        }
+    }
+
+    /// What the numbers of events have said since the last switches.
+    pub fn audit(&mut self) {
+        for (slot, at_switch) in &self.audits {
+            let Some(reach) = self.slots.get(*slot as usize) else { continue };
+            let mut audit = reach.shared.stats.audit();
+            audit.iter_mut().zip(at_switch).for_each(|(now, then)| *now = now.saturating_add(*then));
+            self.rollout.slot_audited(*slot, audit);
+        }
+    }
+
+    pub fn edition(&mut self, engine: &Engine, version: VersionRef) -> Result<Arc<Edition>, Failure> {
+        if let Some((_, edition)) = self.editions.iter().find(|(of, _)| *of == version) {
+            return Ok(Arc::clone(edition));
+        }
+        // Those that no slot runs and none has ready are of no more use.
+        self.editions.retain(|(_, edition)| Arc::strong_count(edition) > 1);
+        let failed = |reason| Failure::new(None, Stage::Verify, reason);
+        let (module, like) = (self.modules.get(&version.digest).cloned(), self.editions.first());
+        let (Some(module), Some((_, like))) = (module, like) else {
+            return Err(failed("its module is not loaded".into()));
+        };
+        let app = WorkerApp { module, version: version.number, ..WorkerApp::clone(&like.app) };
+        let edition = Arc::new(Edition::new(engine, app).map_err(|error| failed(error.to_string()))?);
+        self.editions.push((version, Arc::clone(&edition)));
+        Ok(edition)
+    }
+
+    pub fn unload(&mut self, digest: Digest) {
+        self.modules.remove(&digest);
+        self.editions.retain(|(version, _)| version.digest != digest);
+    }
+}
