@@ -135,8 +135,8 @@ impl Engine {
         self.inner.ticker.is_parked()
     }
 
-    /// How many times guests that ran then could have been interrupted: the milliseconds since the start, less those
-    /// in which the thread slept.
+    /// How many times guests that ran then could have been interrupted: every millisecond while one runs on and on, every
+    /// few milliseconds while guests come and go, not at all while none runs.
     pub fn ticks(&self) -> u64 {
         self.inner.ticker.ticks()
     }

@@ -18,19 +18,25 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::clock::TICK;
 
-/// After so many ticks the ticker looks whether it may park.
-const TICKS_BETWEEN_LOOKS: u32 = 20;
+/// The next tick if no guest was running at the last one. Nearly every turn is over within microseconds, and each tick
+/// costs a wake-up of a thread: so it comes often only to those that are there to be interrupted.
+const QUIET_TICK: Duration = Duration::from_millis(4);
+/// So long after the last look the ticker looks whether it may park.
+const LOOK_AFTER: Duration = Duration::from_millis(20);
+/// Looking at more gates than this at each tick would cost more than the ticks.
+const GATES_MAX: usize = 1024;
 
-/// No guest has run since the ticker last looked.
+/// No guest has run since the ticker last looked whether it may park.
 const IDLE: u8 = 0;
 /// A guest is being polled.
 const RUNNING: u8 = 1;
-/// A guest has run since the ticker last looked.
+/// A guest has run since then.
 const RECENT: u8 = 2;
 
 /// Ticks until it is dropped.
@@ -39,7 +45,8 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Starts the thread, which calls `tick` once a millisecond while guests run. It ends when `tick` returns false.
+    /// Starts the thread, which calls `tick` once a millisecond while a guest runs on and on, and every few milliseconds while
+    /// guests come and go. It ends when `tick` returns false.
     pub(crate) fn start(tick: impl FnMut() -> bool + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
@@ -135,16 +142,17 @@ struct Shared {
 
 impl Shared {
     fn run(&self, mut tick: impl FnMut() -> bool) {
-        let mut ticks_left = TICKS_BETWEEN_LOOKS;
+        let mut slept = Duration::ZERO;
         while !self.ended.load(Ordering::SeqCst) {
-            std::thread::sleep(TICK);
+            let next = if self.any_guest_runs() { TICK } else { QUIET_TICK };
+            std::thread::sleep(next);
             if !tick() {
                 return;
             }
             self.ticks.fetch_add(1, Ordering::Relaxed);
-            ticks_left -= 1;
-            if ticks_left == 0 {
-                ticks_left = TICKS_BETWEEN_LOOKS;
+            slept += next;
+            if slept >= LOOK_AFTER {
+                slept = Duration::ZERO;
                 if self.may_park() {
                     // T3. The end is checked as well: its wake-up may have come before T1.
                     while self.parked.load(Ordering::SeqCst) && !self.ended.load(Ordering::SeqCst) {
@@ -153,6 +161,14 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Whether a guest is being polled right now, or there are too many to look at.
+    fn any_guest_runs(&self) -> bool {
+        let gates = self.gates.lock();
+        let runs =
+            |gate: &Weak<State>| gate.upgrade().is_some_and(|gate| gate.0.load(Ordering::Relaxed) == RUNNING);
+        gates.len() > GATES_MAX || gates.iter().any(runs)
     }
 
     /// T1 and T2 of the protocol.
@@ -206,7 +222,7 @@ mod tests {
             let before = ticker.ticks();
             let running = gate.enter();
             assert!(!ticker.is_parked());
-            until(|| ticker.ticks() > before + u64::from(3 * TICKS_BETWEEN_LOOKS));
+            until(|| ticker.ticks() > before + 60);
             drop(running);
             until(|| ticker.is_parked());
         }
