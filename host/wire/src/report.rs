@@ -75,6 +75,10 @@ pub struct SwapReport {
     pub audit: Audit,
     /// Timers that went on in a new instance.
     pub timers_carried: u64,
+    /// Timers that are gone, since the version that took over has no callback for them. Reports that were stored before
+    /// this was counted say 0.
+    #[serde(default)]
+    pub timers_dropped: u64,
     /// Bytes of state handed over by all slots.
     pub state_bytes: u64,
     /// Slots that went back without what they knew: the new version could not hand it over, or the old one not take it.

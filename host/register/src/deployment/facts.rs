@@ -47,6 +47,7 @@ pub(super) struct Sums {
     pub pauses: Option<Pauses>,
     pub audit: Audit,
     pub timers_carried: u64,
+    pub timers_dropped: u64,
     pub state_bytes: u64,
     pub states_lost: u32,
     pub turns: Vec<SwitchedAt>,
@@ -146,6 +147,7 @@ impl Sums {
         self.audit.repeated += u64::from(switch.repeated);
         self.audit.reordered += u64::from(switch.reordered);
         self.timers_carried += u64::from(switch.timers_carried);
+        self.timers_dropped += u64::from(switch.timers_dropped);
         self.state_bytes = self.state_bytes.saturating_add(switch.state_bytes);
         self.states_lost += u32::from(switch.state_lost);
         self.waiting_events += u64::from(switch.waiting_events);
@@ -185,7 +187,10 @@ mod tests {
     const START: Duration = Duration::from_secs(50);
 
     fn switch(slot: u32, pause_us: u64) -> SlotSwitch {
-        SlotSwitch { slot, from: Some(1), to: 2, pause_us, state_bytes: 10, lost: 1, ..SlotSwitch::default() }
+        let (state_bytes, timers_carried, timers_dropped) = (10, 2, 1);
+        let counts =
+            SlotSwitch { state_bytes, timers_carried, timers_dropped, lost: 1, ..SlotSwitch::default() };
+        SlotSwitch { slot, from: Some(1), to: 2, pause_us, ..counts }
     }
 
     fn says(switches: Vec<SlotSwitch>) -> AppReport {
@@ -209,6 +214,7 @@ mod tests {
         let facts = facts(&story);
         let sums = facts.sums(2);
         assert_eq!((sums.switched, sums.state_bytes, sums.audit.lost), (3, 30, 3));
+        assert_eq!((sums.timers_carried, sums.timers_dropped), (6, 3));
         assert_eq!(sums.pauses.map(|pauses| (pauses.longest_us, pauses.p99_us)), Some((9, 9)));
         assert_eq!(facts.times().first_event_us, Some(2_000));
     }

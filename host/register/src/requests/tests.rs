@@ -43,6 +43,7 @@ fn report(version: VersionRef, outcome: Outcome) -> SwapReport {
         timers_carried: 0,
         states_lost: 0,
         turns: Vec::new(),
+        timers_dropped: 0,
         state_bytes: 0,
         waiting_events: 0,
         times: Times::default(),

@@ -37,7 +37,16 @@ impl fmt::Display for SwapReport {
             None => line(f, "pauses", "none")?,
         }
         let (state, timers) = (Size(self.state_bytes), self.timers_carried);
-        line(f, "handed over", format_args!("{state} of state, {timers} timers"))?;
+        match self.timers_dropped {
+            0 => line(f, "handed over", format_args!("{state} of state, {timers} timers"))?,
+            dropped => {
+                line(
+                    f,
+                    "handed over",
+                    format_args!("{state} of state, {timers} timers; {dropped} timers dropped"),
+                )?;
+            }
+        }
         if self.states_lost > 0 {
             let slots = count(self.states_lost, "slot");
             line(
@@ -215,6 +224,7 @@ mod tests {
             }),
             audit: Audit::default(),
             timers_carried: 12,
+            timers_dropped: 2,
             state_bytes: 1_536,
             states_lost: 1,
             turns: (0..6)
@@ -257,7 +267,7 @@ events       4000 came in meanwhile, 0 given up on
 not counted  1 gateway did not count
 numbers      0 lost, 0 repeated, 0 out of order
 pauses       longest 1.2 ms (slot 1 of w2), p99 999 us
-handed over  1.5 KiB of state, 12 timers
+handed over  1.5 KiB of state, 12 timers; 2 timers dropped
 state lost   1 slot went on with what was handed over before, or nothing
 turns        slot 0 of w2: after turn 1000 version 7
 turns        slot 1 of w2: version 6, after turn 1000 version 7

@@ -61,6 +61,7 @@ impl Running {
             pauses: sums.pauses,
             audit: sums.audit,
             timers_carried: sums.timers_carried,
+            timers_dropped: sums.timers_dropped,
             state_bytes: sums.state_bytes,
             states_lost: sums.states_lost,
             turns: sums.turns,
