@@ -61,6 +61,17 @@ pub enum SteerError {
     /// The register does not answer.
     #[error(transparent)]
     Register(OperatorError),
+    /// The register went away before it had told how a deployment ended.
+    #[error(
+        "{error}; if the deployment had begun, it goes on without this command: once a register answers again, \
+         `tidegate history {app}` tells how it ends"
+    )]
+    OutOfSight {
+        /// The app.
+        app: AppName,
+        /// What became of the link.
+        error: OperatorError,
+    },
     /// The system has no more threads or descriptors.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -132,10 +143,12 @@ impl Cluster {
             }
             Self::Register { address, identity } => {
                 let sent = if sent { Module::Sent { digest, bytes } } else { Module::Stored(digest) };
+                let of = app.clone();
                 let request = Request::Deploy { app, module: sent, canary, note };
-                over_link(*address, identity, async |it| {
+                let ended = over_link(*address, identity, async |it| {
                     Ok(requests::deploy(it.link(), &request, module, on_news).await?)
-                })
+                });
+                ended.map_err(|error| out_of_sight(of, error))
             }
         }
     }
@@ -159,10 +172,12 @@ impl Cluster {
                 deployed(data_dir, &request, &[], on_news)
             }
             Self::Register { address, identity } => {
+                let of = app.clone();
                 let request = Request::Rollback { app, to, note };
-                over_link(*address, identity, async |it| {
+                let ended = over_link(*address, identity, async |it| {
                     Ok(requests::deploy(it.link(), &request, Bytes::new(), on_news).await?)
-                })
+                });
+                ended.map_err(|error| out_of_sight(of, error))
             }
         }
     }
@@ -223,6 +238,14 @@ fn over_link<T>(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(SteerError::System)?.block_on(work)
+}
+
+/// Whoever asked for a deployment and then heard nothing more must know that it may go on.
+fn out_of_sight(app: AppName, error: SteerError) -> SteerError {
+    match error {
+        SteerError::Register(error @ OperatorError::Request(_)) => SteerError::OutOfSight { app, error },
+        error => error,
+    }
 }
 
 fn not_an_answer(response: Response) -> SteerError {
