@@ -6,7 +6,7 @@ use tidegate_bench::{Error, MessageKind, Options, SetUp, TableOptions, Target, W
 
 use crate::args::{BenchCommand, BenchCommon, SetUpArg, TableArgs};
 use crate::failure::{Failure, Outcome};
-use crate::output::print;
+use crate::output::{note, print};
 use crate::swap;
 
 pub(crate) fn run(command: BenchCommand) -> Outcome {
@@ -65,7 +65,7 @@ fn table(args: TableArgs) -> Outcome {
         idle_connections: args.idle_connections,
         open_spin: args.spin,
     };
-    let table = tidegate_bench::table(&options, |report| eprintln!("{report}")).map_err(failure)?;
+    let table = tidegate_bench::table(&options, |report| note(report)).map_err(failure)?;
     print(&[if args.json { table.to_json() } else { table.to_string() }]);
     Ok(())
 }

@@ -10,6 +10,8 @@ use tidegate_node::steer::SteerError;
 use tidegate_node::{ConfigError, NodeError, PluginError};
 use tidegate_wire::request::Refusal;
 
+use crate::output::note;
+
 /// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -37,7 +39,7 @@ impl Failure {
     }
 
     pub fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        note(format_args!("error: {}", self.message));
         ExitCode::from(self.code)
     }
 }
@@ -67,7 +69,9 @@ impl From<SteerError> for Failure {
     fn from(error: SteerError) -> Self {
         let code = match &error {
             SteerError::Refused(refusal) => of_refusal(refusal),
-            SteerError::Node(_) | SteerError::Register(_) => Self::UNAVAILABLE,
+            SteerError::Node(_) | SteerError::Register(_) | SteerError::OutOfSight { .. } => {
+                Self::UNAVAILABLE
+            }
             SteerError::System(_) => Self::SOFTWARE,
         };
         Self::new(code, error.to_string())

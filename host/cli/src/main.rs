@@ -1,4 +1,6 @@
 //! The `tidegate` binary: arguments in, exit code out. What the commands do lies in the libraries.
+// They panic when nothing can be printed, as on a full disk: `output` does not.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
 mod ask;

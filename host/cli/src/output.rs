@@ -1,5 +1,6 @@
 //! What a running node prints to standard output: lines for people, or one JSON object a line for programs.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -54,6 +55,13 @@ pub(crate) fn print(lines: &[String]) {
     for line in lines {
         let _ = writeln!(out, "{line}");
     }
+    let _ = out.flush();
+}
+
+/// Prints to standard error, for people. Never fails: a log on a full disk, or a terminal that is closed, must not end a node.
+pub(crate) fn note(text: impl Display) {
+    let mut out = io::stderr().lock();
+    let _ = writeln!(out, "{text}");
     let _ = out.flush();
 }
 

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{DevArgs, UpArgs};
 use crate::failure::{Failure, Outcome};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::watch;
 
 /// How long the line `ready` waits for the rest of the cluster.
@@ -94,13 +94,15 @@ async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
     let mut signals = Signals::new().map_err(Failure::with(Failure::SOFTWARE))?;
     // From the start: without anybody who listens it would end the process.
     let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::with(Failure::SOFTWARE))?;
+    // As well: a file that has reached a limit on its size is to be an error of the write, not the end of the node.
+    let _file_size = signal(FILE_SIZE).map_err(Failure::with(Failure::SOFTWARE))?;
     let node = tokio::select! {
         node = Node::start(config) => node?,
         _ = signals.next() => return Ok(()),
     };
     output.listening(node.addresses());
     if node.addresses().listeners.is_empty() && node.status().roles.contains(&Role::Gateway) {
-        eprintln!("no app listens: add an [[app]] to the settings file");
+        note("no app listens: add an [[app]] to the settings file");
     }
     let complete = tokio::select! {
         complete = node.wait_started(START_WAIT) => Some(complete),
@@ -109,13 +111,13 @@ async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
     // None: it was stopped before it had started.
     if let Some(complete) = complete {
         if !complete {
-            eprintln!("not linked to the whole cluster yet; it goes on trying");
+            note("not linked to the whole cluster yet; it goes on trying");
         }
         output.ready(node.addresses(), complete);
         let _watching = watch.map(|watch| watch::start(watch, &node, output)).transpose()?;
         serve(&node, &mut signals, &mut hang_up).await;
     }
-    eprintln!("stopping; a second signal ends it at once");
+    note("stopping; a second signal ends it at once");
     tokio::select! {
         () = node.stop() => output.stopped(),
         number = signals.next() => std::process::exit(128 + number),
@@ -129,12 +131,15 @@ async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal) {
         tokio::select! {
             _ = signals.next() => return,
             _ = hang_up.recv() => match node.reload_identity() {
-                Ok(()) => eprintln!("read the certificate again"),
-                Err(error) => eprintln!("the certificate stays as it was: {error}"),
+                Ok(()) => note("read the certificate again"),
+                Err(error) => note(format_args!("the certificate stays as it was: {error}")),
             },
         }
     }
 }
+
+/// What the system sends when a file would grow beyond the limit of the process.
+const FILE_SIZE: SignalKind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
 
 /// The signals that end a node.
 struct Signals {

@@ -11,7 +11,7 @@ use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, Refusal};
 use crate::args::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, Whom};
 use crate::failure::{Failure, Outcome};
 use crate::news::News;
-use crate::output::{columns, print, print_json};
+use crate::output::{columns, note, print, print_json};
 use crate::{date, module, run};
 
 pub(crate) fn deploy(args: &DeployArgs) -> Outcome {
@@ -19,7 +19,7 @@ pub(crate) fn deploy(args: &DeployArgs) -> Outcome {
     let app = &args.app;
     if args.cancel {
         cluster.cancel(app)?;
-        eprintln!("{app}: the deployment goes back; `tidegate history {app}` tells when it has");
+        note(format_args!("{app}: the deployment goes back; `tidegate history {app}` tells when it has"));
         return Ok(());
     }
     let canary = args.canary.map(|percent| Canary {

@@ -12,7 +12,7 @@ use tidegate_wire::report;
 use crate::args::SwapArgs;
 use crate::bench::failure;
 use crate::failure::{Failure, Outcome};
-use crate::output::print;
+use crate::output::{note, print};
 use crate::{module, steer};
 
 pub(crate) fn run(args: SwapArgs) -> Outcome {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: SwapArgs) -> Outcome {
         ..SwapOptions::new(Target { url: args.url, pids: args.pids })
     };
     let deploy = move |number| versions.deploy(number);
-    let report = tidegate_bench::swap(&options, deploy, |swap| eprintln!("{}", line(swap)));
+    let report = tidegate_bench::swap(&options, deploy, |swap| note(line(swap)));
     let report = report.map_err(failure)?;
     print(&[if args.whom.local.json { report.to_json() } else { report.to_string() }]);
     if report.held {

@@ -6,7 +6,7 @@ use tidegate_node::Node;
 use tidegate_node::watch::{Changed, Watch, Watching};
 
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, note};
 
 /// Begins to watch; the answer is held as long as it should go on.
 pub(crate) fn start(watch: Watch, node: &Node, output: Output) -> Result<Option<Watching>, Failure> {
@@ -23,29 +23,36 @@ fn tell(changed: &Changed, output: Output) {
                 0 | 1 => String::new(),
                 many => format!(" and {} more", many - 1),
             };
-            eprintln!("{app}: {named}{more} changed, building");
+            note(format_args!("{app}: {named}{more} changed, building"));
         }
-        Changed::Same { app } => eprintln!("{app}: the same code as runs already"),
-        Changed::Broken { app, error } => eprintln!("{app}: {error}\n{app}: the code that ran goes on"),
+        Changed::Same { app } => note(format_args!("{app}: the same code as runs already")),
+        Changed::Broken { app, error } => {
+            note(format_args!("{app}: {error}\n{app}: the code that ran goes on"))
+        }
         Changed::Unread { app, path, error } => {
-            eprintln!("{app}: cannot read {}: {error}\n{app}: the code that ran goes on", path.display());
+            note(format_args!(
+                "{app}: cannot read {}: {error}\n{app}: the code that ran goes on",
+                path.display()
+            ));
         }
-        Changed::Refused { app, refusal } => eprintln!("{app}: {refusal}\n{app}: the code that ran goes on"),
+        Changed::Refused { app, refusal } => {
+            note(format_args!("{app}: {refusal}\n{app}: the code that ran goes on"))
+        }
         Changed::Deployed(report) if output.json => output.deployed(report),
         Changed::Deployed(report) => {
             let app = &report.app;
             if let Some(reason) = report.outcome.reason() {
-                return eprintln!("{app}: {}\n{app}: the code that ran goes on", reason.trim_end());
+                return note(format_args!("{app}: {}\n{app}: the code that ran goes on", reason.trim_end()));
             }
             let pause = report.pauses.as_ref().map_or(0, |pauses| pauses.longest_us);
             let held = report.clients.map_or(0, |clients| clients.after);
             let took = Duration::from_micros(report.times.total_us);
-            eprintln!(
+            note(format_args!(
                 "{app}: version {} runs after {took:.0?}; {held} connected, {} slots paused for {:.1?} at most",
                 report.version.number,
                 report.switched,
                 Duration::from_micros(pause)
-            );
+            ));
         }
     }
 }

@@ -229,8 +229,10 @@ impl Orders {
         if parent != Some(self.parent) {
             return Err(io::Error::other("the worker is gone"));
         }
-        let limit = |resource, value| {
-            rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+        let limit = |resource, value: u64| {
+            // A node that runs within limits of its own may have less to give, and raising them is not for everybody.
+            let most = rustix::process::getrlimit(resource).maximum.map_or(value, |most| most.min(value));
+            rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
         };
         limit(Resource::As, self.limits.address_space_mib << 20)?;
         limit(Resource::Fsize, self.limits.code_mib << 20)?;

@@ -81,6 +81,9 @@ pub fn init_logging(filter: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(ansi)
         .with_target(false)
+        // It would complain to standard error too, with a macro that panics: whoever logs would end because the log's
+        // disk is full.
+        .log_internal_errors(false)
         .try_init();
 }
 
