@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 
 /// The real `tidegate`, built once per test run with the tests' own profile.
@@ -73,13 +74,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `tidegate` with these arguments in this folder.
+    /// Starts `tidegate` with these arguments in this folder. It logs to where this process does.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::logging(folder, arguments, Stdio::inherit())
+    }
+
+    /// Starts `tidegate` with these arguments in this folder, with another place for its log.
+    pub fn logging(folder: &Path, arguments: &[&str], log: Stdio) -> Self {
         let mut child = tidegate(folder)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .spawn()
             .expect("the binary starts");
         let stdout = child.stdout.take().expect("its output");
@@ -111,6 +117,31 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its files may grow to so many bytes from now on, as if the disk were full there; None: as large as they like.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        // What it has from this process, and may not raise.
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        self.limit(Rlimit { current: bytes.or(maximum), maximum });
+    }
+
+    /// As [`limit_file_size`](Self::limit_file_size), and it holds for good.
+    pub fn limit_file_size_for_good(&self, bytes: u64) {
+        self.limit(Rlimit { current: Some(bytes), maximum: Some(bytes) });
+    }
+
+    fn limit(&self, limit: Rlimit) {
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("a limit of its own");
+    }
+
+    /// Stops it in its tracks: it answers nothing and ends nothing.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("a process of its own");
+    }
+
+    fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id")
     }
 
     /// Asks it to stop and waits for its exit code.

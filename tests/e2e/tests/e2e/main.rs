@@ -3,9 +3,11 @@
 
 mod api;
 mod audience;
+mod binary;
 mod broken;
 mod callbacks;
 mod closing;
+mod deployments;
 mod examples;
 mod fake_gateway;
 mod fake_worker;
