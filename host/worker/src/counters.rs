@@ -15,6 +15,8 @@ tidegate_telemetry::counters! {
     SWITCHES = "tidegate_worker_slot_switches_total";
     /// Slots that kept their version because state could not be handed over.
     SWITCHES_FAILED = "tidegate_worker_slot_switches_failed_total";
+    /// Commands that instances asked for around a switch, beside the turns of their slot, and that broke a rule there.
+    HELD_COMMANDS_DROPPED = "tidegate_worker_held_commands_dropped_total";
     /// Queries that some gateway did not answer in time.
     QUERIES_PARTIAL = "tidegate_worker_queries_partial_total";
     /// Commands for gateways that no link leads to.

@@ -129,7 +129,8 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    fn of(command: &Command<'_>) -> Self {
+    /// Takes what the command borrows.
+    pub fn of(command: &Command<'_>) -> Self {
         let payload = |message: &Message<'_>| message.payload.to_vec();
         let empty = |message: &Message<'_>| Message { kind: message.kind, payload: b"" };
         let own = |text: &std::borrow::Cow<'_, str>| std::borrow::Cow::Owned(text.clone().into_owned());

@@ -138,17 +138,23 @@ impl SlotCore {
         TimersMoved { carried, set, dropped }
     }
 
-    /// Sends what a held instance wished to say, as a turn of nobody's.
+    /// Sends what a held instance wished to say, as a turn of nobody's. A command that cannot be followed here (a patch
+    /// that makes its client's session too large, which nobody could know before) is dropped and counted, and only that
+    /// one: there is no callback any more that could fail.
     pub fn say(&mut self, commands: &[Kept]) {
         if commands.is_empty() {
             return;
         }
         self.begin(None, None);
-        commands.iter().for_each(|kept| self.command(&kept.command()));
-        if let Some(reason) = self.end(None) {
-            let WorkerApp { name, version, .. } = &*self.app;
-            tracing::warn!(app = %name, version, slot = self.slot, "what an instance asked for at a swap is dropped: {reason}");
+        for kept in commands {
+            self.command(&kept.command());
+            if let Some(reason) = self.take_failure() {
+                let WorkerApp { name, version, .. } = &*self.app;
+                counters::HELD_COMMANDS_DROPPED.inc();
+                tracing::warn!(app = %name, version, slot = self.slot, "a command from around a swap is dropped: {reason}");
+            }
         }
+        self.end(None);
     }
 
     /// The turn failed, and why, if it did; nothing of it is settled.
@@ -478,5 +484,74 @@ fn size_hint(command: &Command<'_>) -> usize {
         Command::SetSession(_, session) => session.as_ref().map_or(0, |s| s.len()),
         Command::UpdateSession(_, text) | Command::Bind(_, text) | Command::Join(_, text) => text.len(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::{AppName, MessageKind, NodeName, Protocol, Role};
+    use tidegate_link::{Peer, memory_pair};
+    use tidegate_runtime::{Compiler, Engine, EngineSettings, Modules};
+    use tidegate_wire::Grant;
+    use tidegate_wire::control::LaneHello;
+
+    use super::*;
+    use crate::lane::{LaneOffer, LazyLane};
+
+    const SESSION_BYTES_MAX: usize = 64;
+
+    fn core(gateway: GatewayId, client: u32, session: &str) -> SlotCore {
+        let engine = Engine::new(&EngineSettings::default()).unwrap();
+        let modules = Modules::new(engine, Compiler::InProcess, None);
+        let empty = modules.load(b"\0asm\x0d\0\x01\0").unwrap();
+        let app = WorkerApp {
+            session_bytes_max: SESSION_BYTES_MAX,
+            ..WorkerApp::new(AppName::new("chat").unwrap(), empty)
+        };
+        let mut core = SlotCore::new(Arc::new(app), 0, Arc::default(), Duration::ZERO);
+        core.out.add(gateway, lane(gateway, &core.app), Grant { events: 1, bytes: 1 });
+        let (remote, local) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        core.out.attach(gateway, client, Addresses { remote, local, protocol: Protocol::Ws });
+        core.out.on_session(gateway, client, 0, Some(session));
+        core
+    }
+
+    /// A lane that nobody has opened.
+    fn lane(gateway: GatewayId, app: &WorkerApp) -> Arc<LazyLane> {
+        let peer = |role| Peer { role, name: NodeName::new("n").unwrap(), address: None };
+        let (link, _) = memory_pair(peer(Role::Worker), peer(Role::Gateway));
+        let (losses, _) = tokio::sync::mpsc::channel(1);
+        let offer = LaneOffer { link, generation: 1, place: 0, losses };
+        let hello = LaneHello {
+            app: app.name.clone(),
+            slot: 0,
+            generation: 1,
+            exports: Exports::default(),
+            credit_events: 1,
+            credit_bytes: 1,
+        };
+        Arc::new(LazyLane::new(gateway, offer, hello, tokio::runtime::Handle::current(), Arc::default()))
+    }
+
+    #[tokio::test]
+    async fn of_what_a_held_instance_asked_for_only_a_command_that_cannot_be_followed_is_dropped() {
+        let gateway = GatewayId::new(7);
+        let client = ClientId { gateway, connection: 3 };
+        let mut core = core(gateway, client.connection, &format!("{{\"a\":\"{}\"}}", "x".repeat(40)));
+        let payload = [b'p'; 1000];
+        let large = format!("{{\"b\":\"{}\"}}", "y".repeat(40));
+        let commands = [
+            Command::UpdateSession(client, large.as_str().into()),
+            Command::SendTo(client, Message { kind: MessageKind::Text, payload: &payload }),
+            Command::UpdateSession(client, "{\"a\":1}".into()),
+            Command::UpdateSession(client, large.as_str().into()),
+        ];
+        let dropped = counters::HELD_COMMANDS_DROPPED.get();
+        core.say(&commands.each_ref().map(Kept::of));
+        assert_eq!(counters::HELD_COMMANDS_DROPPED.get() - dropped, 1);
+        assert!(core.out.staged() > payload.len(), "{}", core.out.staged());
+        let session = core.session_of(client).unwrap().unwrap();
+        assert_eq!(session, format!("{{\"a\":1,{}", &large[1..]));
+        assert!(!core.is_failing());
     }
 }
