@@ -11,11 +11,12 @@ use crate::engine::Failure;
 use crate::error::StoreError;
 use crate::modules::{entry_of, record_of, remove_chunks};
 use crate::record::{AppEntry, Outcome, VersionRecord};
-use crate::tables::{self, APPS, CHUNKS, MODULES, VERSIONS};
+use crate::tables::{self, APPS, AWAITED, CHUNKS, MODULES, VERSIONS};
 
 /// The modules of so many of an app's newest committed versions are kept, to go back to.
 pub const KEPT_COMMITTED: usize = 10;
-/// A module that was stored less than this many milliseconds ago is kept: its deployment may be about to begin.
+/// A module that was stored less than this many milliseconds ago is kept while no deployment of it has begun since: one
+/// may be about to.
 pub const KEPT_FRESH_MS: u64 = 60 * 60 * 1000;
 
 /// Compacting moves all that is stored. It is worthwhile from this much on that is free, if that is also more than what is
@@ -61,8 +62,8 @@ pub enum Compaction {
 impl Store {
     /// Removes every module that nothing keeps. Kept are, of each app, the modules of its newest [`KEPT_COMMITTED`]
     /// committed versions, of the current one, of the one that is being deployed, and of those since the current one
-    /// whose deployment ended mixed, as slots may run them; and every module stored in the last [`KEPT_FRESH_MS`].
-    /// Histories stay.
+    /// whose deployment ended mixed, as slots may run them; and every module stored in the last [`KEPT_FRESH_MS`] of
+    /// which no deployment has begun since. Histories stay.
     ///
     /// It may compact the file, for seconds per GiB, and all other calls wait for that.
     ///
@@ -110,13 +111,15 @@ fn is_worthwhile(file_bytes: u64, module_bytes: u64, free_min: u64) -> bool {
 fn remove_modules(transaction: &WriteTransaction, now_ms: u64) -> Result<(Vec<RemovedModule>, u64), Failure> {
     let kept = kept_by_versions(transaction)?;
     let mut modules = transaction.open_table(MODULES)?;
+    let mut awaited = transaction.open_table(AWAITED)?;
     let (mut removed, mut left) = (Vec::new(), 0_u64);
     for entry in modules.iter()? {
         let (key, value) = entry?;
         let digest = Digest::from_bytes(*key.value());
         let entry = entry_of(value.value(), digest);
         let bytes = entry.as_ref().map_or(0, |entry| entry.bytes);
-        let fresh = entry.is_some_and(|entry| now_ms.saturating_sub(entry.stored_ms) < KEPT_FRESH_MS);
+        let young = entry.is_some_and(|entry| now_ms.saturating_sub(entry.stored_ms) < KEPT_FRESH_MS);
+        let fresh = young && awaited.get(digest.as_bytes())?.is_some();
         if fresh || kept.contains(&digest) {
             left = left.saturating_add(bytes);
         } else {
@@ -126,6 +129,7 @@ fn remove_modules(transaction: &WriteTransaction, now_ms: u64) -> Result<(Vec<Re
     let mut chunks = transaction.open_table(CHUNKS)?;
     for RemovedModule { digest, .. } in &removed {
         modules.remove(digest.as_bytes())?;
+        awaited.remove(digest.as_bytes())?;
         remove_chunks(&mut chunks, *digest)?;
     }
     Ok((removed, left))

@@ -12,7 +12,7 @@ use crate::engine::Failure;
 use crate::error::StoreError;
 use crate::file;
 use crate::record::{ModuleEntry, VersionRecord, VersionUse};
-use crate::tables::{self, CHUNK_BYTES, CHUNKS, MODULES, VERSIONS};
+use crate::tables::{self, AWAITED, CHUNK_BYTES, CHUNKS, MODULES, VERSIONS};
 
 /// A stored module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +31,8 @@ pub struct ModuleInfo {
 pub(crate) type Chunks<'a> = Table<'a, (&'static [u8; 32], u32), &'static [u8]>;
 
 impl Store {
-    /// Stores a module. If it is there it is only noted as stored now, so that it is kept for a while; if it is there
-    /// but damaged, it is replaced.
+    /// Stores a module. If it is there it is only noted as stored now, so that it is kept until its deployment begins,
+    /// for a while; if it is there but damaged, it is replaced.
     ///
     /// # Errors
     /// It is larger than the limit, the limits or the disk have no room for it, or the store fails.
@@ -58,6 +58,7 @@ impl Store {
             }
             let entry = tables::encode(&ModuleEntry { bytes: size, stored_ms })?;
             modules.insert(key, entry.as_slice())?;
+            transaction.open_table(AWAITED)?.insert(key, ())?;
             Ok(digest)
         })
     }

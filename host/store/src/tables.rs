@@ -19,6 +19,9 @@ pub(crate) const FORMAT_KEY: &str = "format";
 pub(crate) const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 /// Digest -> `ModuleEntry`.
 pub(crate) const MODULES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("modules");
+/// Digest -> nothing: stored, and no deployment of it has begun since. Only writers look at it, which make it if it is
+/// not there.
+pub(crate) const AWAITED: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("awaited");
 /// Digest and number from 0 -> bytes.
 pub(crate) const CHUNKS: TableDefinition<'_, (&[u8; 32], u32), &[u8]> = TableDefinition::new("chunks");
 /// App -> `AppEntry`.

@@ -13,7 +13,7 @@ use crate::record::{
     APPS_MAX, AppEntry, HISTORY_MAX, NewVersion, Origin, Outcome, PROGRESS_BYTES_MAX, REPORT_BYTES_MAX,
     REPORTS_MAX, Running, RunningEntry, VersionRecord, within,
 };
-use crate::tables::{self, APPS, MODULES, REPORTS, RUNNING, VERSIONS};
+use crate::tables::{self, APPS, AWAITED, MODULES, REPORTS, RUNNING, VERSIONS};
 
 impl Store {
     /// Begins a deployment: it takes the app's next number. [`Origin::File`] also notes the module as the one that the
@@ -56,6 +56,8 @@ impl Store {
             insert(&mut apps, name, &entry)?;
             insert(&mut running, name, &RunningEntry { number: entry.last, progress: new.progress })?;
             versions.insert((name, record.number), tables::encode(&record)?.as_slice())?;
+            // From here on its versions keep the module, or nothing does.
+            transaction.open_table(AWAITED)?.remove(new.digest.as_bytes())?;
             prune(transaction, &mut versions, name, &entry)?;
             Ok(record)
         })

@@ -63,6 +63,8 @@ struct Model {
     now: u64,
     /// Module to when it was stored.
     modules: BTreeMap<Digest, u64>,
+    /// Those of which no deployment has begun since.
+    awaited: BTreeSet<Digest>,
     apps: BTreeMap<AppName, App>,
 }
 
@@ -115,6 +117,7 @@ impl Model {
         if new.origin == Origin::File {
             app.file = Some(new.digest);
         }
+        self.awaited.remove(&new.digest);
         Ok(record)
     }
 
@@ -163,7 +166,8 @@ impl Model {
             kept.extend(maybe_runs.map(|record| record.digest));
         }
         let gone = |(digest, stored): &(&Digest, &u64)| {
-            !kept.contains(digest) && self.now - **stored >= KEPT_FRESH_MS
+            let fresh = self.awaited.contains(digest) && self.now - **stored < KEPT_FRESH_MS;
+            !kept.contains(digest) && !fresh
         };
         let gone: Vec<_> = self.modules.iter().filter(gone).map(|(digest, _)| *digest).collect();
         self.modules.retain(|digest, _| !gone.contains(digest));
@@ -222,6 +226,7 @@ proptest! {
                 Step::Put { module } => {
                     prop_assert_eq!(store.put(&bytes_of(module), model.now).unwrap(), digest(module));
                     model.modules.insert(digest(module), model.now);
+                    model.awaited.insert(digest(module));
                 }
                 Step::Begin { app, module, again, origin } => {
                     let new = NewVersion {

@@ -5,6 +5,8 @@ use tidegate_base::{AppName, Digest};
 use tidegate_store::{NewVersion, Origin, Outcome, Store, StoreError, VersionRecord};
 use tidegate_wire::control::VersionRef;
 
+use super::disk;
+
 /// What an app runs when its node starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
@@ -44,7 +46,7 @@ pub(super) fn adopt(store: &Store, app: &AppName, module: Bytes, now_ms: u64) ->
         }
     }
     close_running(store, app)?;
-    store.put(&module, now_ms)?;
+    disk::put(store, &module, now_ms)?;
     let new = NewVersion {
         digest,
         at_ms: now_ms,

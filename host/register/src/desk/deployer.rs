@@ -8,7 +8,7 @@ use tidegate_store::{HISTORY_MAX, Outcome, Store};
 use tidegate_wire::report::SwapReport;
 use tidegate_wire::request::{AppOverview, HistoryEntry, Refusal};
 
-use super::{Desk, Input, records, refusal};
+use super::{Desk, Input, disk, records, refusal};
 use crate::deployer::{Answer, DeployOrder, Deployer, ModuleRef, RollbackOrder, Watcher, check_module};
 use crate::deployment::DeployRequest;
 
@@ -77,7 +77,7 @@ impl Desk {
                 }
                 check_module(bytes.clone()).await?;
                 let now_ms = super::task::wall_ms();
-                self.read(move |store| store.put(&bytes, now_ms).map_err(refusal::of_store)).await
+                self.read(move |store| disk::put(store, &bytes, now_ms).map_err(refusal::of_store)).await
             }
             ModuleRef::Digest(digest) => {
                 self.read(move |store| known(store, digest)).await?;

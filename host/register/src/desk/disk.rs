@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_base::AppName;
+use tidegate_base::{AppName, Digest};
 use tidegate_store::{Collected, Store, StoreError};
 use tidegate_wire::request::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -129,6 +129,20 @@ impl Job {
             }
         }
     }
+}
+
+/// Stores a module. If there is no room for it, what nobody needs any more is removed first.
+pub(super) fn put(store: &Store, module: &[u8], now_ms: u64) -> Result<Digest, StoreError> {
+    let stored = store.put(module, now_ms);
+    let full = matches!(
+        stored,
+        Err(StoreError::NoRoom { .. } | StoreError::TooManyModules { .. } | StoreError::Full { .. })
+    );
+    if !full {
+        return stored;
+    }
+    tell_collected(store.collect(now_ms).map_err(|error| error.to_string()));
+    store.put(module, now_ms)
 }
 
 fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, String> {

@@ -263,6 +263,25 @@ async fn a_store_without_room_refuses_the_module_and_nothing_changes() {
 }
 
 #[tokio::test]
+async fn modules_that_nobody_needs_make_room_for_the_next_one() {
+    let place = Place::with(StoreLimits { modules_max: 2, ..StoreLimits::default() });
+    let register = place.register();
+    let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
+    deploy(&register, 1).await.unwrap();
+    worker.set_mood(Mood::FailsToStart("no"));
+    for number in 2..=6 {
+        let report = deploy(&register, number).await.unwrap();
+        assert!(matches!(report.outcome, Outcome::RolledBack { .. }), "{number}: {}", report.outcome);
+    }
+    // One that somebody has just sent is not taken away from them, whoever else needs room.
+    let sent = disk::put(&place.store, b"sent", task::wall_ms()).unwrap();
+    let refusal = deploy(&register, 7).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::NoRoom { .. }), "{refusal}");
+    assert!(place.store.has(sent).unwrap());
+    worker.runs(1).await;
+}
+
+#[tokio::test]
 async fn a_deployment_that_cannot_be_written_down_is_refused_and_the_next_one_is_not() {
     let place = Place::new();
     let register = place.register();
