@@ -40,6 +40,8 @@ impl Drop for Folder {
 #[derive(Default)]
 pub(crate) struct Fake {
     pub orders: Mutex<Vec<String>>,
+    /// So many deployments are refused first.
+    pub busy: AtomicU32,
     module: Mutex<Bytes>,
 }
 
@@ -98,7 +100,14 @@ impl Deployer for Fake {
 
     fn deploy(&self, order: DeployOrder, watcher: Watcher) -> Answer<'_, SwapReport> {
         self.orders.lock().push(format!("deploy {:?} by {}", order.module, order.by));
+        let less = |busy: u32| busy.checked_sub(1);
+        let is_busy = self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
         Box::pin(async move {
+            if is_busy {
+                let version = VersionRef { number: 1, digest: Digest::of(b"") };
+                let (by, doing) = ("bob".into(), "switching".into());
+                return Err(Refusal::Busy { app: order.app, version, by, since_s: 1, doing });
+            }
             match order.module {
                 ModuleRef::Bytes(bytes) => *self.module.lock() = bytes,
                 ModuleRef::Digest(digest) => return Err(Refusal::UnknownModule { digest }),

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tidegate_base::AppName;
+use tidegate_base::{AppName, Digest};
 use tidegate_build::{BuildError, BuildRequest, Terminal, WatchStop, Watcher, Woken, build};
 use tidegate_register::deployer::{DeployOrder, Deployer, Job, ModuleRef, Next};
 use tidegate_wire::report::SwapReport;
@@ -15,6 +16,9 @@ use tokio::runtime::Handle;
 
 use crate::Config;
 use crate::config::Plugin;
+
+/// How often a deployment is tried again while another one goes on.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What became of a change.
 #[derive(Debug)]
@@ -46,6 +50,13 @@ pub enum Changed {
     Same {
         /// The app.
         app: AppName,
+    },
+    /// Something else is being deployed: it is tried again until that is over, or something newer is saved. Told once.
+    Waiting {
+        /// The app.
+        app: AppName,
+        /// What goes on.
+        refusal: Box<Refusal>,
     },
     /// It was deployed; the report says how that ended.
     Deployed(Box<SwapReport>),
@@ -113,10 +124,12 @@ impl Watch {
             let runtime = Handle::current();
             let name = "tidegate-watch".to_owned();
             let run = move || {
-                while let Woken::Changed(change) = watched.watcher.wait(None) {
+                let reach = Reach { deployer: &deployer, runtime: &runtime, tell: &*tell };
+                let mut woken = watched.watcher.wait(None);
+                while let Woken::Changed(change) = woken {
                     let app = watched.app.clone();
                     tell(Changed::Building { app, paths: change.paths });
-                    tell(watched.renew(&deployer, &runtime));
+                    woken = watched.renew(&reach);
                 }
             };
             threads.push(std::thread::Builder::new().name(name).spawn(run)?);
@@ -125,31 +138,86 @@ impl Watch {
     }
 }
 
+/// What a thread that watches speaks to.
+struct Reach<'a> {
+    deployer: &'a Arc<dyn Deployer>,
+    runtime: &'a Handle,
+    tell: &'a dyn Fn(Changed),
+}
+
 impl Watched {
-    fn renew(&self, deployer: &Arc<dyn Deployer>, runtime: &Handle) -> Changed {
+    /// Builds and deploys; ends with what comes after that.
+    fn renew(&mut self, reach: &Reach<'_>) -> Woken {
+        match self.build() {
+            Ok(built) => built.bring(reach, |deadline| self.watcher.wait(deadline)),
+            Err(changed) => {
+                (reach.tell)(changed);
+                self.watcher.wait(None)
+            }
+        }
+    }
+
+    fn build(&self) -> Result<Built, Changed> {
         let app = self.app.clone();
         let built = match build(&self.request, &mut Terminal::stderr()) {
             Ok(built) => built,
-            Err(error) => return Changed::Broken { app, error: Box::new(error) },
+            Err(error) => return Err(Changed::Broken { app, error: Box::new(error) }),
         };
-        let runs = runtime.block_on(deployer.apps()).unwrap_or_default();
-        let stable = runs.into_iter().find(|it| it.app == app).and_then(|it| it.stable);
-        if stable.is_some_and(|version| version.digest == built.digest) {
+        match std::fs::read(&built.wasm) {
+            Ok(component) => Ok(Built { app, digest: built.digest, component: component.into() }),
+            Err(error) => Err(Changed::Unread { app, path: built.wasm, error }),
+        }
+    }
+}
+
+/// What was saved, as a component.
+struct Built {
+    app: AppName,
+    digest: Digest,
+    component: Bytes,
+}
+
+impl Built {
+    /// Deploys it, if need be when what is being deployed by somebody else is over; unless something newer is saved
+    /// before. Ends with what comes after that.
+    fn bring(&self, reach: &Reach<'_>, mut wait: impl FnMut(Option<Instant>) -> Woken) -> Woken {
+        let mut told = false;
+        loop {
+            let refusal = match self.deploy(reach) {
+                Changed::Refused { refusal, .. } if matches!(*refusal, Refusal::Busy { .. }) => refusal,
+                changed => {
+                    (reach.tell)(changed);
+                    return wait(None);
+                }
+            };
+            if !std::mem::replace(&mut told, true) {
+                (reach.tell)(Changed::Waiting { app: self.app.clone(), refusal });
+            }
+            match wait(Some(Instant::now() + AGAIN)) {
+                Woken::Deadline => {}
+                woken => return woken,
+            }
+        }
+    }
+
+    fn deploy(&self, reach: &Reach<'_>) -> Changed {
+        let app = self.app.clone();
+        let deployer = Arc::clone(reach.deployer);
+        let apps = reach.runtime.block_on(deployer.apps()).unwrap_or_default();
+        // What is being deployed may become what runs.
+        let settled = apps.into_iter().find(|it| it.app == app && it.deploying.is_none());
+        let stable = settled.and_then(|it| it.stable);
+        if stable.is_some_and(|version| version.digest == self.digest) {
             return Changed::Same { app };
         }
-        let component = match std::fs::read(&built.wasm) {
-            Ok(component) => component,
-            Err(error) => return Changed::Unread { app, path: built.wasm, error },
-        };
         let order = DeployOrder {
             app: app.clone(),
-            module: ModuleRef::Bytes(Bytes::from(component)),
+            module: ModuleRef::Bytes(self.component.clone()),
             canary: None,
             note: "a file was saved".into(),
             by: "dev".into(),
         };
-        let deployer = Arc::clone(deployer);
-        let ended = runtime.block_on(async move {
+        let ended = reach.runtime.block_on(async move {
             let mut job = Job::deploy(deployer, order);
             loop {
                 if let Next::Ended(ended) = job.next().await {
@@ -179,5 +247,55 @@ impl fmt::Debug for Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.stops.iter().for_each(WatchStop::stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::Ordering;
+
+    use parking_lot::Mutex;
+    use tidegate_build::Change;
+
+    use super::*;
+    use crate::testing::Fake;
+
+    /// Brings a component to a deployer that is busy so many times; `woken` is what waiting ends with. What was told, and
+    /// what came after.
+    fn brought(busy: u32, woken: Vec<Woken>) -> (Vec<&'static str>, Woken) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let fake = Arc::new(Fake::default());
+        fake.busy.store(busy, Ordering::Relaxed);
+        let deployer = Arc::clone(&fake) as Arc<dyn Deployer>;
+        let told = Mutex::new(Vec::new());
+        let tell = |changed| {
+            told.lock().push(match changed {
+                Changed::Waiting { .. } => "waiting",
+                Changed::Deployed(_) => "deployed",
+                _ => "something else",
+            });
+        };
+        let reach = Reach { deployer: &deployer, runtime: runtime.handle(), tell: &tell };
+        let component = Bytes::from_static(b"component");
+        let app = AppName::new("chat").unwrap();
+        let built = Built { app, digest: Digest::of(&component), component };
+        let mut woken = woken.into_iter();
+        let last = built.bring(&reach, |_| woken.next().unwrap());
+        (told.into_inner(), last)
+    }
+
+    #[test]
+    fn what_was_saved_is_deployed_when_another_deployment_is_over() {
+        let woken = vec![Woken::Deadline, Woken::Deadline, Woken::Deadline, Woken::Stopped];
+        assert_eq!(brought(3, woken), (vec!["waiting", "deployed"], Woken::Stopped));
+        assert_eq!(brought(0, vec![Woken::Stopped]), (vec!["deployed"], Woken::Stopped));
+    }
+
+    #[test]
+    fn what_is_saved_while_it_waits_replaces_what_was_saved_before() {
+        let newer = Woken::Changed(Change { paths: vec![PathBuf::from("src/lib.rs")] });
+        let woken = vec![Woken::Deadline, newer.clone()];
+        assert_eq!(brought(9, woken), (vec!["waiting"], newer));
     }
 }
