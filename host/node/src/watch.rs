@@ -216,6 +216,7 @@ impl Built {
             canary: None,
             note: "a file was saved".into(),
             by: "dev".into(),
+            asked: tokio::time::Instant::now(),
         };
         let ended = reach.runtime.block_on(async move {
             let mut job = Job::deploy(deployer, order);

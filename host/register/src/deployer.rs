@@ -13,6 +13,7 @@ use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{AppOverview, Deploying, EntryState, HistoryEntry, Refusal, WorkerOverview};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::deployment::{CancelError, DeployError, Deployments, Record, RecordState};
 
@@ -58,6 +59,8 @@ pub struct DeployOrder {
     pub note: String,
     /// Who wants it.
     pub by: String,
+    /// When they asked, before the module was sent: the times of the report count from here.
+    pub asked: Instant,
 }
 
 /// A wish to deploy an earlier version again.
@@ -71,6 +74,8 @@ pub struct RollbackOrder {
     pub note: String,
     /// Who wants it.
     pub by: String,
+    /// When they asked: the times of the report count from here.
+    pub asked: Instant,
 }
 
 /// A module to deploy.

@@ -110,6 +110,7 @@ fn refuse(peer: &Peer, lane: &RequestLane, refusal: Refusal) {
 
 async fn converse(shared: &Shared, peer: &Peer, lane: &mut RequestLane) -> Result<(), Stop> {
     let request: Request = lane.receive().await?;
+    let asked = Instant::now();
     judge::request(peer, &request)?;
     let deployer = shared.deployer()?;
     match request {
@@ -124,11 +125,11 @@ async fn converse(shared: &Shared, peer: &Peer, lane: &mut RequestLane) -> Resul
         }
         Request::Deploy { app, module, canary, note } => {
             let module = take(shared, lane, module).await?;
-            let order = DeployOrder { app, module, canary, note, by: peer.name.to_string() };
+            let order = DeployOrder { app, module, canary, note, by: peer.name.to_string(), asked };
             follow(lane, Job::deploy(deployer, order)).await
         }
         Request::Rollback { app, to, note } => {
-            let order = RollbackOrder { app, to, note, by: peer.name.to_string() };
+            let order = RollbackOrder { app, to, note, by: peer.name.to_string(), asked };
             follow(lane, Job::rollback(deployer, order)).await
         }
         Request::Cancel { app } => {

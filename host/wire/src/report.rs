@@ -55,7 +55,7 @@ pub struct SwapReport {
     pub again: Option<u32>,
     /// What was stable before; None: nothing had been deployed.
     pub previous: Option<VersionRef>,
-    /// When it began: milliseconds since the Unix epoch.
+    /// When it was asked for: milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// How it ended.
     pub outcome: Outcome,
@@ -155,7 +155,8 @@ pub struct Audit {
     pub reordered: u64,
 }
 
-/// How long the parts of a deployment took, as the register's clock saw them, in microseconds. If the register was
+/// How long the parts of a deployment took, as the register's clock saw them, in microseconds. They count from the wish:
+/// when the register had read the question, before the module was sent to it, checked and stored. If the register was
 /// started anew on the way, times are from the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Times {

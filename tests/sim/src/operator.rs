@@ -1,5 +1,7 @@
 //! Whoever deploys, rolls back and cancels.
 
+use std::time::Duration;
+
 use tidegate_base::{AppName, Digest};
 use tidegate_register::deployment::{DeployRequest, Record, RecordState};
 use tidegate_wire::control::Canary;
@@ -49,5 +51,6 @@ pub(crate) fn good(app: &AppName, random: &mut Random) -> DeployRequest {
         canary: None,
         by: "ann".into(),
         note: String::new(),
+        waited: Duration::ZERO,
     }
 }

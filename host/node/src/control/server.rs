@@ -124,11 +124,12 @@ impl Conversation {
 
     /// Answers; says whether the next question follows right behind this one.
     async fn answer(&mut self, host: &impl Host, request: Request) -> io::Result<bool> {
+        let asked = Instant::now();
         let (module, readable) = match &request {
             Request::Deploy { bytes, digest, .. } => self.take(*bytes, *digest).await?,
             _ => (Err(Refusal::Broken { reason: "it has no module".into() }), true),
         };
-        let last = match self.done(host, request, module).await {
+        let last = match self.done(host, request, module, asked).await {
             Ok(response) => response,
             Err(Stop::Refused(refusal)) => Response::Refused(refusal),
             Err(Stop::Gone(error)) => return Err(error),
@@ -142,6 +143,7 @@ impl Conversation {
         host: &impl Host,
         request: Request,
         module: Result<ModuleRef, Refusal>,
+        asked: Instant,
     ) -> Result<Response, Stop> {
         Ok(match request {
             Request::Nodes => host.nodes(),
@@ -152,11 +154,11 @@ impl Conversation {
                 Response::History(self.beating(host.deployer()?.history(app, limit)).await?)
             }
             Request::Deploy { app, canary, note, by, .. } => {
-                let order = DeployOrder { app, module: module?, canary, note, by: self.by(by) };
+                let order = DeployOrder { app, module: module?, canary, note, by: self.by(by), asked };
                 self.follow(Job::deploy(host.deployer()?, order)).await?
             }
             Request::Rollback { app, to, note, by } => {
-                let order = RollbackOrder { app, to, note, by: self.by(by) };
+                let order = RollbackOrder { app, to, note, by: self.by(by), asked };
                 self.follow(Job::rollback(host.deployer()?, order)).await?
             }
             Request::Cancel { app, by } => {

@@ -55,16 +55,10 @@ pub(super) struct Sums {
 }
 
 impl Facts {
-    /// A deployment that began at some time, and is looked at from `now` on.
-    pub fn new(began: Duration, now: Duration) -> Self {
-        let began = began.min(now);
-        Self {
-            began,
-            spent: Spent::Preparing,
-            since: now,
-            times: Times::default(),
-            switches: BTreeMap::new(),
-        }
+    /// A deployment that was asked for at some time; what it spends its time on is known from `since` on.
+    pub fn new(began: Duration, since: Duration) -> Self {
+        let began = began.min(since);
+        Self { began, spent: Spent::Preparing, since, times: Times::default(), switches: BTreeMap::new() }
     }
 
     pub fn began(&self) -> Duration {

@@ -133,7 +133,7 @@ impl Deployments {
     /// The wish breaks a limit, or another deployment of the app goes on. Nothing has changed.
     pub fn deploy(&mut self, request: DeployRequest, now: Duration) -> Result<VersionRef, DeployError> {
         request.check()?;
-        let DeployRequest { app: name, digest, again, canary, by, note } = request;
+        let DeployRequest { app: name, digest, again, canary, by, note, waited } = request;
         let view = view(&self.workers, &name);
         let slots = view.slots();
         let app = self.apps.get(&name);
@@ -152,11 +152,12 @@ impl Deployments {
         let last = app.map_or(0, |app| app.last);
         let number = last.checked_add(1).ok_or_else(|| DeployError::Numbers(name.clone()))?;
         let version = VersionRef { number, digest };
-        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let began = now.saturating_sub(waited);
+        let at_ms = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
         let state = RecordState::Prepare;
         let record = Record { version, again, by, note, at_ms, canary, state, report: None };
         let app = self.apps.entry(name.clone()).or_default();
-        app.running = Some(Running::start(name, record, app.stable, now, &mut self.out));
+        app.running = Some(Running::start(name, record, app.stable, (began, now), &mut self.out));
         Ok(version)
     }
 

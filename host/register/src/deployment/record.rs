@@ -34,6 +34,9 @@ pub struct DeployRequest {
     pub by: String,
     /// Why, at most [`NOTE_BYTES_MAX`] bytes.
     pub note: String,
+    /// How long ago they asked: the module had to come, be checked and be stored. The deployment's times count from
+    /// then.
+    pub waited: Duration,
 }
 
 /// One line of an app's history: all that is durable of a deployment. Named by app and number.

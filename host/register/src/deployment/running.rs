@@ -81,15 +81,15 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// A new deployment; it is written down first.
+    /// A new deployment that was asked for at some time; it is written down first.
     pub fn start(
         app: AppName,
         record: Record,
         previous: Option<VersionRef>,
-        now: Duration,
+        (began, now): (Duration, Duration),
         out: &mut Out,
     ) -> Self {
-        let mut it = Self::new(app, record, previous, now, now, out);
+        let mut it = Self::new(app, record, previous, Facts::new(began, began), now, out);
         it.write(RecordState::Prepare, out);
         it
     }
@@ -104,7 +104,7 @@ impl Running {
         out: &mut Out,
     ) -> Self {
         let began = Duration::from_millis(record.at_ms);
-        let mut it = Self::new(app, record, previous, began, now, out);
+        let mut it = Self::new(app, record, previous, Facts::new(began, now), now, out);
         it.not_before = not_before;
         it.had_workers = true;
         it.publish(now, out);
@@ -116,13 +116,13 @@ impl Running {
         app: AppName,
         record: Record,
         previous: Option<VersionRef>,
-        began: Duration,
+        facts: Facts,
         now: Duration,
         out: &mut Out,
     ) -> Self {
         Self {
             census: Census::new(app.clone(), out.census(), now),
-            facts: Facts::new(began, now),
+            facts,
             app,
             record,
             previous,

@@ -20,7 +20,8 @@ fn digest(of: u8) -> Digest {
 
 fn request(module: u8) -> DeployRequest {
     let (by, note) = ("ann".into(), "why not".into());
-    DeployRequest { app: app(), digest: digest(module), again: None, canary: None, by, note }
+    let waited = Duration::ZERO;
+    DeployRequest { app: app(), digest: digest(module), again: None, canary: None, by, note, waited }
 }
 
 fn canary(percent: u8) -> Option<Canary> {
@@ -535,6 +536,26 @@ fn gateways_count_before_and_after_and_are_waited_for_a_while() {
     assert_eq!((clients.before, clients.after, clients.closed, clients.events), (9, 9, 0, 60));
     assert_eq!((report.switched, report.pauses.as_ref().map(|p| p.longest_us)), (1, Some(300)));
     assert_eq!(report.times.first_event_us, Some(0));
+}
+
+#[test]
+fn times_count_from_when_it_was_asked_for() {
+    let mut register = Register::with(&[1]);
+    let waited = Duration::from_millis(250);
+    register.deploy(DeployRequest { waited, ..request(7) });
+    register.stored();
+    register.says(1, report(&[0], Some((1, Step::Prepared))));
+    register.stored();
+    let mut switched = report(&[1], Some((1, Step::Switched)));
+    let first = SlotSwitch { to: 1, first_event_us: Some(40), ..SlotSwitch::default() };
+    switched.rollout.as_mut().unwrap().switches = vec![first];
+    register.says(1, switched);
+    register.stored();
+    let report = register.ended();
+    assert_eq!(report.at_ms, 1_000_000_000 - 250);
+    let times = report.times;
+    assert_eq!((times.prepare_us, times.switch_us, times.total_us), (250_000, 0, 250_000));
+    assert_eq!(times.first_event_us, Some(250_000));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What operators and workers ask of the desk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
@@ -33,27 +34,30 @@ impl Deployer for Desk {
 
     fn deploy(&self, order: DeployOrder, watcher: Watcher) -> Answer<'_, SwapReport> {
         Box::pin(async move {
-            let DeployOrder { app, module, canary, note, by } = order;
-            let mut request =
-                DeployRequest { app, digest: Digest::from_bytes([0; 32]), again: None, canary, by, note };
+            let DeployOrder { app, module, canary, note, by, asked } = order;
+            let (digest, waited) = (Digest::from_bytes([0; 32]), Duration::ZERO);
+            let mut request = DeployRequest { app, digest, again: None, canary, by, note, waited };
             // What is refused anyway is not stored first.
             request.check()?;
             let app = request.app.clone();
-            self.ask(|reply| Input::Find { app, reply }).await?;
+            if let Some(running) = self.ask(|reply| Input::Find { app, reply }).await? {
+                return Err(refusal::busy(request.app, running, super::task::wall_ms()));
+            }
             request.digest = self.keep(module).await?;
-            self.ask(|end| Input::Deploy { request, watcher, end }).await
+            self.ask(|end| Input::Deploy { request, asked, watcher, end }).await
         })
     }
 
     fn rollback(&self, order: RollbackOrder, watcher: Watcher) -> Answer<'_, SwapReport> {
         Box::pin(async move {
-            let RollbackOrder { app, to, note, by } = order;
+            let RollbackOrder { app, to, note, by, asked } = order;
             let of = app.clone();
             self.ask(|reply| Input::Find { app: of, reply }).await?;
             let of = app.clone();
             let (number, digest) = self.read(move |store| earlier(store, &of, to)).await?;
-            let request = DeployRequest { app, digest, again: Some(number), canary: None, by, note };
-            self.ask(|end| Input::Deploy { request, watcher, end }).await
+            let (again, canary, waited) = (Some(number), None, Duration::ZERO);
+            let request = DeployRequest { app, digest, again, canary, by, note, waited };
+            self.ask(|end| Input::Deploy { request, asked, watcher, end }).await
         })
     }
 

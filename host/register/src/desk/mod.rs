@@ -28,6 +28,7 @@ use tidegate_wire::request::{AppOverview, Refusal};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 pub use self::adopt::Adopted;
 use crate::deployer::Watcher;
@@ -73,6 +74,8 @@ enum Input {
     },
     Deploy {
         request: DeployRequest,
+        /// Since when it is waited for.
+        asked: Instant,
         watcher: Watcher,
         end: Reply<SwapReport>,
     },

@@ -1,7 +1,10 @@
 //! What whoever asks is told.
 
+use tidegate_base::AppName;
 use tidegate_store::StoreError;
 use tidegate_wire::request::Refusal;
+
+use crate::deployment::Record;
 
 pub(super) fn of_store(error: StoreError) -> Refusal {
     let reason = error.to_string();
@@ -15,6 +18,13 @@ pub(super) fn of_store(error: StoreError) -> Refusal {
         StoreError::UnknownVersion { app, number, .. } => Refusal::UnknownVersion { app, number },
         _ => Refusal::Store { reason },
     }
+}
+
+/// Another deployment of the app goes on.
+pub(super) fn busy(app: AppName, running: Record, now_ms: u64) -> Refusal {
+    let since_s = now_ms.saturating_sub(running.at_ms) / 1000;
+    let (version, by, doing) = (running.version, running.by.into(), running.state.as_str().into());
+    Refusal::Busy { app, version, by, since_s, doing }
 }
 
 /// The register has no store.

@@ -164,7 +164,10 @@ impl Task {
             Input::Counted { session, number, apps } => {
                 self.with_machine(|machine, now| machine.on_counted(session, number, &apps, now));
             }
-            Input::Deploy { request, watcher, end } => self.deploy(request, Asker { watcher, end }),
+            Input::Deploy { request, asked, watcher, end } => {
+                let request = DeployRequest { waited: asked.elapsed(), ..request };
+                self.deploy(request, Asker { watcher, end });
+            }
             Input::Cancel { app, by, reply } => {
                 let cancel = |machine: &mut Deployments, now| {
                     known(machine, &app)?;

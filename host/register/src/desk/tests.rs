@@ -2,6 +2,8 @@
 
 mod worker;
 
+use std::time::Duration;
+
 use tempfile::TempDir;
 use tidegate_base::Digest;
 use tidegate_link::memory_pair;
@@ -60,11 +62,13 @@ impl Place {
 }
 
 fn order(module: ModuleRef) -> DeployOrder {
-    DeployOrder { app: chat(), module, canary: None, note: "why".into(), by: "ann".into() }
+    let asked = tokio::time::Instant::now();
+    DeployOrder { app: chat(), module, canary: None, note: "why".into(), by: "ann".into(), asked }
 }
 
 fn back(to: Option<u32>) -> RollbackOrder {
-    RollbackOrder { app: chat(), to, note: String::new(), by: "ann".into() }
+    let asked = tokio::time::Instant::now();
+    RollbackOrder { app: chat(), to, note: String::new(), by: "ann".into(), asked }
 }
 
 async fn deploy(register: &Register, number: u32) -> Result<SwapReport, Refusal> {
@@ -136,7 +140,10 @@ async fn a_deployment_commits_is_reported_and_stays_in_the_history() {
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     let (watcher, mut news) = Watcher::new();
     let deployer = register.deployer();
-    let report = deployer.deploy(order(ModuleRef::Bytes(plugin(1))), watcher).await.unwrap();
+    let mut order = order(ModuleRef::Bytes(plugin(1)));
+    order.asked = order.asked.checked_sub(Duration::from_secs(1)).unwrap();
+    let report = deployer.deploy(order, watcher).await.unwrap();
+    assert!(report.times.total_us >= 1_000_000, "it was asked for a second before");
     assert_eq!((&report.outcome, report.switched, report.workers), (&Outcome::Committed, 2, 1));
     assert_eq!(
         report.clients.map(|clients| (clients.before, clients.after, clients.closed)),
