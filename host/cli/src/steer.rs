@@ -92,7 +92,10 @@ fn show(report: &SwapReport, json: bool) -> Outcome {
     let (app, number) = (&report.app, report.version.number);
     let what = match &report.outcome {
         report::Outcome::Committed => return Ok(()),
-        report::Outcome::RolledBack { .. } => "was rolled back: no slot runs it",
+        report::Outcome::RolledBack { .. } if report.away.is_empty() => "was rolled back: no slot runs it",
+        report::Outcome::RolledBack { .. } => {
+            "was rolled back: no slot runs it, of the workers that the register can reach"
+        }
         report::Outcome::Mixed { .. } => "is neither in nor out: `tidegate apps` shows which slots run what",
     };
     Err(Failure::new(Failure::SOFTWARE, format!("{app}: version {number} {what}; the report says why")))

@@ -57,6 +57,7 @@ impl Fake {
             again: None,
             previous: None,
             outcome,
+            away: Vec::new(),
             workers: 1,
             slots: 1,
             switched: 1,

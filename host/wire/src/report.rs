@@ -5,15 +5,19 @@ mod people;
 use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, NodeName};
 
-use crate::control::{Canary, Failure, Step, VersionRef};
+use crate::control::{Canary, Failure, Step, VersionRef, VersionTally};
+
+/// Workers that a report names as away, at most.
+pub const AWAY_MAX: usize = 256;
 
 /// How a deployment ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Every slot runs the new version.
+    /// Every slot runs the new version, of all workers that the register can reach; the others move to it when they
+    /// return.
     Committed,
-    /// No slot runs the new version.
+    /// No slot runs the new version, of all workers that the register can reach; the others leave it when they return.
     RolledBack {
         /// Why.
         reason: String,
@@ -61,7 +65,11 @@ pub struct SwapReport {
     pub outcome: Outcome,
     /// Workers that took part until the end.
     pub workers: u32,
-    /// Their slots.
+    /// Workers that took part and were away at the end, by name, [`AWAY_MAX`] of them at most: what they run is not known.
+    /// When they return they are told what they should.
+    #[serde(default)]
+    pub away: Vec<NodeName>,
+    /// The slots of those that were there.
     pub slots: u32,
     /// Switches of slots to the new version, those of workers that are gone too.
     pub switched: u32,

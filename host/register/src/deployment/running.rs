@@ -3,7 +3,7 @@
 mod ending;
 mod phases;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tidegate_base::{AppName, NodeName};
@@ -76,6 +76,8 @@ pub(super) struct Running {
     arms: Arms,
     census: Census,
     facts: Facts,
+    /// Workers that had the app at some time.
+    seen: BTreeSet<NodeName>,
     steps: BTreeMap<NodeName, (Step, u64)>,
     now: Duration,
 }
@@ -141,6 +143,7 @@ impl Running {
             canary_slots: 0,
             verdict: None,
             arms: Arms::default(),
+            seen: BTreeSet::new(),
             steps: BTreeMap::new(),
             now,
         }
@@ -210,8 +213,13 @@ impl Running {
 
     // === what happens ===
 
-    /// Somebody wants it to go back. False: its end is decided.
+    /// Somebody wants it to go back. False: its end is decided. A commit that could not be written is none yet.
     pub fn cancel(&mut self, reason: String, view: &View<'_>, now: Duration, out: &mut Out) -> bool {
+        if self.record.state == RecordState::Ended(Outcome::Committed) && self.write_again.is_some() {
+            (self.ending, self.write_again, self.record.report) = (None, None, None);
+            self.turn_back(reason, out);
+            return true;
+        }
         let ends = matches!(self.record.state, RecordState::Back { .. } | RecordState::Ended(_));
         if ends || self.ending.is_some() || self.back.is_some() {
             return false;

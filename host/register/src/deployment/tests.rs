@@ -311,6 +311,48 @@ fn a_commit_that_cannot_be_written_is_tried_until_it_can() {
 }
 
 #[test]
+fn a_commit_that_cannot_be_written_can_be_cancelled_and_goes_back() {
+    let mut register = Register::with(&[1]);
+    register.deploy(request(7));
+    register.stored();
+    register.says(1, report(&[0], Some((1, Step::Prepared))));
+    register.stored();
+    register.says(1, report(&[1], Some((1, Step::Switched))));
+    let cancelled = |register: &mut Register| {
+        let cancelled = register.machine.cancel(&app(), "bob", register.now);
+        register.drain();
+        cancelled
+    };
+    assert!(cancelled(&mut register).is_err(), "it may just be written");
+    register.not_stored();
+    assert_eq!(cancelled(&mut register), Ok(()));
+    assert_eq!(register.state(), &RecordState::Back { reason: "cancelled by bob".into() });
+    assert!(register.records.last().unwrap().report.is_none());
+    register.not_stored();
+    assert_eq!(register.phase(1), Some(RolloutPhase::Back), "going back waits for no disk");
+    register.says(1, report(&[0], Some((1, Step::Back))));
+    register.stored();
+    assert_eq!(register.ended().outcome.reason(), Some("cancelled by bob"));
+    assert_eq!(register.machine.stable(&app()), None);
+}
+
+#[test]
+fn a_report_names_the_workers_that_went_away_on_the_way() {
+    let mut register = Register::with(&[1, 1]);
+    register.deploy(request(7));
+    register.stored();
+    register.says(1, report(&[0], Some((1, Step::Prepared))));
+    register.machine.node_gone(2, register.now);
+    register.drain();
+    register.stored();
+    register.says(1, report(&[1], Some((1, Step::Switched))));
+    register.stored();
+    let report = register.ended();
+    assert_eq!((&report.outcome, report.workers), (&Outcome::Committed, 1));
+    assert_eq!(report.away, [NodeName::new("w2").unwrap()]);
+}
+
+#[test]
 fn a_worker_that_is_silent_runs_into_each_deadline() {
     let mut register = Register::with(&[1]);
     register.deploy(request(7));

@@ -60,7 +60,17 @@ pub(super) fn write(store: &Store, app: &AppName, record: &Record) -> Result<(),
     match &record.state {
         RecordState::Prepare => begin(store, app, record),
         RecordState::Canary | RecordState::Switch | RecordState::Back { .. } => {
-            Ok(store.set_progress(app, number, &progress(record)?)?)
+            let error = match store.set_progress(app, number, &progress(record)?) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match store.version(app, number) {
+                // A commit that could not be written, it seemed, and was given up: it stands.
+                Ok(Some(VersionRecord { outcome: Some(Stored::Committed), .. })) => {
+                    Err(Unwritten::stale(format!("version {number} of app {app} is committed already")))
+                }
+                _ => Err(error.into()),
+            }
         }
         RecordState::Ended(outcome) => finish(store, app, record, outcome),
     }
@@ -265,6 +275,17 @@ mod tests {
             let unwritten = write(store, &chat(), &other).unwrap_err();
             assert!(unwritten.stale && unwritten.reason.contains("version 1"), "{unwritten:?}");
             assert_eq!(load(store).unwrap(), [(chat(), record)]);
+        });
+    }
+
+    #[test]
+    fn a_commit_that_was_written_after_all_stands() {
+        with_store(|store, record| {
+            write(store, &chat(), &record).unwrap();
+            let ended = Record { state: RecordState::Ended(Outcome::Committed), ..record.clone() };
+            write(store, &chat(), &ended).unwrap();
+            let back = Record { state: RecordState::Back { reason: "r".into() }, ..record };
+            assert!(write(store, &chat(), &back).unwrap_err().stale);
         });
     }
 

@@ -33,6 +33,7 @@ fn report(version: VersionRef, outcome: Outcome) -> SwapReport {
         again: None,
         previous: None,
         outcome,
+        away: Vec::new(),
         workers: 1,
         slots: 1,
         switched: 1,

@@ -17,6 +17,10 @@ impl fmt::Display for SwapReport {
         let back = self.switched_back;
         let slots = format_args!("{} of {} switched", self.switched, self.slots);
         line(f, "slots", format_args!("{slots}, {back} back, on {}", count(self.workers, "worker")))?;
+        if !self.away.is_empty() {
+            let names: Vec<_> = self.away.iter().map(|worker| worker.as_str()).collect();
+            line(f, "away", format_args!("{}: told what to run when they return", names.join(", ")))?;
+        }
         match self.clients {
             Some(clients) => client_lines(f, &clients)?,
             None => line(f, "clients", "no gateway counted them")?,
@@ -203,6 +207,7 @@ mod tests {
             at_ms: 1_700_000_000_000,
             outcome: Outcome::RolledBack { reason: "w2: slot 3, restore in the new version: no\n".into() },
             workers: 2,
+            away: ["w3", "w5"].map(|name| NodeName::new(name).unwrap()).to_vec(),
             slots: 8,
             switched: 3,
             switched_back: 3,
@@ -262,6 +267,7 @@ app          default/chat, version 7 (sha256:e3b0c44298fc), again version 4
 outcome      rolled back: w2: slot 3, restore in the new version: no
 before       version 6 (sha256:e3b0c44298fc)
 slots        3 of 8 switched, 3 back, on 2 workers
+away         w3, w5: told what to run when they return
 clients      100 before, 101 after, 1 opened, 0 closed
 events       4000 came in meanwhile, 0 given up on
 not counted  1 gateway did not count

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_wire::report::{CanaryReport, Outcome, Progress, SwapReport};
+use tidegate_wire::report::{AWAY_MAX, CanaryReport, Outcome, Progress, SwapReport};
 
 use super::{FIRST_EVENT_MAX, Phase, Running};
 use crate::deployment::out::Out;
@@ -54,6 +54,7 @@ impl Running {
             at_ms: self.record.at_ms,
             outcome: outcome.clone(),
             workers: view.workers(),
+            away: self.seen.iter().filter(|worker| !view.has(worker)).take(AWAY_MAX).cloned().collect(),
             slots: u32::try_from(view.slots()).unwrap_or(u32::MAX),
             switched: sums.switched,
             switched_back: sums.switched_back,
@@ -81,6 +82,9 @@ impl Running {
     pub(super) fn tell_steps(&mut self, view: &View<'_>, out: &mut Out) {
         let number = self.number();
         for (worker, report) in view.iter() {
+            if !self.seen.contains(worker) {
+                self.seen.insert(worker.clone());
+            }
             let Some(step) = step(report, number) else { continue };
             let switched = running(report, number);
             if self.steps.insert(worker.clone(), (step, switched)) != Some((step, switched)) {
