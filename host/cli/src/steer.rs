@@ -6,7 +6,7 @@ use tidegate_link::certs::Identity;
 use tidegate_node::steer::{Cluster, SteerError, Wish};
 use tidegate_wire::control::Canary;
 use tidegate_wire::report::{self, SwapReport};
-use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, Refusal};
+use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, Refusal, WorkerOverview};
 
 use crate::args::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, Whom};
 use crate::failure::{Failure, Outcome};
@@ -147,9 +147,22 @@ fn line_of_app(overview: &AppOverview) -> Vec<String> {
         let switched = workers.iter().flat_map(|worker| &worker.slots).filter(of_it).count();
         format!("{} on {switched} of them, {} (by {})", version, deploying.doing, deploying.by)
     });
+    // Deployments end; why a worker does not get on is there as long as it is so.
+    let last = [deploying.or_else(|| strays(overview)), failures(overview)];
+    let last: Vec<_> = last.into_iter().flatten().collect();
     let many = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let place = format!("{} on {}", many(slots, "slot"), many(workers.len(), "worker"));
-    vec![app.to_string(), stable, place, deploying.or_else(|| strays(overview)).unwrap_or_default()]
+    vec![app.to_string(), stable, place, overview.health().to_string(), last.join("; ")]
+}
+
+/// Why workers do not get on.
+fn failures(overview: &AppOverview) -> Option<String> {
+    let of = |it: &WorkerOverview| {
+        let failure = it.failure.as_ref()?;
+        Some(format!("{}: {}", it.worker, first_line(&failure.to_string())))
+    };
+    let failures: Vec<_> = overview.workers.iter().filter_map(of).collect();
+    (!failures.is_empty()).then(|| failures.join("; "))
 }
 
 /// Slots that run something else than they should, though nothing is being deployed.
@@ -182,8 +195,8 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use tidegate_base::{Digest, NodeName};
-    use tidegate_wire::control::VersionRef;
-    use tidegate_wire::request::{Deploying, WorkerOverview};
+    use tidegate_wire::control::{Failure, Stage, VersionRef, VersionTally};
+    use tidegate_wire::request::Deploying;
 
     use super::*;
 
@@ -194,7 +207,8 @@ mod tests {
     fn overview(slots: [&[Option<u32>]; 2]) -> AppOverview {
         let worker = |(name, slots): (&str, &[Option<u32>])| {
             let worker = NodeName::new(name).unwrap();
-            WorkerOverview { worker, slots: slots.to_vec(), step: None }
+            let tallies = vec![VersionTally { version: 2, turns: 5, traps: 1, ..VersionTally::default() }];
+            WorkerOverview { worker, slots: slots.to_vec(), step: None, failure: None, tallies }
         };
         let workers = ["w1", "w2"].into_iter().zip(slots).map(worker).collect();
         let app = AppName::new("chat").unwrap();
@@ -204,16 +218,23 @@ mod tests {
     #[test]
     fn an_app_is_a_line_with_what_it_runs_where() {
         let calm = overview([&[Some(2), Some(2)], &[None]]);
-        let line = ["default/chat", "version 2 (sha256:e3b0c44298fc)", "3 slots on 2 workers", ""];
+        let (version_2, health) =
+            ("version 2 (sha256:e3b0c44298fc)", "10 turns, 0 errors, 2 traps, 0 overruns");
+        let line = ["default/chat", version_2, "3 slots on 2 workers", health, ""];
         assert_eq!(line_of_app(&calm), line);
-        let mixed = overview([&[Some(2)], &[Some(2), Some(3)]]);
-        assert_eq!(line_of_app(&mixed)[3], "slot 1 of w2 runs version 3");
+        let mut mixed = overview([&[Some(2)], &[Some(2), Some(3)]]);
+        assert_eq!(line_of_app(&mixed)[4], "slot 1 of w2 runs version 3");
+        mixed.workers[1].failure = Some(Failure::new(Some(1), Stage::Restore, "no\n 0: restore\n".into()));
+        let why = "slot 1 of w2 runs version 3; w2: slot 1, restore in the new version: no";
+        assert_eq!(line_of_app(&mixed)[4], why);
+        mixed.workers[1].failure = None;
         let (by, doing) = ("ann".into(), "switching".into());
         let deploying = Some(Deploying { version: version(3), by, at_ms: 0, doing });
         let line = line_of_app(&AppOverview { deploying, ..mixed });
-        assert_eq!(line[3], "version 3 (sha256:e3b0c44298fc) on 1 of them, switching (by ann)");
+        assert_eq!(line[4], "version 3 (sha256:e3b0c44298fc) on 1 of them, switching (by ann)");
         let fresh = AppOverview { stable: None, ..overview([&[Some(0)], &[]]) };
-        assert_eq!(line_of_app(&fresh)[1..], ["what the settings name", "1 slot on 2 workers", ""]);
+        let quiet = "0 turns, 0 errors, 0 traps, 0 overruns";
+        assert_eq!(line_of_app(&fresh)[1..], ["what the settings name", "1 slot on 2 workers", quiet, ""]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
 use tidegate_contract::Contract;
-use tidegate_wire::control::Canary;
+use tidegate_wire::control::{Canary, Failure};
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{AppOverview, Deploying, EntryState, HistoryEntry, Refusal, WorkerOverview};
 use tokio::sync::mpsc;
@@ -19,6 +19,9 @@ use crate::deployment::{CancelError, DeployError, Deployments, Record, RecordSta
 
 /// News of a deployment that wait for who watches it; what finds no room is not told.
 pub const NEWS_MAX: usize = 256;
+
+/// Bytes of the reason of each worker's failure in an overview.
+const FAILURE_BYTES_MAX: usize = 1024;
 
 /// What a [`Deployer`] answers, later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -198,8 +201,17 @@ pub fn overview(deployments: &Deployments, app: &AppName) -> AppOverview {
         worker: worker.clone(),
         slots: report.slots.clone(),
         step: report.rollout.as_ref().map(|rollout| rollout.step),
+        failure: report.rollout.as_ref().and_then(|rollout| rollout.failure.as_ref()).map(in_short),
+        tallies: report.judged.clone(),
     });
     AppOverview { app: app.clone(), stable: deployments.stable(app), deploying, workers: workers.collect() }
+}
+
+/// The beginning of a failure: there may be one of each of many workers, and the report of the deployment has it whole.
+fn in_short(failure: &Failure) -> Failure {
+    let mut reason = failure.reason.clone();
+    reason.truncate(reason.floor_char_boundary(FAILURE_BYTES_MAX));
+    Failure { reason, ..failure.clone() }
 }
 
 impl From<Record> for HistoryEntry {

@@ -239,6 +239,13 @@ impl Tally {
     }
 }
 
+impl From<&VersionTally> for Tally {
+    fn from(tally: &VersionTally) -> Self {
+        let VersionTally { turns, errors, traps, overruns, .. } = *tally;
+        Self { turns, errors, traps, overruns }
+    }
+}
+
 /// News of a deployment, for whoever watches it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {

@@ -73,6 +73,8 @@ impl Orders {
 const INPUTS_MAX: usize = 1024;
 /// How often the tallies are told while something moves, and what failed is looked at again.
 const TICK: Duration = Duration::from_secs(1);
+/// How often they are told while nothing does: for people who look, so it need not be often.
+const TELL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum Input {
@@ -114,6 +116,8 @@ impl Conductor {
     ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tell_again = tokio::time::interval(TELL);
+        tell_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Who waits until what was ordered before is taken up.
         let mut pings = Vec::new();
         loop {
@@ -134,6 +138,7 @@ impl Conductor {
                     self.on_tick();
                     true
                 }
+                _ = tell_again.tick() => true,
             };
             // Whoever waits for an answer needs a way back.
             let Some(inputs) = inputs.upgrade() else { return };

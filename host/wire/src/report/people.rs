@@ -62,7 +62,7 @@ impl fmt::Display for SwapReport {
         turn_lines(f, &self.turns)?;
         line(f, "waited", format_args!("{} events", self.waiting_events))?;
         if let Some(canary) = &self.canary {
-            let (old, new) = (Arm(canary.old), Arm(canary.new));
+            let (old, new) = (canary.old, canary.new);
             line(f, "canary", format_args!("{}: new {new}; old {old}", count(canary.slots, "slot")))?;
             line(f, "verdict", &canary.verdict)?;
         }
@@ -180,11 +180,9 @@ impl fmt::Display for Size {
     }
 }
 
-struct Arm(Tally);
-
-impl fmt::Display for Arm {
+impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { turns, errors, traps, overruns } = self.0;
+        let Self { turns, errors, traps, overruns } = *self;
         write!(f, "{turns} turns, {errors} errors, {traps} traps, {overruns} overruns")
     }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, NodeName};
 
-use crate::control::{Canary, Step, VersionRef};
-use crate::report::{Outcome, SwapReport};
+use crate::control::{Canary, Failure, Step, VersionRef, VersionTally};
+use crate::report::{Outcome, SwapReport, Tally};
 
 /// An app in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,20 @@ pub struct WorkerOverview {
     pub slots: Vec<Option<u32>>,
     /// How far it is on its way to another version, if it is on one.
     pub step: Option<Step>,
+    /// Why it does not get on, or goes back.
+    pub failure: Option<Failure>,
+    /// What its versions have done since it started; those of long ago may be left out.
+    pub tallies: Vec<VersionTally>,
+}
+
+impl AppOverview {
+    /// What the version that the app runs has done on all workers. Before anything was deployed that is what the
+    /// settings name, version 0.
+    pub fn health(&self) -> Tally {
+        let current = self.stable.map_or(0, |version| version.number);
+        let tallies = self.workers.iter().flat_map(|worker| &worker.tallies);
+        tallies.filter(|tally| tally.version == current).map(Tally::from).fold(Tally::default(), Tally::plus)
+    }
 }
 
 /// One line of an app's history: a deployment.

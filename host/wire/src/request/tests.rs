@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use tidegate_base::NodeName;
 
 use super::*;
-use crate::control::{Step, VersionRef};
-use crate::report::Outcome;
+use crate::control::{Failure, Stage, Step, VersionRef, VersionTally};
+use crate::report::{Outcome, Tally};
 
 fn app() -> AppName {
     AppName::new("chat").unwrap()
@@ -48,7 +48,10 @@ fn replies() -> Vec<Reply> {
     };
     let deploying = Deploying { version: version(3), by: "bob".into(), at_ms: 1, doing: "switching".into() };
     let slots = vec![Some(2), None];
-    let workers = vec![WorkerOverview { worker: worker.clone(), slots, step: Some(Step::Fetching) }];
+    let failure = Some(Failure::new(Some(1), Stage::Restore, "no".into()));
+    let tallies = vec![VersionTally { version: 2, turns: 9, ..VersionTally::default() }];
+    let (name, step) = (worker.clone(), Some(Step::Stuck));
+    let workers = vec![WorkerOverview { worker: name, slots, step, failure, tallies }];
     let overview = AppOverview { app: app(), stable: Some(version(2)), deploying: Some(deploying), workers };
     vec![
         Reply::Waiting,
@@ -157,6 +160,24 @@ fn an_unknown_app_comes_with_those_that_are_known() {
     assert!(text(known(0)).contains("no app default/chat; apps here: none."));
     assert!(text(known(2)).contains("apps here: default/a0, default/a1."));
     assert!(text(known(23)).contains("default/a19 and 3 more."));
+}
+
+#[test]
+fn the_health_of_an_app_is_what_its_current_version_did_on_all_workers() {
+    let tally = |version, turns, traps| VersionTally { version, turns, traps, ..VersionTally::default() };
+    let worker = |tallies| WorkerOverview {
+        worker: NodeName::new("w").unwrap(),
+        slots: vec![Some(2)],
+        step: None,
+        failure: None,
+        tallies,
+    };
+    let workers =
+        vec![worker(vec![tally(1, 5, 5), tally(2, 7, 1)]), worker(vec![]), worker(vec![tally(2, 1, 0)])];
+    let overview = AppOverview { app: app(), stable: Some(version(2)), deploying: None, workers };
+    assert_eq!(overview.health(), Tally { turns: 8, traps: 1, ..Tally::default() });
+    let fresh = AppOverview { stable: None, workers: vec![worker(vec![tally(0, 3, 0)])], ..overview };
+    assert_eq!(fresh.health().turns, 3);
 }
 
 #[test]
