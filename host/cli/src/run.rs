@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_base::Role;
-use tidegate_node::config::{BuildOutput, Place};
+use tidegate_node::config::{BuildOutput, Place, Precedence};
 use tidegate_node::watch::Watch;
 use tidegate_node::{Config, ConfigError, Node, Overrides};
 use tidegate_runtime::{ChildCompiler, Compiler};
@@ -37,6 +37,8 @@ pub(crate) fn dev(args: &DevArgs) -> Outcome {
     }
     // What its user has just written is not compiled at arm's length.
     config.worker.compiler = Compiler::InProcess;
+    // What is on the disk, whatever was saved, deployed or rolled back before.
+    config.precedence = Precedence::Settings;
     // Before the first build, so that nothing that is saved meanwhile is missed.
     let watch = Watch::new(&config).map_err(Failure::with(Failure::DATA))?;
     run(config, Output { json: args.node.json }, Some(watch))

@@ -12,7 +12,7 @@ use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_link::certs::Identity;
 use tidegate_link::{Endpoint, LinkSettings, Peer, memory_pair};
 use tidegate_register::deployer::Deployer;
-use tidegate_register::{Adopted, Register};
+use tidegate_register::{Adopted, Precedence, Register};
 use tidegate_runtime::{Engine, SlowPool, SlowPoolSettings};
 use tidegate_store::{Store, StoreLimits};
 use tidegate_wire::control::NodeInfo;
@@ -153,7 +153,7 @@ impl<'a> Parts<'a> {
     async fn all_in_one(&mut self, plugins: Option<Plugins>) -> Result<(), NodeError> {
         let mut plugins = plugins.ok_or_else(no_plugins)?;
         let register = Register::start(None, self.store.clone(), &self.control);
-        adopt(&register, &mut plugins.loaded).await?;
+        adopt(&register, self.config.precedence, &mut plugins.loaded).await?;
         let deployer = register.deployer();
         let modules = Arc::clone(&plugins.loaded.modules);
         let worker = self.worker(plugins).await?;
@@ -325,11 +325,11 @@ fn bind(address: SocketAddr, identity: &Identity, on: &Handle) -> Result<Endpoin
     Ok(Endpoint::bind(address, identity, &LinkSettings::default())?)
 }
 
-/// What runs is what was deployed last, unless the settings name another plugin than they did.
-async fn adopt(register: &Register, loaded: &mut Loaded) -> Result<(), NodeError> {
+/// What runs is what was deployed last, unless the settings name another plugin than they did or have precedence.
+async fn adopt(register: &Register, precedence: Precedence, loaded: &mut Loaded) -> Result<(), NodeError> {
     for app in &mut loaded.apps {
         let name = app.app.name.clone();
-        let adopted = register.adopt(name.clone(), app.component.clone()).await;
+        let adopted = register.adopt(name.clone(), app.component.clone(), precedence).await;
         let Adopted { version, module } =
             adopted.map_err(|refusal| NodeError::Versions { app: name, refusal })?;
         // Mostly there is nothing to compile; before the node serves, it may block.

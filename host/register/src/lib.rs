@@ -43,8 +43,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::deployer::Deployer;
-pub use crate::desk::Adopted;
 use crate::desk::Desk;
+pub use crate::desk::{Adopted, Precedence};
 
 /// Links that a register holds at once; more are refused. A link without traffic costs some 50 KB.
 pub const LINKS_MAX: usize = 4096;
@@ -96,12 +96,18 @@ impl Register {
     ///
     /// A plugin that the settings name for the first time, or another than the last time, becomes the app's next
     /// version and is committed at once; a deployment that was going on then ends. As long as they name the same, what was
-    /// deployed since is what runs. A register without a store gives the plugin back under number 0.
+    /// deployed since is what runs, unless the settings have precedence. A register without a store gives the plugin back
+    /// under number 0.
     ///
     /// # Errors
     /// The store fails or is full, or the register is being dropped. Nothing has changed.
-    pub async fn adopt(&self, app: AppName, module: Bytes) -> Result<Adopted, Refusal> {
-        self.shared.desk.adopt(app, module).await
+    pub async fn adopt(
+        &self,
+        app: AppName,
+        module: Bytes,
+        precedence: Precedence,
+    ) -> Result<Adopted, Refusal> {
+        self.shared.desk.adopt(app, module, precedence).await
     }
 
     /// Everybody who is in the cluster now, by role and name.

@@ -21,6 +21,7 @@ use tidegate_wire::Grant;
 
 pub use env::VARIABLES;
 pub use locate::Mistake;
+pub use tidegate_register::Precedence;
 pub use values::{Listen, Plugin, scheme};
 
 /// What a node is told: everything checked, every path absolute.
@@ -46,6 +47,9 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// The apps.
     pub apps: Vec<AppConfig>,
+    /// Whether an all-in-one starts with what was deployed last or with what its settings name. No setting: `dev` sets
+    /// it.
+    pub precedence: Precedence,
 }
 
 /// Where a node stands.
@@ -228,6 +232,7 @@ impl Config {
                 build: BuildOutput::Silent,
             },
             apps: Vec::new(),
+            precedence: Precedence::default(),
         }
     }
 

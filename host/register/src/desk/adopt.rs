@@ -16,6 +16,16 @@ pub struct Adopted {
     pub module: Bytes,
 }
 
+/// What an app runs when its node starts, if the version that ran last is not what its settings name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precedence {
+    /// What ran last, as long as the settings name the same plugin as they did: they are older than what was deployed.
+    #[default]
+    Deployed,
+    /// What the settings name, always: who works at a source wants to see what is on the disk.
+    Settings,
+}
+
 impl Adopted {
     /// Nobody numbers versions.
     pub(super) fn unnumbered(module: Bytes) -> Self {
@@ -30,13 +40,29 @@ pub(super) struct Found {
     pub changed: bool,
 }
 
-/// As long as the settings name the same plugin, what was deployed since is what runs. Another plugin in the settings is
-/// the next version, committed at once since nothing runs yet.
-pub(super) fn adopt(store: &Store, app: &AppName, module: Bytes, now_ms: u64) -> Result<Found, StoreError> {
+/// Either what ran last, or the settings' plugin: as the next version, committed at once since nothing runs yet.
+pub(super) fn adopt(
+    store: &Store,
+    app: &AppName,
+    module: Bytes,
+    precedence: Precedence,
+    now_ms: u64,
+) -> Result<Found, StoreError> {
     let digest = Digest::of(&module);
-    let interrupted = close_own(store, app)?;
+    let mut interrupted = close_own(store, app)?;
+    let goes_on = match precedence {
+        Precedence::Deployed => store.file_digest(app)? == Some(digest),
+        Precedence::Settings => {
+            interrupted |= close_running(store, app)?;
+            let runs = store.current(app)?.is_some_and(|current| current.digest == digest);
+            if runs {
+                store.set_file_digest(app, digest)?;
+            }
+            runs
+        }
+    };
     let mut note = "the plugin that the settings name";
-    if store.file_digest(app)? == Some(digest) {
+    if goes_on {
         match current(store, app, digest, &module)? {
             Current::Runs(adopted) => return Ok(Found { adopted, changed: interrupted }),
             Current::Lost => {
@@ -100,14 +126,15 @@ fn close_own(store: &Store, app: &AppName) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Whoever names another plugin in the settings wants that, not what was being deployed when the node ended.
-fn close_running(store: &Store, app: &AppName) -> Result<(), StoreError> {
+/// Whoever wants what the settings name does not want what was being deployed when the node ended. True: there was
+/// something.
+fn close_running(store: &Store, app: &AppName) -> Result<bool, StoreError> {
     let Some(running) = store.running()?.into_iter().find(|running| running.app == *app) else {
-        return Ok(());
+        return Ok(false);
     };
-    let reason = "the node was started anew with another plugin in its settings".to_owned();
+    let reason = "the node was started anew, to run the plugin that its settings name".to_owned();
     store.finish(app, running.record.number, Outcome::RolledBack { reason }, None)?;
-    Ok(())
+    Ok(true)
 }
 
 fn version_of(record: &VersionRecord) -> VersionRef {

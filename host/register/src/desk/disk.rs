@@ -10,7 +10,7 @@ use tidegate_store::{Collected, Store, StoreError};
 use tidegate_wire::request::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::adopt::{Adopted, Found};
+use super::adopt::{Adopted, Found, Precedence};
 use super::records::{Records, Unwritten};
 use super::{Reply, adopt, records, refusal};
 use crate::deployment::{Record, RecordState};
@@ -25,7 +25,7 @@ pub(super) enum Job {
     /// Remove modules that nobody needs.
     Collect,
     /// Take the plugin that the settings name.
-    Adopt { app: AppName, module: Bytes, reply: Reply<Adopted> },
+    Adopt { app: AppName, module: Bytes, precedence: Precedence, reply: Reply<Adopted> },
 }
 
 /// What came of a [`Job`].
@@ -119,8 +119,9 @@ impl Job {
                 tell_collected(caught(|| store.collect(now_ms)));
                 Done::Collected
             }
-            Self::Adopt { app, module, reply } => {
-                let adopted = catch_unwind(AssertUnwindSafe(|| adopt::adopt(store, &app, module, now_ms)));
+            Self::Adopt { app, module, precedence, reply } => {
+                let adopt = || adopt::adopt(store, &app, module, precedence, now_ms);
+                let adopted = catch_unwind(AssertUnwindSafe(adopt));
                 let result = match adopted {
                     Ok(result) => result.map_err(refusal::of_store),
                     Err(_) => Err(Refusal::Internal { reason: PANICKED.to_owned() }),

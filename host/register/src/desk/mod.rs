@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use self::adopt::Adopted;
+pub use self::adopt::{Adopted, Precedence};
 use crate::deployer::Watcher;
 use crate::deployment::{DeployRequest, Record};
 
@@ -95,6 +95,7 @@ enum Input {
     Adopt {
         app: AppName,
         module: Bytes,
+        precedence: Precedence,
         reply: Reply<Adopted>,
     },
 }
@@ -127,8 +128,13 @@ impl Desk {
 
     // === what the node says that the register runs in ===
 
-    pub async fn adopt(&self, app: AppName, module: Bytes) -> Result<Adopted, Refusal> {
-        self.ask(|reply| Input::Adopt { app, module, reply }).await
+    pub async fn adopt(
+        &self,
+        app: AppName,
+        module: Bytes,
+        precedence: Precedence,
+    ) -> Result<Adopted, Refusal> {
+        self.ask(|reply| Input::Adopt { app, module, precedence, reply }).await
     }
 
     async fn tell(&self, input: Input) {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use tidegate_base::{AppName, NodeName, Role};
 use tidegate_link::ControlTx;
 use tidegate_store::Store;
@@ -188,7 +187,12 @@ impl Task {
                 };
                 let _ = reply.send(self.ask_machine(find));
             }
-            Input::Adopt { app, module, reply } => self.adopt(app, module, reply),
+            Input::Adopt { module, reply, .. } if !self.disk.has_store() => {
+                let _ = reply.send(Ok(Adopted::unnumbered(module)));
+            }
+            Input::Adopt { app, module, precedence, reply } => {
+                self.disk.push(Job::Adopt { app, module, precedence, reply });
+            }
         }
     }
 
@@ -215,13 +219,6 @@ impl Task {
             }
             Err(refusal) => drop(asker.end.send(Err(refusal))),
         }
-    }
-
-    fn adopt(&mut self, app: AppName, module: Bytes, reply: Reply<Adopted>) {
-        if self.disk.has_store() {
-            return self.disk.push(Job::Adopt { app, module, reply });
-        }
-        let _ = reply.send(Ok(Adopted::unnumbered(module)));
     }
 
     fn with_machine(&mut self, act: impl FnOnce(&mut Deployments, Duration)) {

@@ -384,9 +384,9 @@ async fn an_app_that_nobody_has_is_refused_with_those_that_are_there() {
 async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_named() {
     let place = Place::new();
     let register = place.register();
-    let first = register.adopt(chat(), plugin(1)).await.unwrap();
+    let first = register.adopt(chat(), plugin(1), Precedence::Deployed).await.unwrap();
     assert_eq!((first.version.number, &first.module), (1, &plugin(1)));
-    assert_eq!(register.adopt(chat(), plugin(1)).await, Ok(first));
+    assert_eq!(register.adopt(chat(), plugin(1), Precedence::Deployed).await, Ok(first));
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(1).await;
     deploy(&register, 2).await.unwrap();
@@ -394,7 +394,7 @@ async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_na
 
     // The settings are what they were: what was deployed since runs.
     let register = place.register();
-    let deployed = register.adopt(chat(), plugin(1)).await.unwrap();
+    let deployed = register.adopt(chat(), plugin(1), Precedence::Deployed).await.unwrap();
     assert_eq!((deployed.version.number, deployed.module), (2, plugin(2)));
     let mut worker = Worker::join(&register, "w", Mood::Waits);
     worker.runs(2).await;
@@ -404,7 +404,7 @@ async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_na
 
     // They name another plugin: nobody wants any more what was being deployed.
     let register = place.register();
-    let named = register.adopt(chat(), plugin(4)).await.unwrap();
+    let named = register.adopt(chat(), plugin(4), Precedence::Deployed).await.unwrap();
     assert_eq!((named.version.number, named.module), (4, plugin(4)));
     let mut worker = Worker::join(&register, "w", Mood::Willing);
     worker.runs(4).await;
@@ -413,9 +413,49 @@ async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_na
 }
 
 #[tokio::test]
+async fn settings_with_precedence_are_what_runs_whatever_was_deployed() {
+    let place = Place::new();
+    let adopt = async |register: &Register, number| {
+        let adopted = register.adopt(chat(), plugin(number), Precedence::Settings).await.unwrap();
+        assert_eq!(adopted.module, plugin(number));
+        adopted.version.number
+    };
+    let register = place.register();
+    assert_eq!(adopt(&register, 1).await, 1);
+    let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
+    worker.runs(1).await;
+    deploy(&register, 2).await.unwrap();
+    drop(register);
+
+    // The source is as it was before.
+    let register = place.register();
+    assert_eq!(adopt(&register, 1).await, 3);
+    let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
+    worker.runs(3).await;
+    deploy(&register, 4).await.unwrap();
+    worker.set_mood(Mood::Waits);
+    let (_asking, mut news) = begin(&register, 5);
+    started(&mut news).await;
+    drop(register);
+
+    // What was saved last runs, not what was on its way.
+    let register = place.register();
+    assert_eq!(adopt(&register, 4).await, 4);
+    let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
+    worker.runs(4).await;
+    let states: Vec<_> = history(&register).await.into_iter().map(|(_, state)| state).collect();
+    assert_eq!(states, ["rolled back", "committed", "committed", "committed", "committed"]);
+    drop(register);
+    // And is what the settings name, for whoever goes by that.
+    let register = place.register();
+    let adopted = register.adopt(chat(), plugin(4), Precedence::Deployed).await.unwrap();
+    assert_eq!(adopted.version.number, 4);
+}
+
+#[tokio::test]
 async fn without_a_store_workers_run_their_own_and_nothing_is_deployed() {
     let register = Register::start(None, None, &Handle::current());
-    let adopted = register.adopt(chat(), plugin(1)).await.unwrap();
+    let adopted = register.adopt(chat(), plugin(1), Precedence::Deployed).await.unwrap();
     assert_eq!((adopted.version.number, adopted.module), (0, plugin(1)));
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(0).await;
