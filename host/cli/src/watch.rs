@@ -39,8 +39,10 @@ fn tell(changed: &Changed, output: Output) {
             note(format_args!("{app}: {refusal}\n{app}: the code that ran goes on"))
         }
         Changed::Waiting { app, refusal } => {
-            note(format_args!("{app}: {refusal}
-{app}: what was saved is deployed when that is over"));
+            note(format_args!(
+                "{app}: {refusal}
+{app}: what was saved is deployed when that is over"
+            ));
         }
         Changed::Deployed(report) if output.json => output.deployed(report),
         Changed::Deployed(report) => {
