@@ -1,5 +1,6 @@
 //! Deployments to the real binary: what goes right, and everything on the way that can go wrong.
 
+mod bench;
 mod canary;
 mod disk;
 mod kills;
