@@ -25,7 +25,7 @@ fn judged(operator: &Operator, number: u64) -> (u64, u64) {
 async fn a_healthy_canary_goes_on_to_all_and_no_client_ever_goes_back_to_the_old_version() {
     let folder = tempfile::tempdir().unwrap();
     let (node, operator) = start_versioned(folder.path(), SLOTS);
-    let traffic = Traffic::start(node.listener("ws"), CLIENTS).await;
+    let traffic = Traffic::start(node.listener("ws"), CLIENTS, SLOTS as usize).await;
     let ran = operator.start(&arguments(&wasm("versioned-twin"), "1s")).end().await;
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     assert!(ran.stdout.contains("0 lost, 0 repeated, 0 out of order"), "{}", ran.stdout);
@@ -47,7 +47,7 @@ async fn a_canary_that_fails_or_traps_is_taken_back_with_its_numbers_and_only_it
     let folder = tempfile::tempdir().unwrap();
     let (node, operator) = start_versioned(folder.path(), SLOTS);
     for (number, variant) in [(2, "message-fails"), (3, "message-traps")] {
-        let traffic = Traffic::start(node.listener("ws"), CLIENTS).await;
+        let traffic = Traffic::start(node.listener("ws"), CLIENTS, SLOTS as usize).await;
         let wasm = wasm(&format!("versioned-{variant}"));
         let ran = operator.start(&arguments(&wasm, "1s")).end().await;
         assert_eq!(ran.code, 70, "{variant}: {}{}", ran.stdout, ran.stderr);

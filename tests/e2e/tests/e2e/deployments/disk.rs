@@ -97,7 +97,7 @@ async fn a_deployment_whose_beginning_cannot_be_written_down_has_never_begun() {
 /// A canary of which nothing can be written down any more once clients use it: it goes back.
 async fn canary_on_a_full_disk(at: &Path) -> (Node, Operator, Traffic, Going) {
     let (node, operator) = start(at);
-    let traffic = Traffic::start(node.listener("ws"), 4).await;
+    let traffic = Traffic::start(node.listener("ws"), 4, 2).await;
     let twin = wasm("versioned-twin");
     let arguments = ["deploy", "test", &twin, "--canary", "50%", "--for", "2s", "--events-min", "20"];
     let mut going = operator.start(&arguments);

@@ -47,7 +47,7 @@ impl Story {
             ["worker.toml", "worker-2.toml"].map(|it| Node::of_cluster(at, "worker", it, &registers));
         let operator = Operator::of_cluster(at, &registers);
         assert_eq!(operator.settled(4).await, 0);
-        let traffic = Traffic::start(gateway.listener("ws"), CLIENTS).await;
+        let traffic = Traffic::start(gateway.listener("ws"), CLIENTS, 4).await;
         Self { folder, register, gateway, workers, operator, traffic }
     }
 
@@ -185,7 +185,7 @@ async fn of_two_deployments_at_once_the_second_is_told_of_the_first_which_can_be
 async fn a_deployment_goes_on_when_whoever_asked_for_it_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let (node, operator) = start_versioned(folder.path(), 4);
-    let traffic = Traffic::start(node.listener("ws"), CLIENTS).await;
+    let traffic = Traffic::start(node.listener("ws"), CLIENTS, 4).await;
     canary(&operator, "1s").await.kill();
     eventually("it has ended", || (operator.outcomes().get(1)?.1 == "committed").then_some(())).await;
     assert_eq!(operator.settled(4).await, 2);

@@ -1,5 +1,6 @@
 //! Clients that keep sending while something happens.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,15 +33,20 @@ pub(super) struct Heard {
 }
 
 impl Traffic {
-    /// So many clients, which are there and in their slots when this returns.
-    pub async fn start(at: SocketAddr, clients: usize) -> Self {
+    /// So many clients, which are there and in their slots when this returns: in each of so many slots one at least.
+    pub async fn start(at: SocketAddr, clients: usize, slots: usize) -> Self {
         let (stop, _) = watch::channel(false);
-        let mut tasks = Vec::new();
-        for _ in 0..clients {
+        let (mut tasks, mut places) = (Vec::new(), BTreeSet::new());
+        while tasks.len() < clients {
             let mut client = Client::connect(at).await;
             client.send("where").await;
             let answer = client.text().await;
             let (_, place) = answer.split_once(" where ").expect("a place");
+            // The last ones are for slots that have none yet.
+            if !places.insert(place.to_owned()) && clients - tasks.len() <= slots - places.len() {
+                client.close().await;
+                continue;
+            }
             let heard = Heard { client, place: place.to_owned(), sent: 0, answers: Vec::new() };
             tasks.push(tokio::spawn(heard.go_on(stop.subscribe())));
         }
