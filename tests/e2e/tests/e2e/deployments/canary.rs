@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::start_versioned;
 use super::traffic::Traffic;
-use crate::binary::{Operator, says, wasm};
+use crate::binary::{Operator, wasm};
 
 const SLOTS: u32 = 4;
 const CLIENTS: usize = 12;
@@ -37,7 +37,7 @@ async fn a_healthy_canary_goes_on_to_all_and_no_client_ever_goes_back_to_the_old
         let story = (heard.place.clone(), heard.sent, heard.answers.len());
         assert!(heard.is_whole(&["v1", "twin"]), "{story:?}: {:?}", heard.answers);
         let (mine, sent) = (format!("twin mine {}", heard.sent), "mine");
-        says(&mut heard.client, sent, &mine).await;
+        heard.says(sent, &mine).await;
     }
     assert_eq!(node.process.terminate(), Some(0));
 }
@@ -65,7 +65,7 @@ async fn a_canary_that_fails_or_traps_is_taken_back_with_its_numbers_and_only_it
         assert_eq!(noticed.len(), 1, "{variant}: {noticed:?}");
         for mut heard in all {
             assert!(heard.answers.iter().all(|answer| answer.starts_with("v1 ")), "{:?}", heard.answers);
-            says(&mut heard.client, "back", "v1 back").await;
+            heard.says("back", "v1 back").await;
         }
     }
     assert_eq!(node.process.terminate(), Some(0));

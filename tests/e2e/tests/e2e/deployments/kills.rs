@@ -7,7 +7,7 @@ use tidegate_harness::eventually;
 
 use super::start_versioned;
 use super::traffic::Traffic;
-use crate::binary::{Going, Node, Operator, cluster_folder_of, run, said, says, stays_at, wasm};
+use crate::binary::{Going, Node, Operator, cluster_folder_of, run, said, stays_at, wasm};
 
 const CLIENTS: usize = 8;
 
@@ -92,7 +92,7 @@ async fn a_worker_dies(with_canary: bool) {
     let unanswered: usize = all.iter().map(|heard| heard.lost()).sum();
     assert_eq!(events_lost(folder.path()), unanswered as u64, "what was lost is counted");
     for mut heard in all {
-        says(&mut heard.client, "after", &format!("{} after", word_of(stable))).await;
+        heard.says("after", &format!("{} after", word_of(stable))).await;
     }
     for node in [survivor, gateway, register] {
         assert_eq!(node.process.terminate(), Some(0));
@@ -126,7 +126,7 @@ async fn a_worker_that_hangs_before_it_has_prepared_is_not_waited_for_once_it_is
     let unanswered: usize = all.iter().map(|heard| heard.lost()).sum();
     assert_eq!(events_lost(folder.path()), unanswered as u64, "what was lost is counted");
     for mut heard in all {
-        says(&mut heard.client, "after", "twin after").await;
+        heard.says("after", "twin after").await;
     }
     for node in [other, gateway, register] {
         assert_eq!(node.process.terminate(), Some(0));
@@ -150,7 +150,7 @@ async fn a_register_that_is_killed_while_a_canary_is_judged_goes_on_when_it_is_b
     assert_eq!(operator.outcomes(), [(1, "committed".to_owned())], "{:?}", operator.history());
     for mut heard in traffic.stop().await {
         assert!(heard.is_whole(&["v1", "twin"]), "{:?}", heard.answers);
-        says(&mut heard.client, "after", &format!("{} after", word_of(stable))).await;
+        heard.says("after", &format!("{} after", word_of(stable))).await;
     }
     let [first, second] = workers;
     for node in [first, second, gateway, register] {

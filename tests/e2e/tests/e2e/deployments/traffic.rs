@@ -23,7 +23,7 @@ pub(super) struct Traffic {
 
 /// What became of one client.
 pub(super) struct Heard {
-    pub client: Client,
+    client: Client,
     /// Where it was before it began: the worker and its slot.
     pub place: String,
     /// How many messages it has sent: `m0`, `m1` and so on.
@@ -93,6 +93,17 @@ impl Heard {
             self.answers.iter().filter_map(|answer| answer.split(' ').next()).collect();
         words.dedup();
         in_order && self.answers.len() == self.sent && words == versions
+    }
+
+    /// The answer to one more text. Answers to the end that was said more than once may come before it.
+    pub async fn says(&mut self, text: &str, answer: &str) {
+        self.client.send(text).await;
+        loop {
+            let heard = self.client.text().await;
+            if !heard.contains(END) {
+                return assert_eq!(heard, answer);
+            }
+        }
     }
 
     /// What got no answer.
