@@ -8,6 +8,7 @@ mod event;
 mod id;
 pub mod limits;
 mod query;
+mod rate;
 pub mod session;
 
 pub use close::{CloseCode, CloseReason};
@@ -16,3 +17,4 @@ pub use digest::{Digest, InvalidDigest};
 pub use event::{Addresses, CloseInfo, Event, Exports, Protocol, UpgradeDecision, UpgradeRequest};
 pub use id::{AppName, ClientId, GatewayId, InvalidId, InvalidName, InvalidRole, NodeName, Role};
 pub use query::{Answer, Answered, ClientFields, ClientInfo, Query};
+pub use rate::{Rate, RateMeter};

@@ -12,6 +12,7 @@ use tidegate_wire::EventLane;
 use tidegate_wire::control::{AppClients, Control, SlotUp};
 
 use crate::hub::Hub;
+use crate::pace::AppPace;
 use crate::router::{Router, SlotKey};
 use crate::settings::AppSettings;
 
@@ -30,6 +31,7 @@ pub(crate) struct App {
     pub connections: AtomicUsize,
     /// One for each shard: what every message counts is not shared between threads.
     counts: Box<[Counts]>,
+    pub pace: AppPace,
     refusals: Mutex<Refusals>,
     routing: Mutex<Routing>,
 }
@@ -167,6 +169,7 @@ impl App {
             settings,
             connections: AtomicUsize::new(0),
             counts: (0..shards).map(|_| Counts::default()).collect(),
+            pace: AppPace::default(),
             refusals: Mutex::default(),
             routing: Mutex::default(),
         }

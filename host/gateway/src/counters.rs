@@ -19,6 +19,10 @@ tidegate_telemetry::counters! {
     EVENTS_MOVED = "tidegate_gateway_events_moved_total";
     /// Times that a client's socket was not read for lack of credit.
     PAUSES = "tidegate_gateway_client_pauses_total";
+    /// Times that a client's socket was not read because it, or all clients of its app, spoke too fast.
+    THROTTLED = "tidegate_gateway_client_throttles_total";
+    /// Times that an app's connections were not taken because too many came in a second.
+    ACCEPTS_THROTTLED = "tidegate_gateway_accept_throttles_total";
     /// Messages dropped before a slow client.
     DROPPED = "tidegate_gateway_messages_dropped_total";
     /// Clients cut because they read too slowly.

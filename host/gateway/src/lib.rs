@@ -13,6 +13,7 @@ mod app;
 mod counters;
 mod hub;
 mod links;
+mod pace;
 pub mod protocol;
 mod router;
 pub mod settings;
@@ -98,6 +99,7 @@ impl Gateway {
         let open = OpenLinks::default();
         let context = LinkContext { gateway: settings.id, apps: apps.into(), inboxes: inboxes.into(), open };
         let serving = Arc::new(AtomicUsize::new(shards.len()));
+        let clock = pace::Clock::start();
         let mut tasks = Vec::new();
         for (index, handle) in shards.iter().enumerate() {
             let parts = ShardParts {
@@ -109,6 +111,7 @@ impl Gateway {
                 web: context.apps.iter().map(|a| a.settings.web.clone().map(web::Web::new)).collect(),
                 times: settings.times,
                 serving: serving.clone(),
+                clock,
             };
             let _on_its_runtime = handle.enter();
             tasks.push(handle.spawn(Shard::new(parts)?.run()));

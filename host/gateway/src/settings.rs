@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegate_base::{AppName, GatewayId, Protocol, limits};
+use tidegate_base::{AppName, GatewayId, Protocol, Rate, limits};
 
 pub use crate::protocol::http::Origins;
 
@@ -74,6 +74,37 @@ pub struct AppLimits {
     pub slow_policy: SlowPolicy,
     /// Events of one client that may be under way at once; every 4 KiB of an event count as one more.
     pub client_events_max: u32,
+    /// How fast messages may come in.
+    pub rates: Rates,
+}
+
+/// How fast clients may connect and speak. Nothing is lost at such a limit: sockets are not read, and connections not taken,
+/// until it is met again. A burst of a second's worth comes through at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Messages a second of one client.
+    pub client_messages: Option<Rate>,
+    /// Bytes a second of one client, as they come in.
+    pub client_bytes: Option<Rate>,
+    /// Messages a second of all clients of the app on this gateway.
+    pub messages: Option<Rate>,
+    /// Bytes a second of all of them.
+    pub bytes: Option<Rate>,
+    /// Connections a second to the app on this gateway.
+    pub connects: Option<Rate>,
+}
+
+impl Default for Rates {
+    /// What no honest client comes near to, and no limit on what an app may have in all.
+    fn default() -> Self {
+        Self {
+            client_messages: Rate::per_second(100_000),
+            client_bytes: Rate::per_second(64 << 20),
+            messages: None,
+            bytes: None,
+            connects: Rate::per_second(50_000),
+        }
+    }
 }
 
 impl Default for AppLimits {
@@ -86,6 +117,7 @@ impl Default for AppLimits {
             out_bytes_max: 1024 * 1024,
             slow_policy: SlowPolicy::Disconnect,
             client_events_max: 256,
+            rates: Rates::default(),
         }
     }
 }

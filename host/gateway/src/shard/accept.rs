@@ -13,6 +13,7 @@ use super::conn::{Conn, Flags, Phase};
 use super::deadlines::Due;
 use super::{LeftOver, Shard, local_addr};
 use crate::counters;
+use crate::pace::ClientPace;
 use crate::protocol::Codec;
 use crate::settings::ListenerSettings;
 
@@ -58,6 +59,12 @@ impl Shard {
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_PER_ROUND {
             let Some(Some(listener)) = self.listeners.get(number) else { return };
+            let app = self.apps.get(listener.app);
+            if app.is_some_and(|app| !app.pace.admits(&app.settings.limits.rates, self.now)) {
+                // They wait in the backlog.
+                counters::ACCEPTS_THROTTLED.inc();
+                return self.deadlines.set(Due::Accept, number as u32, 0, Instant::now());
+            }
             match listener.socket.accept() {
                 Ok((stream, remote)) => self.admit(number, stream, remote),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -87,6 +94,7 @@ impl Shard {
             tracing::warn!(app = %app.settings.name, "connections_max is reached: a client is refused");
             return counters::REFUSED.inc();
         }
+        app.pace.admitted(&app.settings.limits.rates, self.now);
         let client = std::mem::replace(&mut self.next_client, next_client);
         let entry = self.conns.vacant_entry();
         let key = entry.key();
@@ -118,6 +126,7 @@ impl Shard {
             misses: 0,
             session_event: None,
             waits: 0,
+            pace: ClientPace::default(),
             is: Flags::default(),
         });
         self.by_client.insert(client, key);

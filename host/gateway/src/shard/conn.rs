@@ -9,6 +9,7 @@ use tidegate_wire::{EventNo, Unfinished};
 
 use super::output::{Mark, OutQueue};
 use crate::app::Lane;
+use crate::pace::ClientPace;
 use crate::protocol::Codec;
 use crate::protocol::http::AcceptKey;
 
@@ -42,6 +43,8 @@ pub(crate) struct Conn {
     pub session_event: Option<EventNo>,
     /// Counts its waits, so that the deadline of an earlier one is not taken for one of the wait of now.
     pub waits: u16,
+    /// How fast it speaks.
+    pub pace: ClientPace,
     pub is: Flags,
 }
 
@@ -70,6 +73,8 @@ pub(crate) struct Flags {
     pub paused: bool,
     /// It has as many events under way as one client may.
     pub capped: bool,
+    /// It, or all clients of its app, spoke too fast: it is not read for a while.
+    pub throttled: bool,
     /// It waits for a slot or for a lane to open.
     pub binding: bool,
     /// A deadline runs for what it waits for now.

@@ -16,6 +16,8 @@ pub(crate) enum Due {
     Linger,
     /// A listener that could not accept.
     Accept,
+    /// A client that spoke too fast may speak again.
+    Pace,
     /// A heartbeat of this listener.
     Heartbeat(usize),
 }

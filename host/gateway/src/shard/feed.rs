@@ -2,11 +2,13 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidegate_base::{CloseCode, CloseReason, Event, Exports, limits};
 use tidegate_wire::EventLane;
 
 use super::conn::{Conn, Phase};
+use super::deadlines::Due;
 use super::output::Batch;
 use super::{LeftOver, SCRATCH_BYTES, Shard};
 use crate::app::{App, Lane, LaneEvents, Waiter};
@@ -85,7 +87,7 @@ impl Shard {
 
     fn pump_messages(&mut self, key: usize) {
         let Some(conn) = self.conns.get(key) else { return };
-        if conn.is.paused {
+        if conn.is.paused || conn.is.throttled {
             return;
         }
         let Some((app, lane)) = self.bound(key) else { return };
@@ -151,7 +153,7 @@ impl Shard {
                     let Some(conn) = self.conns.get_mut(key) else { return };
                     conn.needed = needed;
                     // A read that emptied the socket may still have made a large frame whole.
-                    if !conn.is.readable && conn.partial.len() < needed {
+                    if conn.is.throttled || !conn.is.readable && conn.partial.len() < needed {
                         return;
                     }
                 }
@@ -169,6 +171,18 @@ impl Shard {
             }
         }
         self.read_later(key);
+    }
+
+    /// A client that spoke too fast has been silent for a while.
+    pub(super) fn on_pace(&mut self, key: usize, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(app) = self.apps.get(conn.app) else { return };
+        let rates = &app.settings.limits.rates;
+        if conn.pace.is_over(rates, self.now) || app.pace.is_over(rates, self.now) {
+            return self.deadlines.set(Due::Pace, conn.client, 0, now);
+        }
+        conn.is.throttled = false;
+        self.pump(key);
     }
 
     /// There may be more, but it is the others' turn.
@@ -282,6 +296,13 @@ impl Shard {
             }
         };
         drop(state);
+        let rates = &app.settings.limits.rates;
+        let is_fast = conn.pace.charge(rates, sent, used as u64, self.now);
+        if (is_fast | app.pace.charge(rates, sent, used as u64, self.now)) && !conn.is.throttled {
+            conn.is.throttled = true;
+            counters::THROTTLED.inc();
+            self.deadlines.set(Due::Pace, conn.client, 0, Instant::now());
+        }
         if sent > 0 {
             counters::EVENTS.add(sent);
             app.count(self.index, |counts| &counts.events, sent);

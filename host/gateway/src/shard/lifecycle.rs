@@ -319,6 +319,7 @@ impl Shard {
                 let reason = *reason;
                 self.end(key, reason);
             }
+            (Due::Pace, Phase::Open) => self.on_pace(key, now),
             (Due::Heartbeat(listener), Phase::Open) => self.on_heartbeat(listener, key, now),
             _ => {}
         }

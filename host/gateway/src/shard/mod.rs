@@ -40,6 +40,7 @@ use self::inbox::{Apps, Inbox, RemoteOp, ShardMsg};
 use self::lanes::LaneEnd;
 use self::output::Batch;
 use crate::app::Lane;
+use crate::pace::Clock;
 use crate::settings::Times;
 
 /// Sockets looked at per round. Few enough that what the kernel and we keep of them is still in the cache when the
@@ -74,6 +75,9 @@ pub(crate) struct Shard {
     remote: Vec<Vec<RemoteOp>>,
     deadlines: Deadlines,
     scratch: Box<[u8]>,
+    clock: Clock,
+    /// When this round began, on that clock.
+    now: u64,
     resolved: Vec<u32>,
     web: Vec<Option<crate::web::Web>>,
     stopping: bool,
@@ -104,6 +108,7 @@ pub(crate) struct ShardParts {
     pub times: Times,
     /// The number of shards, shared by them.
     pub serving: Arc<AtomicUsize>,
+    pub clock: Clock,
 }
 
 impl Shard {
@@ -117,6 +122,7 @@ impl Shard {
             (Due::Slot, parts.times.slot),
             (Due::Linger, parts.times.linger),
             (Due::Accept, Duration::from_millis(100)),
+            (Due::Pace, Duration::from_millis(10)),
         ];
         for (app, number, socket) in parts.sockets {
             let Some(settings) = parts.apps.get(app).and_then(|a| a.settings.listeners.get(number)) else {
@@ -147,6 +153,8 @@ impl Shard {
             remote: (0..shards).map(|_| Vec::new()).collect(),
             deadlines: Deadlines::new(lengths),
             scratch: vec![0; SCRATCH_BYTES].into(),
+            clock: parts.clock,
+            now: 0,
             resolved: Vec::new(),
             web: parts.web,
             stopping: false,
@@ -162,12 +170,14 @@ impl Shard {
         tokio::pin!(sleep);
         let (mut messages, mut ready_lanes) = (Vec::new(), Vec::new());
         std::future::poll_fn(|cx| {
+            let now = Instant::now();
+            self.now = self.clock.at(now);
             let inbox = self.own_inbox().take(&mut messages, &mut ready_lanes, cx.waker());
             messages.drain(..).for_each(|message| self.on_message(message));
             ready_lanes.drain(..).for_each(|lane| self.read_lane(lane));
             self.go_on();
             let sockets = self.poll_sockets(cx);
-            self.expire(Instant::now());
+            self.expire(now);
             self.flush();
             if self.stopping && self.is_done() {
                 return Poll::Ready(());

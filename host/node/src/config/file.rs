@@ -84,6 +84,11 @@ pub(super) struct App {
     pub slow_policy: Option<Slow>,
     pub connections_max: Option<Within<1, 100_000_000>>,
     pub client_events_max: Option<Within<1, 1_000_000>>,
+    pub client_messages_per_s: Option<PerSecond>,
+    pub client_bytes_per_s: Option<PerSecond>,
+    pub messages_per_s: Option<PerSecond>,
+    pub bytes_per_s: Option<PerSecond>,
+    pub connects_per_s: Option<PerSecond>,
     pub payload_bytes_max: Option<PayloadBytes>,
     pub out_bytes_max: Option<Bytes>,
     pub session_bytes_max: Option<Within<2, { 16 * 1024 * 1024 }>>,
@@ -107,6 +112,8 @@ pub(super) struct Heartbeat {
     pub payload: Option<String>,
 }
 
+/// 0: no limit.
+pub(super) type PerSecond = Within<0, 1_000_000_000_000>;
 pub(super) type Shards = Within<1, 1024>;
 pub(super) type Instances = Within<1, 100_000>;
 pub(super) type MemoryMib = Within<1, 4096>;

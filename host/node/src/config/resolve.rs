@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_base::{AppName, Protocol, Role};
+use tidegate_base::{AppName, Protocol, Rate, Role};
 use tidegate_gateway::settings::{Heartbeat, ListenerSettings, Origins};
 use tidegate_link::certs::Identity;
 
@@ -303,6 +303,12 @@ impl App<'_> {
         set(&mut limits.groups_per_client_max, file.groups_per_client_max.map(size));
         set(&mut limits.out_bytes_max, file.out_bytes_max.map(size));
         set(&mut limits.client_events_max, file.client_events_max.map(count));
+        let rate = |limit: file::PerSecond| Rate::per_second(limit.get());
+        set(&mut limits.rates.client_messages, file.client_messages_per_s.map(rate));
+        set(&mut limits.rates.client_bytes, file.client_bytes_per_s.map(rate));
+        set(&mut limits.rates.messages, file.messages_per_s.map(rate));
+        set(&mut limits.rates.bytes, file.bytes_per_s.map(rate));
+        set(&mut limits.rates.connects, file.connects_per_s.map(rate));
         set(&mut limits.slow_policy, file.slow_policy.map(|policy| policy.0));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt;
 
 use proptest::prelude::*;
-use tidegate_base::Protocol;
+use tidegate_base::{Protocol, Rate};
 use tidegate_gateway::settings::{Origins, SlowPolicy};
 use tidegate_link::certs::Authority;
 
@@ -75,6 +75,11 @@ fn every_key_is_read() {
         slow_policy = "drop-oldest"
         connections_max = 18
         client_events_max = 19
+        client_messages_per_s = 31
+        client_bytes_per_s = 32
+        messages_per_s = 33
+        bytes_per_s = 0
+        connects_per_s = 34
         payload_bytes_max = 20
         out_bytes_max = 21
         session_bytes_max = 22
@@ -118,6 +123,10 @@ fn every_key_is_read() {
     let limits = app.limits;
     assert_eq!(limits.slow_policy, SlowPolicy::DropOldest);
     assert_eq!((limits.connections_max, limits.client_events_max, limits.payload_bytes_max), (18, 19, 20));
+    let per_second = |rate: Option<Rate>, n| rate == Rate::per_second(n);
+    assert!(per_second(limits.rates.client_messages, 31) && per_second(limits.rates.client_bytes, 32));
+    assert!(per_second(limits.rates.messages, 33) && limits.rates.bytes.is_none());
+    assert!(per_second(limits.rates.connects, 34));
     assert_eq!((limits.out_bytes_max, limits.session_bytes_max, limits.groups_per_client_max), (21, 22, 23));
     let instance = app.instance;
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));

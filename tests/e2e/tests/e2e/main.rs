@@ -16,6 +16,7 @@ mod listeners;
 mod mixed;
 mod order;
 mod processes;
+mod rates;
 mod sessions;
 mod slow;
 mod support;
