@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tidegate_base::AppName;
 use tidegate_register::deployment::RecordState;
-use tidegate_wire::report::{Outcome, SwapReport};
+use tidegate_wire::control::VersionRef;
+use tidegate_wire::report::{Audit, Outcome, SwapReport};
 
 use crate::cluster::Cluster;
+use crate::register::Register;
 
 /// After every step.
 pub(crate) fn step(cluster: &Cluster) -> Result<(), String> {
@@ -34,6 +36,7 @@ pub(crate) fn step(cluster: &Cluster) -> Result<(), String> {
 
 /// At the end of a deployment, as it is told.
 pub(crate) fn ended(cluster: &Cluster, report: &SwapReport) -> Result<(), String> {
+    told(cluster, report)?;
     let number = report.version.number;
     let stable = report.previous.map_or(0, |version| version.number);
     // Whoever came after the decision is on the way to it.
@@ -57,6 +60,59 @@ pub(crate) fn ended(cluster: &Cluster, report: &SwapReport) -> Result<(), String
         }
     }
     Ok(())
+}
+
+/// A slot moves to an earlier version only if the later one has not been committed.
+pub(crate) fn step_back(
+    register: &Register,
+    app: &AppName,
+    from: Option<VersionRef>,
+    to: VersionRef,
+) -> Result<(), String> {
+    let Some(from) = from.filter(|from| from.number > to.number) else { return Ok(()) };
+    let written = register.store.get(&(app.clone(), from.number)).map(|record| &record.state);
+    match written {
+        Some(state) if *state != RecordState::Ended(Outcome::Committed) => Ok(()),
+        _ => Err(format!("a slot of {app} goes from {from}, which is {written:?}, back to {to}")),
+    }
+}
+
+/// What a deployment is told to have done to messages.
+fn told(cluster: &Cluster, report: &SwapReport) -> Result<(), String> {
+    if report.audit != Audit::default() {
+        return Err(format!("{}: {:?}", report.version, report.audit));
+    }
+    let app = cluster.apps.iter().position(|app| *app == report.app).unwrap_or_default();
+    for at in &report.turns {
+        let worker = cluster.workers.iter().position(|worker| worker.name == at.worker);
+        if !worker.is_some_and(|worker| cluster.ledger.has_divided(worker, app, at)) {
+            return Err(format!("{}: no slot has switched as it is told: {at:?}", report.version));
+        }
+    }
+    let lost = report.clients.map_or(0, |clients| clients.lost);
+    if lost > cluster.ledger.totals.lost || (lost > 0 && !may_lose(cluster)) {
+        return Err(format!("{}: {lost} events are said to be lost", report.version));
+    }
+    Ok(())
+}
+
+/// When every message has come to its end.
+pub(crate) fn messages(cluster: &Cluster) -> Result<(), String> {
+    if let Some((client, number)) = cluster.ledger.pending() {
+        return Err(format!("nothing has become of message {number} of {client}"));
+    }
+    let lost = cluster.ledger.totals.lost;
+    let counts = cluster.gateways.iter().flat_map(|gateway| &gateway.counts);
+    let counted: u64 = counts.map(|counts| counts.lost).sum();
+    match counted == lost && (lost == 0 || may_lose(cluster)) {
+        true => Ok(()),
+        false => Err(format!("{lost} messages are lost, {counted} are counted: {:?}", cluster.summary)),
+    }
+}
+
+/// Whether anything has happened by which messages are lost.
+fn may_lose(cluster: &Cluster) -> bool {
+    cluster.summary.worker_deaths + cluster.summary.lanes_broken > 0
 }
 
 /// When nothing goes on any more.

@@ -1,19 +1,25 @@
 //! The cluster, and what happens in it.
 
-use std::collections::BTreeMap;
+mod lanes;
+mod lives;
+mod messages;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tidegate_base::{AppName, NodeName, Role};
-use tidegate_register::deployment::{Output, Record};
-use tidegate_wire::control::{AppClients, Control};
+use tidegate_base::{AppName, ClientId, NodeName, Role};
+use tidegate_register::deployment::Record;
+use tidegate_wire::Grant;
 use tidegate_wire::directory::Session;
-use tidegate_wire::report::{Outcome, Progress};
 use tidegate_wire::rollout::Do;
 
 use crate::faults::Faults;
-use crate::operator::{good, wish};
+use crate::ids::{LaneId, SlotId};
+use crate::operator::good;
 use crate::random::Random;
 use crate::register::Register;
+use crate::traffic::gateway::Gateway;
+use crate::traffic::ledger::{Ledger, Totals};
 use crate::worker::Worker;
 use crate::{check, faults};
 
@@ -23,7 +29,9 @@ const STORM: Duration = Duration::from_secs(240);
 const CALM: Duration = Duration::from_secs(3_600);
 /// The longest story so far has a tenth of it.
 const STEPS_MAX: u64 = 2_000_000;
-const BEGIN: Duration = Duration::from_secs(1_700_000_000);
+/// For the last messages, when their clients have stopped.
+const LAST_WORDS: Duration = Duration::from_secs(120);
+pub(crate) const BEGIN: Duration = Duration::from_secs(1_700_000_000);
 
 /// A simulated cluster.
 #[derive(Debug)]
@@ -31,7 +39,17 @@ pub struct Cluster {
     pub(crate) now: Duration,
     pub(crate) workers: Vec<Worker>,
     pub(crate) register: Register,
-    gateways: Vec<Option<Session>>,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) ledger: Ledger,
+    /// Everybody.
+    clients: Vec<ClientId>,
+    /// Lanes that neither end knows to be lost.
+    lanes: BTreeSet<LaneId>,
+    last_generation: u64,
+    /// When the last bytes of a lane and direction arrive, by its generation.
+    lane_arrivals: BTreeMap<(u64, bool), Duration>,
+    /// Clients send no more.
+    quiet: bool,
     queue: BTreeMap<(Duration, u64), Event>,
     queued: u64,
     /// When the last message of a link and direction arrives.
@@ -39,9 +57,9 @@ pub struct Cluster {
     last_session: Session,
     random: Random,
     faults: Faults,
-    apps: Vec<AppName>,
+    pub(crate) apps: Vec<AppName>,
     print: bool,
-    summary: Summary,
+    pub(crate) summary: Summary,
 }
 
 /// What a story was made of.
@@ -61,8 +79,49 @@ pub struct Summary {
     pub worker_deaths: u64,
     /// Writes that failed.
     pub writes_failed: u64,
+    /// Workers that stopped in good order.
+    pub worker_stops: u64,
+    /// Lanes that broke though both their ends lived.
+    pub lanes_broken: u64,
+    /// Messages that were answered.
+    pub answered: u64,
+    /// Messages whose turns failed or trapped.
+    pub failed: u64,
+    /// Messages that were counted as lost.
+    pub lost: u64,
+    /// Messages that a slot that left had not read: another one got them.
+    pub moved: u64,
+    /// Switches of slots with messages that had had no turn.
+    pub switched_under_load: u64,
+    /// Switches of slots that went back without what they knew.
+    pub states_lost: u64,
     /// Everything that happened.
     pub steps: u64,
+}
+
+impl Summary {
+    /// Two stories together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            committed: self.committed + other.committed,
+            rolled_back: self.rolled_back + other.rolled_back,
+            mixed: self.mixed + other.mixed,
+            refused: self.refused + other.refused,
+            register_deaths: self.register_deaths + other.register_deaths,
+            worker_deaths: self.worker_deaths + other.worker_deaths,
+            writes_failed: self.writes_failed + other.writes_failed,
+            worker_stops: self.worker_stops + other.worker_stops,
+            lanes_broken: self.lanes_broken + other.lanes_broken,
+            answered: self.answered + other.answered,
+            failed: self.failed + other.failed,
+            lost: self.lost + other.lost,
+            moved: self.moved + other.moved,
+            switched_under_load: self.switched_under_load + other.switched_under_load,
+            states_lost: self.states_lost + other.states_lost,
+            steps: self.steps + other.steps,
+        }
+    }
 }
 
 /// Something that happens at a time.
@@ -89,11 +148,45 @@ pub(crate) enum Event {
     /// A node dials the register.
     Dial(Role, usize),
     RegisterStarts,
-    /// Turns, traps, and reports of who is moving.
+    /// Turns without events, traps, and reports of who is moving.
     Work,
+    ClientSends(usize, usize),
+    ToSlot(LaneId, Vec<u8>),
+    FromSlot(LaneId, Vec<u8>),
+    TurnEnds(SlotId),
+    Restarts(SlotId),
+    /// A worker offers a lane of a slot to a gateway.
+    Offers(SlotId, usize),
+    /// The gateway notices that a lane is lost.
+    LaneLost(LaneId),
+    /// The slot notices that a lane is lost.
+    LaneDown(LaneId),
+    /// The gateway hears that a worker leaves.
+    Leaves(usize, usize, u64),
+    /// A worker that has left ends.
+    Ends(usize, u64),
     /// Something that nobody asked for.
     Trouble,
     Operator,
+}
+
+impl Event {
+    /// It has to do with messages only.
+    fn is_of_lane(&self) -> bool {
+        use Event::*;
+        matches!(
+            self,
+            ClientSends(..)
+                | ToSlot(..)
+                | FromSlot(..)
+                | TurnEnds(_)
+                | Restarts(_)
+                | Offers(..)
+                | LaneLost(_)
+                | LaneDown(_)
+                | Leaves(..)
+        )
+    }
 }
 
 impl Cluster {
@@ -117,16 +210,32 @@ impl Cluster {
                     sizes.insert(app.clone(), 1 + random.below(4) as u32);
                 }
             }
-            Some(Worker::new(NodeName::new(&format!("w{at}")).ok()?, sizes))
+            let grant = Grant { events: 1 + random.below(8) as u32, bytes: 100 + random.below(2_000) as u32 };
+            Some(Worker::new(at as usize, NodeName::new(&format!("w{at}")).ok()?, sizes, grant))
         });
         let workers: Vec<_> = workers.collect();
-        let gateways = vec![None; random.below(3) as usize];
+        // Only of apps that somebody serves.
+        let served = 1 + usize::from(workers.iter().any(|worker| worker.apps.len() > 1));
+        let mut gateways = Vec::new();
+        for number in 0..(1 + random.below(2)) * u64::from(!random.one_in(10)) {
+            let clients: Vec<_> =
+                (0..1 + random.below(6)).map(|_| random.below(served as u64) as usize).collect();
+            gateways.push(Gateway::new(number, &clients, apps.len()));
+        }
+        let everybody = gateways.iter().flat_map(|gateway| gateway.clients.iter().map(|client| client.id));
+        let clients = everybody.collect();
         let faults = faults::Faults::of(&mut random);
         let mut cluster = Self {
             now: BEGIN,
             workers,
             register: Register::default(),
             gateways,
+            ledger: Ledger::default(),
+            clients,
+            lanes: BTreeSet::new(),
+            last_generation: 0,
+            lane_arrivals: BTreeMap::new(),
+            quiet: false,
             queue: BTreeMap::new(),
             queued: 0,
             arrivals: BTreeMap::new(),
@@ -143,6 +252,12 @@ impl Cluster {
         }
         (0..cluster.gateways.len())
             .for_each(|at| cluster.after(Duration::ZERO, Event::Dial(Role::Gateway, at)));
+        for (at, gateway) in
+            cluster.gateways.iter().map(|gateway| gateway.clients.len()).enumerate().collect::<Vec<_>>()
+        {
+            (0..gateway)
+                .for_each(|client| cluster.after(Duration::from_secs(1), Event::ClientSends(at, client)));
+        }
         for event in [Event::Work, Event::Trouble, Event::Operator] {
             cluster.after(Duration::from_secs(1), event);
         }
@@ -169,6 +284,25 @@ impl Cluster {
             }
             check::history(self, &app)?;
         }
+        self.last_words()
+    }
+
+    /// Until every message has come to its end.
+    fn last_words(&mut self) -> Result<(), String> {
+        self.quiet = true;
+        let until = self.now + LAST_WORDS;
+        let waits =
+            |gateway: &Gateway| gateway.clients.iter().find(|client| client.waits()).map(|client| client.id);
+        while let Some(client) = self.gateways.iter().find_map(waits) {
+            if self.now > until {
+                return Err(format!("{client} waits for ever: {:?}", self.gateways));
+            }
+            self.step()?;
+        }
+        check::messages(self)?;
+        let Totals { answered, failed, lost, moved, switched_under_load, states_lost } = self.ledger.totals;
+        self.summary =
+            Summary { answered, failed, lost, moved, switched_under_load, states_lost, ..self.summary };
         Ok(())
     }
 
@@ -213,19 +347,29 @@ impl Cluster {
                 if let Some(machine) = &mut self.register.machine {
                     machine.on_timeout(now);
                 }
+                self.drain()?;
+                check::step(self)?;
             }
             _ => {
                 let ((at, _), event) = self.queue.pop_first().ok_or("nothing happens any more")?;
                 self.now = at;
+                let of_lane = event.is_of_lane();
                 self.happens(event)?;
+                // The machines of deployments have not been touched.
+                if !of_lane {
+                    self.drain()?;
+                    check::step(self)?;
+                }
             }
         }
-        self.drain()?;
-        check::step(self)
+        Ok(())
     }
 
     fn happens(&mut self, event: Event) -> Result<(), String> {
         let now = self.now;
+        if event.is_of_lane() {
+            return self.happens_on_lane(event);
+        }
         if !matches!(event, Event::Work | Event::ToRegister(..)) {
             self.note(|| format!("{event:?}"));
         }
@@ -245,330 +389,35 @@ impl Cluster {
                 }
             }
             Event::Stored(life, app, record) => self.stored(life, app, *record),
-            Event::Done { worker, life, app, what } => {
-                let Some(of) = self.workers.get_mut(worker).filter(|worker| worker.life == life) else {
-                    return Ok(());
-                };
-                if let Some(app) = of.apps.get_mut(&app) {
-                    app.done(what, &mut self.random, &self.faults)?;
-                }
-                self.pump(worker);
-            }
+            Event::Done { worker, life, app, what } => self.done(worker, life, &app, what)?,
             Event::Alone(at, life) => {
                 if let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.life == life) {
                     worker.apps.values_mut().for_each(|app| app.rollout.alone());
-                    self.pump(at);
+                    self.pump(at)?;
                 }
             }
-            Event::Retry(at, life) => self.retry(at, life),
+            Event::Retry(at, life) => self.retry(at, life)?,
             Event::Dial(role, at) => self.dial(role, at),
             Event::RegisterStarts => self.register.start(now),
-            Event::Work => self.work(),
-            Event::Trouble => self.trouble(),
+            Event::Work => self.work()?,
+            Event::Trouble => self.trouble()?,
             Event::Operator => self.operator(),
+            Event::Ends(at, life) => self.worker_ends(at, life),
+            other => return Err(format!("nobody does {other:?}")),
         }
         Ok(())
     }
 
-    // === messages ===
-
-    fn register_hears(&mut self, session: Session, bytes: &[u8]) -> Result<(), String> {
-        let now = self.now;
-        let Some(machine) = &mut self.register.machine else { return Ok(()) };
-        match Control::from_bytes(bytes).map_err(|error| error.to_string())? {
-            Control::AppReports(reports) => {
-                self.register.reported.entry(session).or_insert(now);
-                machine.on_reports(session, reports, now);
-            }
-            Control::Counted { number, apps } => machine.on_counted(session, number, &apps, now),
-            other => return Err(format!("the register got {other:?}")),
-        }
-        Ok(())
-    }
-
-    fn worker_hears(&mut self, at: usize, session: Session, bytes: &[u8]) -> Result<(), String> {
-        let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.session == Some(session)) else {
-            return Ok(());
-        };
-        match Control::from_bytes(bytes).map_err(|error| error.to_string())? {
-            Control::Apps { apps, .. } => worker.told(&apps),
-            other => return Err(format!("a worker got {other:?}")),
-        }
-        self.pump(at);
-        Ok(())
-    }
-
-    fn gateway_hears(&mut self, at: usize, session: Session, bytes: &[u8]) -> Result<(), String> {
-        if self.gateways.get(at) != Some(&Some(session)) || self.random.one_in(self.faults.count) {
-            return Ok(());
-        }
-        let Control::Census { number } = Control::from_bytes(bytes).map_err(|error| error.to_string())?
-        else {
-            return Err("a gateway got something else than a census".into());
-        };
-        let count = |app: &AppName| AppClients {
-            app: app.clone(),
-            clients: 5,
-            opened: 5,
-            closed: 0,
-            events: self.summary.steps,
-            lost: 0,
-        };
-        let apps = self.apps.iter().map(count).collect();
-        self.send_to_register(session, &Control::Counted { number, apps });
-        Ok(())
-    }
-
-    fn send_to_register(&mut self, session: Session, message: &Control) {
-        let at = self.arrival(session, true);
-        self.at(at, Event::ToRegister(session, message.to_bytes()));
-    }
-
-    /// Links keep the order of their messages.
-    fn arrival(&mut self, session: Session, to_register: bool) -> Duration {
-        let delay = self.random.delay(Duration::from_millis(2));
-        let last = self.arrivals.entry((session, to_register)).or_default();
-        *last = (self.now + delay).max(*last + Duration::from_nanos(1));
-        *last
-    }
-
-    // === what the register wants ===
-
-    fn drain(&mut self) -> Result<(), String> {
-        while let Some(output) = self.register.machine.as_mut().and_then(|machine| machine.poll()) {
-            match output {
-                Output::Persist { app, record } => {
-                    let delay = self.random.delay(Duration::from_millis(5));
-                    self.after(delay, Event::Stored(self.register.life, app, record));
-                }
-                Output::Apps { session, revision, apps } => {
-                    self.register.may_tell(&apps)?;
-                    let arrival = self.arrival(session, false);
-                    let of = self.workers.iter().position(|worker| worker.session == Some(session));
-                    if let Some(at) = of {
-                        let bytes = Control::Apps { revision, apps }.to_bytes();
-                        self.at(arrival, Event::ToWorker(at, session, bytes));
-                    }
-                }
-                Output::Census { number } => {
-                    for at in 0..self.gateways.len() {
-                        if let Some(Some(session)) = self.gateways.get(at).copied() {
-                            let arrival = self.arrival(session, false);
-                            let bytes = Control::Census { number }.to_bytes();
-                            self.at(arrival, Event::ToGateway(at, session, bytes));
-                        }
-                    }
-                }
-                Output::Progress { app, number, news } => self.heard(&app, number, &news)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn heard(&mut self, app: &AppName, number: u32, news: &Progress) -> Result<(), String> {
-        self.note(|| format!("{app} {number}: {news}"));
-        let Progress::Ended(report) = news else { return Ok(()) };
-        *match &report.outcome {
-            Outcome::Committed => &mut self.summary.committed,
-            Outcome::RolledBack { .. } => &mut self.summary.rolled_back,
-            Outcome::Mixed { .. } => &mut self.summary.mixed,
-        } += 1;
-        check::ended(self, report)
-    }
-
-    fn stored(&mut self, life: u64, app: AppName, record: Record) {
-        let number = record.version.number;
-        let fails = self.random.one_in(self.faults.disk);
-        // A register that died meanwhile may have written, or not.
-        let (alive, now) = (life == self.register.life && self.register.machine.is_some(), self.now);
-        if !fails && (alive || self.random.one_in(2)) {
-            self.register.store.insert((app.clone(), number), record);
-        }
-        if let (Some(machine), true) = (&mut self.register.machine, alive) {
-            if fails {
-                self.summary.writes_failed += 1;
-                machine.persist_failed(&app, number, "the disk is full", now);
-            } else {
-                machine.persisted(&app, number, now);
-            }
-        }
-    }
-
-    // === what happens by itself ===
-
-    fn pump(&mut self, at: usize) {
-        let mut events = Vec::new();
-        let Some(worker) = self.workers.get_mut(at) else { return };
-        let reports = worker.pump(at, &mut self.random, &mut events);
-        let message = worker.session.filter(|_| reports).map(|session| (session, worker.reports()));
-        events.into_iter().for_each(|(delay, event)| self.after(delay, event));
-        if let Some((session, reports)) = message {
-            self.send_to_register(session, &reports);
-        }
-    }
-
-    fn work(&mut self) {
-        for at in 0..self.workers.len() {
-            let Some(worker) = self.workers.get_mut(at) else { continue };
-            for app in worker.apps.values_mut() {
-                app.work(&mut self.random, &self.faults);
-                if self.random.one_in(self.faults.lost) {
-                    app.lose_beside(&mut self.random);
-                }
-            }
-            let moving = worker.apps.values().any(|app| app.rollout.is_moving());
-            if let Some(session) = worker.session.filter(|_| moving) {
-                let reports = worker.reports();
-                self.send_to_register(session, &reports);
-            }
-            let Some(worker) = self.workers.get(at) else { continue };
-            if worker.apps.values().any(|app| app.rollout.is_stuck()) && self.random.one_in(20) {
-                let event = Event::Retry(at, worker.life);
-                self.after(Duration::ZERO, event);
-            }
-            self.pump(at);
-        }
-        self.after(Duration::from_secs(1), Event::Work);
-    }
-
-    fn retry(&mut self, at: usize, life: u64) {
-        if let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.life == life) {
-            let stuck = worker.apps.values_mut().filter(|app| app.rollout.is_stuck());
-            stuck.for_each(|app| app.rollout.retry());
-            self.pump(at);
-        }
-    }
-
-    fn trouble(&mut self) {
-        let at = self.random.below(self.workers.len() as u64) as usize;
-        if self.random.one_in(self.faults.worker) {
-            self.summary.worker_deaths += 1;
-            self.note(|| format!("worker {at} dies"));
-            self.cut(Role::Worker, at);
-            self.worker_starts(at);
-        }
-        if self.random.one_in(self.faults.cut) {
-            self.note(|| format!("the link of worker {at} breaks"));
-            self.cut(Role::Worker, at);
-            self.redial(Role::Worker, at);
-        }
-        if !self.gateways.is_empty() && self.random.one_in(self.faults.cut) {
-            let gateway = at % self.gateways.len();
-            self.cut(Role::Gateway, gateway);
-            self.redial(Role::Gateway, gateway);
-        }
-        if self.register.machine.is_some() && self.random.one_in(self.faults.register) {
-            self.register_dies();
-        }
-        let pause = self.random.delay(Duration::from_secs(2));
-        self.after(pause, Event::Trouble);
-    }
-
-    fn operator(&mut self) {
-        let pause = self.random.delay(Duration::from_secs(8));
-        self.after(pause, Event::Operator);
-        // When nothing fails any more, nobody wants anything either.
-        if self.now > BEGIN + STORM {
-            return;
-        }
-        let app = self.apps.get(self.random.below(self.apps.len() as u64) as usize).cloned();
-        let (Some(app), now) = (app, self.now) else { return };
-        if self.random.one_in(5) {
-            if let Some(machine) = &mut self.register.machine {
-                let done = machine.cancel(&app, "ann", now);
-                self.note(|| format!("cancel {app}: {done:?}"));
-            }
-            return;
-        }
-        let request = wish(&app, &self.register, &mut self.random);
-        if let Some(machine) = &mut self.register.machine {
-            let done = machine.deploy(request, now);
-            self.summary.refused += u64::from(done.is_err());
-            self.note(|| format!("deploy {app}: {done:?}"));
-        }
-    }
-
-    // === lives and links ===
-
-    fn worker_starts(&mut self, at: usize) {
-        let Some(worker) = self.workers.get_mut(at) else { return };
-        worker.start();
-        let life = worker.life;
-        self.after(Duration::from_secs(5), Event::Alone(at, life));
-        self.redial(Role::Worker, at);
-    }
-
-    fn register_dies(&mut self) {
-        self.summary.register_deaths += 1;
-        self.note(|| "the register dies".into());
-        self.register.machine = None;
-        for at in 0..self.workers.len() {
-            self.cut(Role::Worker, at);
-            self.redial(Role::Worker, at);
-        }
-        for at in 0..self.gateways.len() {
-            self.cut(Role::Gateway, at);
-            self.redial(Role::Gateway, at);
-        }
-        let pause = self.random.delay(Duration::from_secs(5));
-        self.after(pause, Event::RegisterStarts);
-    }
-
-    /// The node notices now, the register later; what was on the way is gone.
-    fn cut(&mut self, role: Role, at: usize) {
-        let link = match role {
-            Role::Worker => self.workers.get_mut(at).map(|worker| &mut worker.session),
-            _ => self.gateways.get_mut(at),
-        };
-        if let Some(session) = link.and_then(Option::take) {
-            self.queue.retain(|_, event| !matches!(event, Event::ToRegister(of, _) | Event::Linked(of, ..) if *of == session));
-            let noticed = self.random.delay(Duration::from_secs(2));
-            self.after(noticed, Event::Unlinked(session));
-        }
-    }
-
-    fn redial(&mut self, role: Role, at: usize) {
-        let pause = self.random.delay(Duration::from_secs(1));
-        self.after(pause, Event::Dial(role, at));
-    }
-
-    fn dial(&mut self, role: Role, at: usize) {
-        if self.register.machine.is_none() {
-            return self.redial(role, at);
-        }
-        let session = self.last_session + 1;
-        let link = match role {
-            Role::Worker => self.workers.get_mut(at).map(|worker| &mut worker.session),
-            _ => self.gateways.get_mut(at),
-        };
-        let Some(link @ None) = link else { return };
-        *link = Some(session);
-        self.last_session = session;
-        let arrival = self.arrival(session, true);
-        self.at(arrival, Event::Linked(session, role, at));
-        if let (Role::Worker, Some(worker)) = (role, self.workers.get(at)) {
-            let reports = worker.reports();
-            self.send_to_register(session, &reports);
-        }
-    }
-
-    fn name(&self, role: Role, at: usize) -> Option<NodeName> {
-        match role {
-            Role::Worker => self.workers.get(at).map(|worker| worker.name.clone()),
-            _ => NodeName::new(&format!("g{at}")).ok(),
-        }
-    }
-
-    fn after(&mut self, delay: Duration, event: Event) {
+    pub(super) fn after(&mut self, delay: Duration, event: Event) {
         self.at(self.now + delay, event);
     }
 
-    fn at(&mut self, at: Duration, event: Event) {
+    pub(super) fn at(&mut self, at: Duration, event: Event) {
         self.queued += 1;
         self.queue.insert((at, self.queued), event);
     }
 
-    fn note(&self, what: impl FnOnce() -> String) {
+    pub(super) fn note(&self, what: impl FnOnce() -> String) {
         if self.print {
             println!("{:>12.6} {}", (self.now - BEGIN).as_secs_f64(), what());
         }

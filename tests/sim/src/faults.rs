@@ -14,6 +14,10 @@ pub(crate) struct Faults {
     pub lost: u64,
     pub trap: u64,
     pub worker: u64,
+    /// A worker stops in good order.
+    pub stop: u64,
+    /// A lane breaks though both its ends live.
+    pub lane: u64,
     pub cut: u64,
     pub register: u64,
     pub disk: u64,
@@ -38,6 +42,8 @@ impl Faults {
             lost: often(60),
             trap: often(10),
             worker: often(12),
+            stop: often(15),
+            lane: often(8),
             cut: often(10),
             register: often(15),
             disk: often(12),

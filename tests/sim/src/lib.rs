@@ -29,9 +29,12 @@
 mod check;
 mod cluster;
 mod faults;
+mod ids;
+mod kept;
 mod operator;
 mod random;
 mod register;
+mod traffic;
 mod truth;
 mod worker;
 

@@ -18,16 +18,7 @@ fn deployments_keep_their_promises_whatever_fails() {
     let mut broken = Vec::new();
     for seed in 0..seeds {
         match Cluster::tell(seed, false) {
-            Ok(one) => {
-                all.committed += one.committed;
-                all.rolled_back += one.rolled_back;
-                all.mixed += one.mixed;
-                all.refused += one.refused;
-                all.register_deaths += one.register_deaths;
-                all.worker_deaths += one.worker_deaths;
-                all.writes_failed += one.writes_failed;
-                all.steps += one.steps;
-            }
+            Ok(one) => all = all.plus(one),
             Err(reason) => broken.push(reason),
         }
     }
