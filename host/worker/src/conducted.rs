@@ -155,9 +155,10 @@ impl Conducted {
     }
 
     /// What the slot is given to go to this version.
-    pub fn hand(&mut self, slot: u32, to: VersionRef) -> Hand {
-        match self.kept.get_mut(&slot).filter(|kept| kept.is_wanted && kept.of == to) {
-            Some(kept) => Hand::Kept(kept.state.take()),
+    pub fn hand(&self, slot: u32, to: VersionRef) -> Hand {
+        match self.kept.get(&slot).filter(|kept| kept.is_wanted && kept.of == to) {
+            // A copy: if this fails too, it is tried again later.
+            Some(kept) => Hand::Kept(kept.state.clone()),
             None => Hand::Over,
         }
     }

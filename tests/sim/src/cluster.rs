@@ -45,6 +45,8 @@ pub struct Cluster {
     clients: Vec<ClientId>,
     /// Lanes that neither end knows to be lost.
     lanes: BTreeSet<LaneId>,
+    /// Lanes that broke, or whose worker died: only they lose messages.
+    broken: BTreeSet<LaneId>,
     last_generation: u64,
     /// When the last bytes of a lane and direction arrive, by its generation.
     lane_arrivals: BTreeMap<(u64, bool), Duration>,
@@ -233,6 +235,7 @@ impl Cluster {
             ledger: Ledger::default(),
             clients,
             lanes: BTreeSet::new(),
+            broken: BTreeSet::new(),
             last_generation: 0,
             lane_arrivals: BTreeMap::new(),
             quiet: false,

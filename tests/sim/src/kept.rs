@@ -27,9 +27,9 @@ struct Kept {
 }
 
 impl Keeper {
-    pub fn hand(&mut self, slot: u32, to: VersionRef) -> Hand {
-        match self.kept.get_mut(&slot).filter(|kept| kept.is_wanted && kept.of == to) {
-            Some(kept) => Hand::Kept(kept.state.take()),
+    pub fn hand(&self, slot: u32, to: VersionRef) -> Hand {
+        match self.kept.get(&slot).filter(|kept| kept.is_wanted && kept.of == to) {
+            Some(kept) => Hand::Kept(kept.state.clone()),
             None => Hand::Over,
         }
     }

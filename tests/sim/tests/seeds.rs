@@ -2,7 +2,7 @@
 
 use tidegate_sim::{Cluster, Summary};
 
-/// A few seconds' worth.
+/// Some ten seconds' worth.
 const SEEDS: u64 = 200;
 
 #[test]
@@ -29,4 +29,7 @@ fn deployments_keep_their_promises_whatever_fails() {
     let faults = [all.register_deaths, all.worker_deaths, all.writes_failed];
     assert!(seen.iter().chain(&faults).all(|count| *count >= seeds / 2), "{all:?}");
     assert!(all.mixed > seeds / 20, "{all:?}");
+    let messages = [all.failed, all.lost, all.moved, all.switched_under_load];
+    assert!(messages.iter().all(|count| *count >= seeds), "{all:?}");
+    assert!(all.answered >= seeds * 1_000 && all.states_lost > seeds / 10, "{all:?}");
 }

@@ -32,9 +32,13 @@ impl Cluster {
                 }
             }
             Event::LaneLost(lane) => {
+                let before = self.ledger.totals.lost;
                 if let Some(gateway) = self.gateways.get_mut(lane.gateway) {
                     gateway.lost(lane, &mut self.ledger, &mut self.random)?;
                     self.flush(lane.gateway);
+                }
+                if self.ledger.totals.lost > before && !self.broken.contains(&lane) {
+                    return Err(format!("{lane:?} ended in good order and has lost messages"));
                 }
             }
             Event::TurnEnds(slot) => self.turn_ends(slot)?,
@@ -252,20 +256,24 @@ impl Cluster {
         self.note(|| format!("{lane:?} breaks"));
         self.summary.lanes_broken += 1;
         self.lanes.remove(&lane);
+        self.broken.insert(lane);
         for event in [Event::LaneLost(lane), Event::LaneDown(lane)] {
             let noticed = self.random.delay(Duration::from_millis(200));
             self.after(noticed, event);
         }
     }
 
-    /// With the process that they led to.
-    pub(super) fn lanes_die(&mut self, at: usize) {
+    /// With the process that they led to: it dies, or it ends in good order.
+    pub(super) fn lanes_end(&mut self, at: usize, dies: bool) {
         let life = self.workers.get(at).map(|worker| worker.life);
-        let is_dead = |lane: &LaneId| lane.slot.worker == at && Some(lane.slot.life) == life;
-        let dead: BTreeSet<_> = self.lanes.extract_if(.., |lane| is_dead(lane)).collect();
-        for lane in dead {
+        let is_of = |lane: &LaneId| lane.slot.worker == at && Some(lane.slot.life) == life;
+        let ended: BTreeSet<_> = self.lanes.extract_if(.., |lane| is_of(lane)).collect();
+        for lane in ended {
             let noticed = self.random.delay(Duration::from_millis(200));
             self.after(noticed, Event::LaneLost(lane));
+            if dies {
+                self.broken.insert(lane);
+            }
         }
     }
 
@@ -304,7 +312,7 @@ impl Cluster {
     pub(super) fn worker_ends(&mut self, at: usize, life: u64) {
         if self.workers.get(at).is_some_and(|worker| worker.life == life) {
             self.note(|| format!("worker {at} has stopped"));
-            self.lanes_die(at);
+            self.lanes_end(at, false);
             self.cut(tidegate_base::Role::Worker, at);
             self.worker_starts(at);
         }

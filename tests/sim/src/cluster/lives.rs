@@ -56,7 +56,7 @@ impl Cluster {
         if self.random.one_in(self.faults.worker) {
             self.summary.worker_deaths += 1;
             self.note(|| format!("worker {at} dies"));
-            self.lanes_die(at);
+            self.lanes_end(at, true);
             self.cut(Role::Worker, at);
             self.worker_starts(at);
         }
