@@ -31,8 +31,8 @@
 //! - Each answer has the version that its slot's switches give to the number of its turn, and that the slot last told on
 //!   its lane. A slot goes back to an earlier version only from one that is not committed.
 //! - An instance knows how many messages of each client the slot has handled since its last trap, through all
-//!   switches; where a switch says that state is lost, it knows what the slot handed over when it left that version, or
-//!   nothing.
+//!   switches; where a switch says that state is lost, handing it over has failed, and it knows what the slot handed over
+//!   when it left that version, or nothing if nothing was.
 //! - No more waits in a slot than it has granted credit for, and both ends of each lane keep their own invariants.
 //!
 //! What holds when a deployment ends: committed, every slot of every worker that took part runs its version; rolled back,

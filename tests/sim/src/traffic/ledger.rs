@@ -66,6 +66,8 @@ struct SlotLog {
     switches: Vec<Switched>,
     has_instance: bool,
     is_switching: bool,
+    /// It has failed to switch since it did.
+    has_failed: bool,
     /// The messages that the instance must know of.
     counts: Counts,
     /// What it handed over when it left these versions.
@@ -77,6 +79,8 @@ struct Switched {
     from: Option<u32>,
     to: u32,
     after_turn: u64,
+    /// The instance before had something to hand over, and did.
+    has_saved: bool,
 }
 
 impl Ledger {
@@ -109,12 +113,14 @@ impl Ledger {
     }
 
     pub fn not_switched(&mut self, slot: SlotId) {
-        self.log(slot).is_switching = false;
+        let log = self.log(slot);
+        (log.is_switching, log.has_failed) = (false, true);
     }
 
     pub fn switched(&mut self, slot: SlotId, to: u32, after_turn: u64, handed: Handed) -> Result<(), String> {
         let log = self.log(slot);
         let from = log.runs();
+        log.may_be_handed(handed, to).map_err(|broken| format!("{slot:?} to {to}: {broken}"))?;
         match handed {
             Handed::Over => log.left.extend(from.map(|from| (from, log.counts.clone()))),
             Handed::Kept => log.counts = log.left.get(&to).cloned().unwrap_or_default(),
@@ -124,8 +130,9 @@ impl Ledger {
         let log = self.log(slot);
         let is_exact = log.is_switching && log.turns == after_turn;
         let turns = log.turns;
-        log.switches.push(Switched { from, to, after_turn });
-        (log.is_switching, log.has_instance) = (false, true);
+        let has_saved = handed == Handed::Over && log.has_instance;
+        log.switches.push(Switched { from, to, after_turn, has_saved });
+        (log.is_switching, log.has_instance, log.has_failed) = (false, true, false);
         match is_exact {
             true => Ok(()),
             false => Err(format!("{slot:?} switches after turn {after_turn} and has had {turns}")),
@@ -252,6 +259,16 @@ impl SlotLog {
     fn version_at(&self, turn: u64) -> Option<u32> {
         let before = self.switches.iter().rev().find(|switch| switch.after_turn < turn);
         before.map(|switch| switch.to).or(self.began_with)
+    }
+
+    /// What a slot knows is given up only if it cannot be handed over, and then for what is kept, if anything is.
+    fn may_be_handed(&self, handed: Handed, to: u32) -> Result<(), &'static str> {
+        let is_kept = self.switches.last().is_some_and(|last| last.from == Some(to) && last.has_saved);
+        match handed {
+            Handed::Kept | Handed::Nothing if !self.has_failed => Err("state is given up without need"),
+            Handed::Nothing if is_kept => Err("what was kept of its state is not used"),
+            _ => Ok(()),
+        }
     }
 
     fn may_run(&self) -> Result<(), &'static str> {
