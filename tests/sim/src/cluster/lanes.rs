@@ -17,6 +17,9 @@ const UNREAD_MAX: u32 = 32;
 
 impl Cluster {
     pub(super) fn happens_on_lane(&mut self, event: Event) -> Result<(), String> {
+        if !matches!(event, Event::ClientSends(..) | Event::ToSlot(..) | Event::FromSlot(..)) {
+            self.note(|| format!("{event:?}"));
+        }
         match event {
             Event::ClientSends(gateway, client) => self.client_sends(gateway, client),
             Event::ToSlot(lane, bytes) => {
