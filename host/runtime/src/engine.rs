@@ -218,7 +218,7 @@ impl Layout {
 const CORE_INSTANCES_PER_INSTANCE: u32 = 20;
 const MEMORIES_PER_INSTANCE: u32 = 2;
 const TABLES_PER_INSTANCE: u32 = 20;
-const TABLE_ELEMENTS: usize = 20_000;
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 /// A guest's call stack. The rest of the fiber's is for host functions.
 const WASM_STACK_BYTES: usize = 512 << 10;
 const STACK_BYTES: usize = 2 << 20;

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use crate::engine::TABLE_ELEMENTS;
+
 /// What one instance may use. All of it holds per instance, the two clocks per turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -39,19 +41,25 @@ pub(crate) struct Limiter {
     memory: usize,
     tables: usize,
     refused: bool,
+    table_refused: bool,
 }
 
 impl Limiter {
     pub(crate) fn new(limits: &Limits) -> Self {
         let memory_max = usize::try_from(limits.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
-        Self { memory_max, memory: 0, tables: 0, refused: false }
+        Self { memory_max, memory: 0, tables: 0, refused: false, table_refused: false }
     }
 
-    /// A note for the error message of an instance that was refused memory.
+    /// A note for the error message of an instance that was refused memory, or elements of a table.
     pub(crate) fn note(&self) -> Option<String> {
-        self.refused.then(|| {
+        if self.refused {
             let mib = self.memory_max >> 20;
-            format!("memory limit {mib} MiB reached; memory_mib of the app raises it")
+            return Some(format!("memory limit {mib} MiB reached; memory_mib of the app raises it"));
+        }
+        self.table_refused.then(|| {
+            format!(
+                "table limit reached: {TABLE_ELEMENTS} elements of one table, {TABLE_ELEMENTS_MAX} of all of an instance"
+            )
         })
     }
 
@@ -95,8 +103,15 @@ impl ResourceLimiter for Limiter {
         let fits = total <= TABLE_ELEMENTS_MAX;
         if fits {
             self.tables = total;
+        } else {
+            self.table_refused = true;
         }
         Ok(fits)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.table_refused = true;
+        Ok(())
     }
 }
 
@@ -122,6 +137,8 @@ mod tests {
     fn tables_are_bounded() {
         let mut limiter = Limiter::new(&Limits::default());
         assert!(limiter.table_growing(0, 60_000, None).unwrap());
+        assert_eq!(limiter.note(), None);
         assert!(!limiter.table_growing(0, 60_000, None).unwrap());
+        assert!(limiter.note().unwrap().contains("table limit"));
     }
 }

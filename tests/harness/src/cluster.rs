@@ -9,7 +9,7 @@ use tidegate_gateway::settings::{
 };
 use tidegate_link::certs::{Authority, Identity};
 use tidegate_link::{Endpoint, Link, LinkSettings, Peer, memory_pair};
-use tidegate_runtime::{Compiler, Engine, EngineSettings, Modules, SlowPool, SlowPoolSettings};
+use tidegate_runtime::{Compiler, Engine, EngineSettings, Module, Modules, SlowPool, SlowPoolSettings};
 use tidegate_wire::control::{RolloutReport, VersionRef};
 use tidegate_worker::{Worker, WorkerApp, WorkerSettings};
 
@@ -170,7 +170,7 @@ impl ClusterBuilder {
 
     /// Starts everything and waits until every gateway knows every slot.
     pub async fn start(self) -> Cluster {
-        tidegate_telemetry::init_logging(&std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into()));
+        crate::log::init();
         let mut cluster = Cluster {
             apps: self.apps.clone(),
             link: self.link,
@@ -472,7 +472,7 @@ pub fn is_loaded(component: &[u8]) -> bool {
 }
 
 /// Keeps a plugin compiled as long as what it returns lives, so that swaps from and to it take no seconds.
-pub fn held(plugin: &str) -> impl Send + Sync + 'static {
+pub fn held(plugin: &str) -> Module {
     modules().load(&component(plugin)).unwrap()
 }
 

@@ -12,6 +12,7 @@
 mod browser;
 mod client;
 mod cluster;
+mod log;
 mod process;
 mod raw_ws;
 mod shards;
@@ -21,6 +22,7 @@ mod swap;
 pub use browser::{Browser, Page};
 pub use client::{Client, RawClient};
 pub use cluster::{Cluster, ClusterBuilder, LinkKind, component, held, is_loaded};
+pub use log::complaints;
 pub use process::{Process, binary, tidegate};
 pub use raw_ws::{RawWs, masked, upgrade_request};
 pub use shards::Shards;

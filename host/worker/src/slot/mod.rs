@@ -167,7 +167,8 @@ impl Slot {
         };
         let intake = &mut self.intake;
         let has_work = |intake: &Intake| if serves { !intake.is_empty() } else { intake.has_notices() };
-        if has_work(intake) {
+        // A timer that sets itself anew, due at once, must not keep others from the thread.
+        if has_work(intake) || due.is_some_and(|at| at <= Instant::now()) {
             return tokio::task::yield_now().await;
         }
         let come = poll_fn(|cx| {

@@ -11,6 +11,7 @@ mod deployments;
 mod examples;
 mod fake_gateway;
 mod fake_worker;
+mod hostile;
 mod isolation;
 mod listeners;
 mod mixed;

@@ -88,3 +88,14 @@ pub async fn echo_in_order(client: &mut Client, count: usize, window: usize, tex
 pub fn counted(name: &str) -> u64 {
     tidegate_telemetry::snapshot().into_iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| value)
 }
+
+/// The component with a custom section of so many zeros at its end.
+pub fn padded(component: &[u8], zeros: u32) -> Vec<u8> {
+    let mut padded = component.to_vec();
+    padded.push(0);
+    // The section's size in LEB128, always five bytes; then its name, which is empty.
+    let size = zeros + 1;
+    padded.extend((0..5).map(|n| (size >> (7 * n) & 0x7f) as u8 | if n < 4 { 0x80 } else { 0 }));
+    padded.resize(padded.len() + 1 + zeros as usize, 0);
+    padded
+}

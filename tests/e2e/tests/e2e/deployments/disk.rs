@@ -7,10 +7,10 @@ use std::path::Path;
 use serde_json::json;
 use tidegate_harness::Client;
 
-use super::refusals::padded;
 use super::traffic::Traffic;
 use super::write_settings;
 use crate::binary::{Going, Node, Operator, Ran, says, wasm};
+use crate::support::padded;
 
 /// Less than every file that a node keeps open for writing.
 const NOTHING: u64 = 4096;

@@ -6,6 +6,7 @@ use tidegate_harness::Client;
 
 use super::start_versioned;
 use crate::binary::{Node, Operator, cluster_folder_of, says, wasm};
+use crate::support::padded;
 
 #[tokio::test]
 async fn what_is_no_plugin_is_refused_with_what_where_and_how_to_mend_it() {
@@ -100,15 +101,4 @@ fn asked(folder: &Path, question: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-/// The component with a custom section of so many zeros at its end.
-pub(super) fn padded(component: &[u8], zeros: u32) -> Vec<u8> {
-    let mut padded = component.to_vec();
-    padded.push(0);
-    // The section's size in LEB128, always five bytes; then its name, which is empty.
-    let size = zeros + 1;
-    padded.extend((0..5).map(|n| (size >> (7 * n) & 0x7f) as u8 | if n < 4 { 0x80 } else { 0 }));
-    padded.resize(padded.len() + 1 + zeros as usize, 0);
-    padded
 }
