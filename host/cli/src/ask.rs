@@ -76,10 +76,16 @@ fn lines(status: &Status) -> Vec<String> {
     let apps = status.apps.iter().map(|app| {
         let clients = app.clients.map(|count| format!("{count} clients")).unwrap_or_default();
         let slots = app.slots.map(|slots| {
-            format!(
+            let mut text = format!(
                 "version {}, {} slots, {} turns, {} failed, {} restarts",
                 slots.version, slots.count, slots.turns, slots.failed, slots.restarts
-            )
+            );
+            for (count, what) in [(slots.waiting, "wait to restart"), (slots.suspended, "suspended")] {
+                if count > 0 {
+                    text.push_str(&format!(", {count} {what}"));
+                }
+            }
+            text
         });
         vec![app.name.clone(), clients, slots.unwrap_or_default()]
     });

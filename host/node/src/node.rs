@@ -266,6 +266,8 @@ impl Shared {
                     restarts: status.restarts,
                     turns: status.turns,
                     failed: status.failed,
+                    waiting: status.waiting,
+                    suspended: status.suspended,
                 });
             }
         }

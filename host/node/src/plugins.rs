@@ -134,6 +134,8 @@ fn load_app(
     worker.session_bytes_max = app.limits.session_bytes_max;
     worker.timers_max = app.timers_max;
     worker.state_bytes_max = app.state_bytes_max;
+    worker.log_lines_per_s = app.log_lines_per_s;
+    worker.on_failure = app.on_failure;
     worker.settings = app.settings.clone().into_iter().collect();
     Ok(Some(LoadedApp { app: worker, component }))
 }

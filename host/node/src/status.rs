@@ -88,6 +88,12 @@ pub struct SlotsEntry {
     pub turns: u64,
     /// Turns that failed.
     pub failed: u64,
+    /// Slots that keep failing and wait before they start another instance.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Slots that kept failing and start no instance until another version is deployed.
+    #[serde(default)]
+    pub suspended: u32,
 }
 
 /// What listens where in a node.

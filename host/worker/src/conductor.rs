@@ -251,6 +251,7 @@ impl Conductor {
         let place = Place {
             slot,
             worker: self.settings.name.as_str().into(),
+            log: Arc::clone(&reach.shared.log),
             asks: Asks { inbox: Arc::clone(&reach.shared.inbox), wait: self.settings.query_wait },
         };
         // On the slot's own thread, so that two instances of one slot never use two cores.

@@ -11,6 +11,12 @@ tidegate_telemetry::counters! {
     RESTARTS = "tidegate_worker_instance_restarts_total";
     /// Starts after a fault that failed.
     RESTARTS_FAILED = "tidegate_worker_instance_restarts_failed_total";
+    /// Starts after a fault that wait, since the slot keeps failing.
+    RESTARTS_DELAYED = "tidegate_worker_instance_restarts_delayed_total";
+    /// Slots that were suspended since they kept failing.
+    SUSPENSIONS = "tidegate_worker_slots_suspended_total";
+    /// Suspended slots that another version has taken over.
+    RESUMPTIONS = "tidegate_worker_slots_resumed_total";
     /// Slots that another version has taken over.
     SWITCHES = "tidegate_worker_slot_switches_total";
     /// Slots that kept their version because state could not be handed over.
@@ -23,6 +29,8 @@ tidegate_telemetry::counters! {
     COMMANDS_UNROUTED = "tidegate_worker_commands_unrouted_total";
     /// Times that a slot waited for its commands to be sent.
     QUEUE_WAITS = "tidegate_worker_queue_waits_total";
-    /// Lines of plugins' logs.
+    /// Lines of plugins' logs, those that were dropped included.
     LOG_LINES = "tidegate_worker_log_lines_total";
+    /// Lines of plugins' logs that were dropped on purpose: their app writes more than it may.
+    LOG_LINES_DROPPED = "tidegate_worker_log_lines_dropped_total";
 }

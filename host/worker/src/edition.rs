@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tidegate_base::Exports;
@@ -70,10 +70,21 @@ impl Tally {
 /// Versions whose tallies a slot remembers.
 const TALLIES_MAX: usize = 8;
 
+/// Why a slot has no instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// It keeps failing, and waits before it starts another.
+    Waits = 1,
+    /// It kept failing, and starts none until another version comes.
+    Suspended = 2,
+}
+
 /// What a slot has done since the worker started.
 #[derive(Debug, Default)]
 pub(crate) struct SlotStats {
     restarts: AtomicU64,
+    /// An [`Idle`], or 0.
+    idle: AtomicU8,
     /// Events' numbers that were lost, repeated and reordered since the slot's last switch.
     audit: [AtomicU32; 3],
     /// Of versions before those that are remembered.
@@ -112,6 +123,17 @@ impl SlotStats {
 
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The slot has no instance, or has one again.
+    pub fn set_idle(&self, idle: Option<Idle>) {
+        self.idle.store(idle.map_or(0, |idle| idle as u8), Ordering::Relaxed);
+    }
+
+    /// Why it has no instance, if it has none.
+    pub fn idle(&self) -> Option<Idle> {
+        let idle = self.idle.load(Ordering::Relaxed);
+        [Idle::Waits, Idle::Suspended].into_iter().find(|of| *of as u8 == idle)
     }
 
     pub fn restarts(&self) -> u64 {

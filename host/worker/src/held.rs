@@ -11,6 +11,7 @@ use tidegate_base::{Answered, Command, Message, MessageKind, Query, session};
 use tidegate_wire::fanout::Fanout;
 use tokio::sync::oneshot;
 
+use crate::app_log::AppLog;
 use crate::host::{Rules, TimerRule};
 use crate::inbox::{Inbox, SlotMsg};
 use crate::settings::WorkerApp;
@@ -21,6 +22,7 @@ use crate::timers::TimerOp;
 pub(crate) struct Held {
     pub app: Arc<WorkerApp>,
     pub slot: u32,
+    pub log: Arc<AppLog>,
     pub failed: Option<String>,
     rules: Rules,
     commands: Vec<Kept>,
@@ -45,10 +47,11 @@ pub(crate) struct Wishes {
 }
 
 impl Held {
-    pub fn new(app: Arc<WorkerApp>, slot: u32, asks: Asks) -> Self {
+    pub fn new(app: Arc<WorkerApp>, slot: u32, log: Arc<AppLog>, asks: Asks) -> Self {
         Self {
             app,
             slot,
+            log,
             failed: None,
             rules: Rules::default(),
             commands: Vec::new(),

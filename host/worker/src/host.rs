@@ -15,6 +15,7 @@ use tidegate_runtime::{LogLevel, PluginHost};
 use tidegate_wire::EventNo;
 use tidegate_wire::fanout::Fanout;
 
+use crate::app_log::AppLog;
 use crate::counters;
 use crate::held::{Held, Kept, Wishes};
 use crate::outbox::{Attached, Outbox};
@@ -27,6 +28,7 @@ use crate::timers::{TimerOp, Timers};
 pub(crate) struct SlotCore {
     pub app: Arc<WorkerApp>,
     pub slot: u32,
+    pub log: Arc<AppLog>,
     pub out: Outbox,
     pub timers: Timers,
     pub queries: Arc<Queries>,
@@ -59,10 +61,17 @@ struct Turn {
 }
 
 impl SlotCore {
-    pub fn new(app: Arc<WorkerApp>, slot: u32, queries: Arc<Queries>, query_wait: Duration) -> Self {
+    pub fn new(
+        app: Arc<WorkerApp>,
+        slot: u32,
+        log: Arc<AppLog>,
+        queries: Arc<Queries>,
+        query_wait: Duration,
+    ) -> Self {
         Self {
             app,
             slot,
+            log,
             out: Outbox::default(),
             timers: Timers::default(),
             queries,
@@ -370,11 +379,10 @@ impl SlotHost {
         }
     }
 
-    /// The app, the slot, and the number of the turn: 0 beside the slot's turns.
-    fn app(&self) -> Option<(&WorkerApp, u32, u64)> {
+    fn app(&self) -> Option<&WorkerApp> {
         match &self.seat {
-            Seat::Serving(core) => Some((&core.app, core.slot, core.turn_number)),
-            Seat::Held(held) => Some((&held.app, held.slot, 0)),
+            Seat::Serving(core) => Some(&core.app),
+            Seat::Held(held) => Some(&held.app),
             Seat::Gone => None,
         }
     }
@@ -440,24 +448,20 @@ impl PluginHost for SlotHost {
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
-        let Some((WorkerApp { name: app, version, .. }, slot, turn)) = self.app() else { return };
-        counters::LOG_LINES.inc();
-        match level {
-            LogLevel::Error => tracing::error!(target: "plugin", %app, version, slot, turn, "{line}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", %app, version, slot, turn, "{line}"),
-            LogLevel::Info => tracing::info!(target: "plugin", %app, version, slot, turn, "{line}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", %app, version, slot, turn, "{line}"),
-            LogLevel::Trace => tracing::trace!(target: "plugin", %app, version, slot, turn, "{line}"),
+        match &self.seat {
+            Seat::Serving(core) => core.log.write(&core.app, core.slot, core.turn_number, level, line),
+            // Beside the slot's turns.
+            Seat::Held(held) => held.log.write(&held.app, held.slot, 0, level, line),
+            Seat::Gone => {}
         }
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
-        let (app, ..) = self.app()?;
-        app.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        self.app()?.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.app().map(|(app, ..)| app.settings.clone()).unwrap_or_default()
+        self.app().map(|app| app.settings.clone()).unwrap_or_default()
     }
 }
 
@@ -508,7 +512,8 @@ mod tests {
             session_bytes_max: SESSION_BYTES_MAX,
             ..WorkerApp::new(AppName::new("chat").unwrap(), empty)
         };
-        let mut core = SlotCore::new(Arc::new(app), 0, Arc::default(), Duration::ZERO);
+        let mut core =
+            SlotCore::new(Arc::new(app), 0, Arc::new(AppLog::new(1)), Arc::default(), Duration::ZERO);
         core.out.add(gateway, lane(gateway, &core.app), Grant { events: 1, bytes: 1 });
         let (remote, local) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
         core.out.attach(gateway, client, Addresses { remote, local, protocol: Protocol::Ws });

@@ -8,6 +8,7 @@
 //!                      plugin instance (runtime)
 //! ```
 
+mod app_log;
 mod conducted;
 mod conductor;
 mod counters;
@@ -38,14 +39,15 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::app_log::AppLog;
 use self::conducted::{Conducted, Reach};
 use self::conductor::Conductor;
 pub use self::conductor::{Loading, ModuleSource, Orders};
-use self::edition::Edition;
+use self::edition::{Edition, Idle};
 use self::inbox::SlotMsg;
 pub use self::links::is_stopped;
 use self::links::{ShardSlots, SlotEntry};
-pub use self::settings::{WorkerApp, WorkerSettings};
+pub use self::settings::{OnFailure, WorkerApp, WorkerSettings};
 pub use self::slot::SlotStartError;
 use self::slot::{Announced, Slot, SlotParts, SlotShared};
 
@@ -84,6 +86,10 @@ pub struct AppStatus {
     pub turns: u64,
     /// Turns that failed, faults included.
     pub failed: u64,
+    /// Slots that keep failing and wait before they start another instance.
+    pub waiting: u32,
+    /// Slots that kept failing and start no instance until another version is deployed.
+    pub suspended: u32,
 }
 
 /// A worker that cannot start.
@@ -110,6 +116,13 @@ pub enum WorkerError {
     /// No thread to run on.
     #[error("a worker needs at least one shard")]
     NoShards,
+}
+
+impl AppStatus {
+    /// Of an app that has done nothing.
+    fn of(name: AppName) -> Self {
+        Self { name, version: 0, slots: 0, restarts: 0, turns: 0, failed: 0, waiting: 0, suspended: 0 }
+    }
 }
 
 impl Worker {
@@ -141,10 +154,11 @@ impl Worker {
                 Edition::new(engine, app).map_err(|error| WorkerError::Template { app: name, error })?;
             let edition = Arc::new(edition);
             let app = &edition.app;
+            let log = Arc::new(AppLog::new(app.log_lines_per_s));
             for slot in 0..app.slots {
                 let at = slot as usize % shards.len();
                 let (Some(runtime), Some(entries)) = (shards.get(at), entries.get_mut(at)) else { continue };
-                let shared = Arc::new(SlotShared::new(&edition, Arc::clone(&announce)));
+                let shared = Arc::new(SlotShared::new(&edition, Arc::clone(&announce), Arc::clone(&log)));
                 let parts = SlotParts {
                     edition: Arc::clone(&edition),
                     slot,
@@ -223,7 +237,7 @@ impl Worker {
         for slot in &self.slots {
             if apps.last().is_none_or(|app| app.name != slot.app) {
                 let name = slot.app.clone();
-                apps.push(AppStatus { name, version: 0, slots: 0, restarts: 0, turns: 0, failed: 0 });
+                apps.push(AppStatus::of(name));
             }
             let VersionTally { turns, errors, traps, overruns, .. } = slot.shared.stats.total();
             if let Some(app) = apps.last_mut() {
@@ -232,6 +246,9 @@ impl Worker {
                 app.restarts += slot.shared.stats.restarts();
                 app.turns += turns;
                 app.failed += errors + traps + overruns;
+                let idle = slot.shared.stats.idle();
+                app.waiting += u32::from(idle == Some(Idle::Waits));
+                app.suspended += u32::from(idle == Some(Idle::Suspended));
             }
         }
         apps

@@ -7,6 +7,7 @@ use tidegate_runtime::{Instance, StartError, StartInfo, StartReason};
 use tidegate_wire::control::{Failure, SlotSwitch, Stage};
 use tokio::sync::oneshot;
 
+use crate::app_log::AppLog;
 use crate::edition::Edition;
 use crate::held::{Asks, Held};
 use crate::host::SlotHost;
@@ -65,6 +66,7 @@ impl From<Failure> for Unswitched {
 pub(crate) struct Place {
     pub slot: u32,
     pub worker: Arc<str>,
+    pub log: Arc<AppLog>,
     pub asks: Asks,
 }
 
@@ -72,7 +74,7 @@ pub(crate) struct Place {
 pub(crate) async fn prepare(edition: Arc<Edition>, place: Place) -> Result<Prepared, Failure> {
     let app = Arc::clone(&edition.app);
     let failed = |stage, reason| Failure::new(Some(place.slot), stage, reason);
-    let host = SlotHost::held(Held::new(Arc::clone(&app), place.slot, place.asks));
+    let host = SlotHost::held(Held::new(Arc::clone(&app), place.slot, place.log, place.asks));
     let mut instance = Instance::start(&edition.template, host, app.limits).await.map_err(|error| {
         let stage = match error {
             StartError::NoRoom(_) | StartError::Memory(_) => Stage::Capacity,

@@ -37,6 +37,17 @@ impl WorkerSettings {
     }
 }
 
+/// What becomes of a slot whose instances keep failing. It always waits before it starts another, longer each time, up
+/// to half a minute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It goes on trying.
+    #[default]
+    Restart,
+    /// When it does not get better, it starts none until another version is deployed or the worker restarts.
+    Suspend,
+}
+
 /// An app on a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerApp {
@@ -60,6 +71,10 @@ pub struct WorkerApp {
     pub timers_max: usize,
     /// Bytes of state that an instance hands over in a swap.
     pub state_bytes_max: usize,
+    /// Lines a second that the app may write into the log, all of its slots here together; twice as many at once.
+    pub log_lines_per_s: u32,
+    /// What becomes of a slot whose instances keep failing.
+    pub on_failure: OnFailure,
     /// The strings that the plugin reads as settings.
     pub settings: Vec<(String, String)>,
 }
@@ -78,6 +93,8 @@ impl WorkerApp {
             session_bytes_max: limits::SESSION_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
+            log_lines_per_s: limits::LOG_LINES_PER_S,
+            on_failure: OnFailure::default(),
             settings: Vec::new(),
         }
     }

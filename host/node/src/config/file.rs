@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::values::{
-    Address, AllowedOrigins, Bytes, Label, Listen, Millis, NodeRole, Plugin, Settings, Slow, Within,
+    Address, AllowedOrigins, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin, Settings, Slow, Within,
 };
 
 /// The whole file.
@@ -99,6 +99,8 @@ pub(super) struct App {
     pub turn_output_bytes_max: Option<Bytes>,
     pub timers_max: Option<Within<0, 1_000_000>>,
     pub state_bytes_max: Option<Within<0, { 1024 * 1024 * 1024 }>>,
+    pub log_lines_per_s: Option<Within<1, 1_000_000>>,
+    pub on_failure: Option<Failing>,
     pub settings: Settings,
 }
 

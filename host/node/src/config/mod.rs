@@ -18,6 +18,7 @@ use tidegate_gateway::settings::{AppLimits, ListenerSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_runtime::{Compiler, EngineSettings, Limits};
 use tidegate_wire::Grant;
+use tidegate_worker::OnFailure;
 
 pub use env::VARIABLES;
 pub use locate::Mistake;
@@ -143,6 +144,10 @@ pub struct AppConfig {
     pub timers_max: usize,
     /// Bytes of state that an instance hands over in a swap.
     pub state_bytes_max: usize,
+    /// Lines a second that it may write into a worker's log.
+    pub log_lines_per_s: u32,
+    /// What becomes of a slot whose instances keep failing.
+    pub on_failure: OnFailure,
     /// What the plugin reads as its settings.
     pub settings: BTreeMap<String, String>,
 }
@@ -287,6 +292,8 @@ impl AppConfig {
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
+            log_lines_per_s: limits::LOG_LINES_PER_S,
+            on_failure: OnFailure::default(),
             settings: BTreeMap::new(),
         }
     }

@@ -245,6 +245,8 @@ impl App<'_> {
         set(&mut app.turn_output_bytes_max, file.turn_output_bytes_max.map(size));
         set(&mut app.timers_max, file.timers_max.map(size));
         set(&mut app.state_bytes_max, file.state_bytes_max.map(size));
+        set(&mut app.log_lines_per_s, file.log_lines_per_s.map(count));
+        set(&mut app.on_failure, file.on_failure.map(|failing| failing.0));
         app.settings = std::mem::take(&mut file.settings.0);
         let (wanted, most) = (app.instance.memory_mib, self.config.worker.engine.memory_mib);
         if wanted > most {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tidegate_base::{Protocol, Rate};
 use tidegate_gateway::settings::{Origins, SlowPolicy};
 use tidegate_link::certs::Authority;
+use tidegate_worker::OnFailure;
 
 use super::*;
 use crate::testing::Folder;
@@ -90,6 +91,8 @@ fn every_key_is_read() {
         turn_output_bytes_max = 27
         timers_max = 28
         state_bytes_max = 29
+        log_lines_per_s = 30
+        on_failure = "suspend"
         [app.settings]
         greeting = "hello"
         times = 3
@@ -131,6 +134,7 @@ fn every_key_is_read() {
     let instance = app.instance;
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
     assert_eq!((app.turn_output_bytes_max, app.timers_max, app.state_bytes_max), (27, 28, 29));
+    assert_eq!((app.log_lines_per_s, app.on_failure), (30, OnFailure::Suspend));
     let settings: Vec<_> = app.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(settings, ["greeting=hello", "loud=true", "times=3"]);
 }
@@ -164,6 +168,8 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         ("[node]\nshards = \"2\"\n".into(), "t.toml:2:10: node.shards: ", "whole number"),
         ("[node]\nroles = [\"worker\", \"boss\"]\n".into(), "t.toml:2:9: node.roles: ", "`boss`"),
         ("[gateway]\nlisten = \"host:1\"\n".into(), "t.toml:2:10: gateway.listen: ", "IP:PORT"),
+        (text("on_failure = \"ignore\""), "t.toml:5:14: app[0].on_failure: ", "restart or suspend"),
+        (text("log_lines_per_s = 0"), "t.toml:5:19: app[0].log_lines_per_s: ", "1 to 1000000"),
         (text("origins = \"all\""), "t.toml:5:11: app[0].origins: ", "\"same\", \"any\""),
         (text("origins = [\"example.org\"]"), "app[0].origins", "scheme://host"),
         (text("heartbeat = { interval = 5 }"), "app[0].heartbeat", "did you mean `interval_ms`?"),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use tidegate_base::{Protocol, Role};
 use tidegate_gateway::settings::{Origins, SlowPolicy};
+use tidegate_worker::OnFailure;
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +189,25 @@ impl FromStr for Slow {
     }
 }
 
+/// What becomes of a slot whose instances keep failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failing(pub OnFailure);
+
+impl FromStr for Failing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "restart" => Ok(Self(OnFailure::Restart)),
+            "suspend" => Ok(Self(OnFailure::Suspend)),
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                Err(format!("`{shown}` is not what a slot can do: use restart or suspend"))
+            }
+        }
+    }
+}
+
 /// `sha256:` and 64 hex digits, a path of a `.wasm` file, or that of a folder with source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plugin {
@@ -225,7 +245,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Listen Address NodeRole Label Slow Plugin);
+read_from_text!(Listen Address NodeRole Label Slow Failing Plugin);
 
 /// Which pages may open a WebSocket: `"same"`, `"any"` or a list of origins.
 #[derive(Debug, Clone)]
@@ -370,6 +390,7 @@ mod tests {
         fn no_text_makes_a_value_panic(text in ".{0,60}") {
             let _ = (text.parse::<Listen>(), text.parse::<Plugin>(), text.parse::<Label>());
             let _ = (text.parse::<Slow>(), text.parse::<NodeRole>(), text.parse::<Millis>());
+            let _ = text.parse::<Failing>();
         }
 
         #[test]

@@ -4,6 +4,7 @@
 //! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
 
 mod call;
+mod health;
 mod start;
 mod switch;
 
@@ -24,8 +25,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use self::call::{Call, Turned, run_call};
-use self::start::Restart;
+use self::health::{Health, Trouble};
 pub use self::start::SlotStartError;
+use crate::app_log::{AppLog, Sparse};
 use crate::counters;
 use crate::edition::{Edition, SlotStats, Tally};
 use crate::host::{Home, SlotCore, SlotHost};
@@ -58,6 +60,8 @@ pub(crate) struct SlotShared {
     pub inbox: Arc<Inbox>,
     pub queries: Arc<Queries>,
     pub stats: SlotStats,
+    /// That of the app on this worker.
+    pub log: Arc<AppLog>,
     /// The version that it runs, or runs again as soon as it has restarted, and what that exports.
     current: Mutex<(u32, Exports)>,
     /// Told when the gateways must hear of another version.
@@ -73,11 +77,12 @@ pub(crate) struct Announced {
 }
 
 impl SlotShared {
-    pub fn new(edition: &Edition, news: Arc<watch::Sender<Announced>>) -> Self {
+    pub fn new(edition: &Edition, news: Arc<watch::Sender<Announced>>, log: Arc<AppLog>) -> Self {
         Self {
             inbox: Arc::default(),
             queries: Arc::default(),
             stats: SlotStats::default(),
+            log,
             current: Mutex::new((edition.app.version, edition.exports())),
             news,
         }
@@ -101,7 +106,9 @@ pub(crate) struct Slot {
     home: Home,
     /// None: it could not be started anew yet.
     instance: Option<Instance<SlotHost>>,
-    restart: Restart,
+    health: Health,
+    /// Lines about faults and failed starts.
+    fault_lines: Sparse,
     /// Clients of gateways whose link is down: closed if the gateway turns out to be lost.
     orphans: Vec<(GatewayId, Vec<u32>)>,
     /// Clients of lost gateways whose on-close has still to run.
@@ -116,7 +123,9 @@ impl Slot {
     pub async fn start(parts: SlotParts) -> Result<Self, SlotStartError> {
         let queries = parts.shared.queries.clone();
         let intake = Intake::new(parts.shared.inbox.clone(), queries.clone());
-        let core = SlotCore::new(parts.edition.app.clone(), parts.slot, queries, parts.settings.query_wait);
+        let (app, log) = (parts.edition.app.clone(), parts.shared.log.clone());
+        let health = Health::new(app.on_failure, Instant::now());
+        let core = SlotCore::new(app, parts.slot, log, queries, parts.settings.query_wait);
         let home = Home::default();
         *home.lock() = Some(Box::new(core));
         let mut slot = Self {
@@ -125,7 +134,8 @@ impl Slot {
             intake,
             home,
             instance: None,
-            restart: Restart::now(),
+            health,
+            fault_lines: Sparse::default(),
             orphans: Vec::new(),
             owed: VecDeque::new(),
             first_event: None,
@@ -163,7 +173,7 @@ impl Slot {
         let serves = self.instance.is_some();
         let due = match serves {
             true => self.core(|core| core.timers.next()).flatten(),
-            false => Some(self.restart.at),
+            false => self.health.next(),
         };
         let intake = &mut self.intake;
         let has_work = |intake: &Intake| if serves { !intake.is_empty() } else { intake.has_notices() };
@@ -364,14 +374,10 @@ impl Slot {
         self.tally.turn();
         counters::TURNS.inc();
         match turned {
-            Turned::Well => {}
+            Turned::Well => self.went_well(),
             Turned::Failed(reason) => {
-                self.tally.error();
-                counters::TURNS_FAILED.inc();
-                let turn = self.turn_number();
-                let About { call, client, event, .. } = about;
-                let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-                tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, "a turn failed: {reason}");
+                self.went_well();
+                self.failed(&reason, about);
             }
             Turned::Fault(fault) => {
                 self.broken(&fault, about);
@@ -385,6 +391,26 @@ impl Slot {
         }
     }
 
+    /// The instance is as good as before.
+    fn went_well(&mut self) {
+        if self.health.good_turn() {
+            self.tell_well();
+        }
+    }
+
+    /// A turn failed by its own word or by a rule. How often is up to the plugin, so the line is one of its own.
+    fn failed(&mut self, reason: &str, about: About) {
+        self.tally.error();
+        counters::TURNS_FAILED.inc();
+        if !self.parts.shared.log.admits(&self.parts.edition.app, self.parts.slot) {
+            return;
+        }
+        let turn = self.turn_number();
+        let About { call, client, event, .. } = about;
+        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, "a turn failed: {reason}");
+    }
+
     /// A turn trapped or overran: the instance is not used again.
     fn broken(&mut self, fault: &Fault, about: About) {
         counters::FAULTS.inc();
@@ -392,15 +418,18 @@ impl Slot {
         let turn = self.turn_number();
         let About { call, client, event, is_upgrade } = about;
         let upgrading = client.filter(|_| is_upgrade);
-        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-        tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, kind = fault.label(), "{fault}");
+        let now = Instant::now();
+        if let Some(omitted) = self.fault_lines.one_more(now) {
+            let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+            tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, kind = fault.label(), omitted, "{fault}");
+        }
         self.instance = None;
-        self.restart = Restart::now();
         self.core(|core| {
             core.abandon_with(upgrading);
             core.timers.clear();
             core.out.flush();
         });
+        self.trouble(now, Trouble::Turn);
     }
 
     /// The slot leaves: what it did not read goes to other slots.

@@ -1,39 +1,17 @@
 //! How a slot gets an instance: its first, and another one after a fault.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_runtime::{Fault, Instance, StartError, StartReason};
 
 use super::call::{Call, Turned, run_call};
+use super::health::{Health, Next, Trouble};
 use super::{Slot, reading};
 use crate::counters;
+use crate::edition::Idle;
 use crate::host::SlotHost;
-use crate::settings::WorkerApp;
-
-const RESTART_WAIT_MIN: Duration = Duration::from_millis(50);
-const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// When to try again to start an instance.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Restart {
-    pub at: Instant,
-    wait: Duration,
-}
-
-impl Restart {
-    pub fn now() -> Self {
-        Self { at: Instant::now(), wait: RESTART_WAIT_MIN }
-    }
-
-    /// It failed: later, and later each time, at times that differ from slot to slot.
-    pub fn postpone(&mut self) -> Duration {
-        let jittered = self.wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.at = Instant::now() + jittered;
-        self.wait = (self.wait * 2).min(RESTART_WAIT_MAX);
-        jittered
-    }
-}
+use crate::settings::{OnFailure, WorkerApp};
 
 impl Slot {
     /// Starts an instance if there is none and it is time to. Its clients wait meanwhile.
@@ -41,19 +19,66 @@ impl Slot {
         if self.instance.is_some() {
             return true;
         }
-        if Instant::now() < self.restart.at {
+        if !self.health.may_start(Instant::now()) {
             return false;
         }
         self.parts.shared.stats.restarted();
         counters::RESTARTS.inc();
-        if let Err(error) = self.start_instance(StartReason::Restart).await {
-            counters::RESTARTS_FAILED.inc();
-            let wait = self.restart.postpone();
+        let Err(error) = self.start_instance(StartReason::Restart).await else {
+            self.parts.shared.stats.set_idle(None);
+            return true;
+        };
+        counters::RESTARTS_FAILED.inc();
+        let now = Instant::now();
+        if let Some(omitted) = self.fault_lines.one_more(now) {
             let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-            tracing::error!(app = %name, version, slot = self.parts.slot, "{error}; trying again in {wait:?}");
-            return false;
+            tracing::error!(app = %name, version, slot = self.parts.slot, omitted, "the slot does not restart: {error}");
         }
-        true
+        let trouble = if error.is_plugins() { Trouble::Start } else { Trouble::Room };
+        self.trouble(now, trouble);
+        false
+    }
+
+    /// Decides when the next instance starts, and tells it if the slot's state is another now.
+    pub(super) fn trouble(&mut self, now: Instant, trouble: Trouble) {
+        let (next, is_news) = self.health.trouble(now, trouble, fastrand::f64());
+        let slot = self.parts.slot;
+        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        match next {
+            Next::AtOnce => {}
+            Next::In(wait) => {
+                counters::RESTARTS_DELAYED.inc();
+                self.parts.shared.stats.set_idle(Some(Idle::Waits));
+                if is_news {
+                    tracing::warn!(app = %name, version, slot, "the slot keeps failing: its clients wait, it starts another instance in {wait:?}, and doubles that up to 30 s as long as it fails");
+                }
+            }
+            Next::Never => {
+                self.parts.shared.stats.set_idle(Some(Idle::Suspended));
+                if is_news {
+                    counters::SUSPENSIONS.inc();
+                    tracing::error!(app = %name, version, slot, "the slot kept failing and is suspended (on_failure): its clients wait; deploy another version, or restart the worker");
+                }
+            }
+        }
+    }
+
+    /// It had kept failing, and does not any more.
+    pub(super) fn tell_well(&self) {
+        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        tracing::info!(app = %name, version, slot = self.parts.slot, "the slot serves well again");
+    }
+
+    /// Another version serves: what went before does not count for it.
+    pub(super) fn renew_health(&mut self, on_failure: OnFailure) {
+        let stats = &self.parts.shared.stats;
+        if stats.idle() == Some(Idle::Suspended) {
+            counters::RESUMPTIONS.inc();
+        }
+        stats.set_idle(None);
+        let now = Instant::now();
+        self.health = Health::new(on_failure, now);
+        self.health.started(now);
     }
 
     pub(super) async fn start_instance(&mut self, reason: StartReason) -> Result<(), SlotStartError> {
@@ -70,6 +95,7 @@ impl Slot {
         match reading(&mut self.intake, run_call(&mut instance, &self.parts, &call)).await {
             Turned::Well => {
                 self.instance = Some(instance);
+                self.health.started(Instant::now());
                 Ok(())
             }
             failed => {
@@ -103,4 +129,11 @@ pub enum SlotStartError {
     /// The slot's state is lent to another instance.
     #[error("the slot has an instance already")]
     Busy,
+}
+
+impl SlotStartError {
+    /// Whether the plugin is to blame, and not the host or a lack of room.
+    const fn is_plugins(&self) -> bool {
+        !matches!(self, Self::Busy | Self::Start(StartError::NoRoom(_)))
+    }
 }

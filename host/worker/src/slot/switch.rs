@@ -110,7 +110,8 @@ impl Slot {
     fn seat(&mut self, new: Prepared, wishes: Wishes) -> TimersMoved {
         let Prepared { edition, mut instance } = new;
         let mut old = self.instance.take();
-        let held = Held::new(Arc::clone(&self.parts.edition.app), self.parts.slot, self.asks());
+        let log = Arc::clone(&self.parts.shared.log);
+        let held = Held::new(Arc::clone(&self.parts.edition.app), self.parts.slot, log, self.asks());
         let core = match &mut old {
             Some(old) => old.host().hold(held),
             None => self.home.lock().take(),
@@ -118,6 +119,7 @@ impl Slot {
         let Some(core) = core else { return TimersMoved::default() };
         instance.host().serve(core, self.home.clone());
         self.instance = Some(instance);
+        self.renew_health(edition.app.on_failure);
         self.tally = self.parts.shared.stats.begin(edition.app.version);
         let (version, exports) = (edition.app.version, edition.exports());
         let timers = self.core(|core| {

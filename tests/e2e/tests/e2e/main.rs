@@ -9,6 +9,7 @@ mod callbacks;
 mod closing;
 mod deployments;
 mod examples;
+mod failing;
 mod fake_gateway;
 mod fake_worker;
 mod hostile;

@@ -1,0 +1,225 @@
+//! How much an app may write into its worker's log. What decides is pure: time is handed in.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tidegate_runtime::LogLevel;
+
+use crate::counters;
+use crate::settings::WorkerApp;
+
+/// A full bucket holds the lines of so many seconds.
+const BURST_S: u32 = 2;
+/// What is left out is told at most so often.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// The log of one app on this worker: all of its slots and versions share it.
+#[derive(Debug)]
+pub(crate) struct AppLog {
+    lines_per_s: u32,
+    pace: Mutex<LinePace>,
+}
+
+/// Whether a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Admitted {
+    passes: bool,
+    /// So many were dropped since this was told last, and it is to be told now.
+    tell_dropped: Option<u64>,
+}
+
+impl AppLog {
+    /// So many lines a second, and twice as many at once.
+    pub fn new(lines_per_s: u32) -> Self {
+        Self { lines_per_s, pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())) }
+    }
+
+    /// A line of the plugin, if it may be written.
+    pub fn write(&self, app: &WorkerApp, slot: u32, turn: u64, level: LogLevel, line: &str) {
+        counters::LOG_LINES.inc();
+        // Lines that nobody wants to see are no reason to drop others.
+        if !is_heard(level) || !self.admits(app, slot) {
+            return;
+        }
+        let WorkerApp { name: app, version, .. } = app;
+        match level {
+            LogLevel::Error => tracing::error!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Info => tracing::info!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", %app, version, slot, turn, "{line}"),
+            LogLevel::Trace => tracing::trace!(target: "plugin", %app, version, slot, turn, "{line}"),
+        }
+    }
+
+    /// Whether a line of this slot may be written now. One that may not is counted, and told with others of its kind.
+    pub fn admits(&self, app: &WorkerApp, slot: u32) -> bool {
+        let now = Instant::now();
+        let Admitted { passes, tell_dropped } = self.pace.lock().line(now);
+        if let Some(dropped) = tell_dropped {
+            let (WorkerApp { name, version, .. }, most) = (app, self.lines_per_s);
+            tracing::warn!(target: "plugin", app = %name, version, slot, dropped, "{dropped} log lines were dropped: the app may write {most} a second (log_lines_per_s)");
+        }
+        if !passes {
+            counters::LOG_LINES_DROPPED.inc();
+        }
+        passes
+    }
+}
+
+/// A bucket of lines that fills with time.
+#[derive(Debug)]
+struct LinePace {
+    /// One line each.
+    period: Duration,
+    burst: u32,
+    lines: u32,
+    /// Up to when the bucket has been filled.
+    filled: Instant,
+    dropped: Sparse,
+}
+
+impl LinePace {
+    /// A full bucket.
+    fn new(lines_per_s: u32, now: Instant) -> Self {
+        let burst = lines_per_s.saturating_mul(BURST_S).max(1);
+        let period = Duration::from_secs(1) / lines_per_s.max(1);
+        Self { period, burst, lines: burst, filled: now, dropped: Sparse::default() }
+    }
+
+    /// A line is to be written.
+    fn line(&mut self, now: Instant) -> Admitted {
+        self.fill(now);
+        match self.lines.checked_sub(1) {
+            Some(lines) => {
+                self.lines = lines;
+                Admitted { passes: true, tell_dropped: self.dropped.rest(now) }
+            }
+            None => Admitted { passes: false, tell_dropped: self.dropped.one_more(now).map(|left| left + 1) },
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.filled);
+        let periods = since.as_nanos() / self.period.as_nanos().max(1);
+        match u32::try_from(periods) {
+            Ok(more) if more < self.burst - self.lines => {
+                self.lines += more;
+                self.filled += self.period * more;
+            }
+            _ => (self.lines, self.filled) = (self.burst, now.max(self.filled)),
+        }
+    }
+}
+
+/// Something that may happen very often and is told at most once a second.
+#[derive(Debug, Default)]
+pub(crate) struct Sparse {
+    told: Option<Instant>,
+    left_out: u64,
+}
+
+impl Sparse {
+    /// It happens once more. Some: it is to be told now, and so many before it were not.
+    pub fn one_more(&mut self, now: Instant) -> Option<u64> {
+        if self.is_early(now) {
+            self.left_out += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    /// How many were not told, if there are any and it is time to.
+    fn rest(&mut self, now: Instant) -> Option<u64> {
+        if self.left_out == 0 || self.is_early(now) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    fn is_early(&self, now: Instant) -> bool {
+        self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_AFTER)
+    }
+}
+
+/// Whether lines of this level are written at all.
+fn is_heard(level: LogLevel) -> bool {
+    match level {
+        LogLevel::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        LogLevel::Warn => tracing::enabled!(target: "plugin", tracing::Level::WARN),
+        LogLevel::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
+        LogLevel::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+        LogLevel::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WRITTEN: Admitted = Admitted { passes: true, tell_dropped: None };
+
+    #[test]
+    fn a_burst_passes_and_what_is_beyond_it_is_dropped_and_told_once_a_second() {
+        let start = Instant::now();
+        let mut pace = LinePace::new(100, start);
+        for _ in 0..200 {
+            assert_eq!(pace.line(start), WRITTEN);
+        }
+        assert_eq!(pace.line(start), Admitted { passes: false, tell_dropped: Some(1) });
+        for _ in 0..500 {
+            assert_eq!(pace.line(start), Admitted { passes: false, tell_dropped: None });
+        }
+        let later = start + Duration::from_millis(10);
+        assert_eq!(pace.line(later), WRITTEN);
+        assert_eq!(pace.line(later), Admitted { passes: false, tell_dropped: None });
+        let later = start + Duration::from_millis(1000);
+        assert_eq!(pace.line(later), Admitted { passes: true, tell_dropped: Some(501) });
+        assert_eq!(pace.line(later), WRITTEN);
+    }
+
+    #[test]
+    fn a_quiet_app_may_write_a_burst_again() {
+        let start = Instant::now();
+        let mut pace = LinePace::new(1, start);
+        let passed = |pace: &mut LinePace, now| (0..5).filter(|_| pace.line(now).passes).count();
+        assert_eq!(passed(&mut pace, start), 2);
+        assert_eq!(passed(&mut pace, start + Duration::from_millis(999)), 0);
+        assert_eq!(passed(&mut pace, start + Duration::from_millis(1000)), 1);
+        assert_eq!(passed(&mut pace, start + Duration::from_secs(1_000_000)), 2);
+        // A clock that is read out of order changes nothing.
+        assert_eq!(passed(&mut pace, start), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_pass_than_burst_and_rate_allow_and_every_dropped_line_is_told_in_the_end(
+            rate in 1_u32..2_000,
+            gaps in prop::collection::vec(0_u64..40_000, 1..400),
+        ) {
+            let start = Instant::now();
+            let mut pace = LinePace::new(rate, start);
+            let mut now = start;
+            let (mut passed, mut dropped, mut told, mut tellings) = (0_u64, 0_u64, 0_u64, 0_u64);
+            for gap in gaps {
+                now += Duration::from_micros(gap);
+                let Admitted { passes, tell_dropped } = pace.line(now);
+                passed += u64::from(passes);
+                dropped += u64::from(!passes);
+                told += tell_dropped.unwrap_or(0);
+                tellings += u64::from(tell_dropped.is_some());
+                prop_assert!(told <= dropped);
+            }
+            let us = u64::try_from((now - start).as_micros()).unwrap();
+            let rate = u64::from(rate);
+            prop_assert!(passed <= 2 * rate + us * rate / 1_000_000 + 1);
+            prop_assert!(tellings <= 1 + us / 1_000_000);
+            let last = pace.line(now + Duration::from_secs(10));
+            prop_assert!(last.passes);
+            prop_assert_eq!(told + last.tell_dropped.unwrap_or(0), dropped);
+        }
+    }
+}
