@@ -15,7 +15,7 @@ const AT_ONCE_MAX: u32 = 5 * FAULT;
 /// From here on it does not get better.
 const HOPELESS: u32 = 10 * FAULT;
 /// The score grows no further, so that a slot whose plugin has mended itself is soon trusted again.
-const SCORE_MAX: u32 = 15 * FAULT;
+const SCORE_MAX: u32 = 16 * FAULT;
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -194,7 +194,7 @@ mod tests {
         let waited = waits(&mut health, &mut now, 18);
         assert_eq!(waited[..5], [0; 5]);
         assert_eq!(waited[5..10], [50, 100, 200, 400, 800]);
-        assert_eq!(waited[10..], [1600, 3200, 6400, 12_800, 25_600, 25_600, 25_600, 25_600]);
+        assert_eq!(waited[10..], [1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000]);
         assert_eq!(health.state, State::BackingOff);
     }
 
