@@ -130,7 +130,8 @@ impl Worker {
     /// number; each is to be a current_thread runtime with a thread of its own.
     ///
     /// # Errors
-    /// A plugin does not fit, there is no room for its instances, or its `on-worker-start` fails.
+    /// A plugin does not fit, or no slot of any app could start: there is no room, or `on-worker-start` fails. A slot that does
+    /// not start beside others that do is logged, and tried again as after a fault.
     pub async fn start(
         mut settings: WorkerSettings,
         engine: &Engine,
@@ -147,7 +148,7 @@ impl Worker {
         let mut entries: Vec<Vec<SlotEntry>> = shards.iter().map(|_| Vec::new()).collect();
         let mut slots = Vec::new();
         let announce = Arc::new(watch::Sender::new(Announced::default()));
-        let mut editions = Vec::new();
+        let (mut editions, mut failed) = (Vec::new(), Vec::new());
         for app in apps {
             let name = app.name.clone();
             let edition =
@@ -167,11 +168,20 @@ impl Worker {
                     runtime: runtime.clone(),
                     slow: Arc::clone(&slow),
                 };
-                let task = Some(start_slot(parts).await?);
+                let (task, started) = start_slot(parts).await;
+                failed.extend(started.err());
+                let task = Some(task);
                 entries.push(SlotEntry { app: app.name.clone(), slot, shared: Arc::clone(&shared) });
                 slots.push(RunningSlot { app: app.name.clone(), runtime: runtime.clone(), shared, task });
             }
             editions.push(edition);
+        }
+        // One app that does not start is no reason to keep others from it; if nothing starts, that is told at once.
+        if failed.len() == slots.len()
+            && let Some(error) = failed.into_iter().next()
+        {
+            slots.iter().for_each(|slot| slot.shared.inbox.push(SlotMsg::Stop));
+            return Err(error);
         }
         let with_slots = |(handle, slots): (&Handle, Vec<SlotEntry>)| {
             (handle.clone(), ShardSlots { slots: slots.into(), announced: announce.subscribe() })
@@ -279,26 +289,17 @@ impl fmt::Debug for Worker {
     }
 }
 
-/// Starts a slot on its shard and waits until its first instance is up.
-async fn start_slot(parts: SlotParts) -> Result<JoinHandle<()>, WorkerError> {
+/// Starts a slot on its shard and waits until its first instance is up, or did not start: then it is tried again later.
+async fn start_slot(parts: SlotParts) -> (JoinHandle<()>, Result<(), WorkerError>) {
     let (app, slot, runtime) = (parts.edition.app.name.clone(), parts.slot, parts.runtime.clone());
     let slow = Arc::clone(&parts.slow);
     let (up, is_up) = tokio::sync::oneshot::channel();
     let run = async move {
-        match Slot::start(parts).await {
-            Ok(slot) => {
-                let _ = up.send(Ok(()));
-                slot.run().await;
-            }
-            Err(error) => {
-                let _ = up.send(Err(error));
-            }
-        }
+        let mut slot = Slot::new(parts);
+        let _ = up.send(slot.start().await);
+        slot.run().await;
     };
     let task = runtime.spawn(slow.movable(run));
-    match is_up.await {
-        Ok(Ok(())) => Ok(task),
-        Ok(Err(error)) => Err(WorkerError::Slot { app, slot, error: Box::new(error) }),
-        Err(_) => Err(WorkerError::Slot { app, slot, error: Box::new(SlotStartError::Busy) }),
-    }
+    let started = is_up.await.unwrap_or(Err(SlotStartError::Busy));
+    (task, started.map_err(|error| WorkerError::Slot { app, slot, error: Box::new(error) }))
 }

@@ -18,7 +18,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
-use tidegate_runtime::{Fault, Instance, SlowPool, StartReason};
+use tidegate_runtime::{Fault, Instance, SlowPool};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
 use tokio::runtime::Handle;
@@ -119,8 +119,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Starts the first instance.
-    pub async fn start(parts: SlotParts) -> Result<Self, SlotStartError> {
+    /// A slot without an instance.
+    pub fn new(parts: SlotParts) -> Self {
         let queries = parts.shared.queries.clone();
         let intake = Intake::new(parts.shared.inbox.clone(), queries.clone());
         let (app, log) = (parts.edition.app.clone(), parts.shared.log.clone());
@@ -128,7 +128,7 @@ impl Slot {
         let core = SlotCore::new(app, parts.slot, log, queries, parts.settings.query_wait);
         let home = Home::default();
         *home.lock() = Some(Box::new(core));
-        let mut slot = Self {
+        Self {
             tally: parts.shared.stats.begin(parts.edition.app.version),
             parts,
             intake,
@@ -140,9 +140,7 @@ impl Slot {
             owed: VecDeque::new(),
             first_event: None,
             stopping: false,
-        };
-        slot.start_instance(StartReason::New).await?;
-        Ok(slot)
+        }
     }
 
     /// Serves until it is told to stop.

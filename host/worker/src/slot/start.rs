@@ -14,6 +14,18 @@ use crate::host::SlotHost;
 use crate::settings::{OnFailure, WorkerApp};
 
 impl Slot {
+    /// Starts the first instance. If that fails the slot runs without one, and tries again as after a fault.
+    ///
+    /// # Errors
+    /// Why it did not start; it is in the log as well.
+    pub async fn start(&mut self) -> Result<(), SlotStartError> {
+        let started = self.start_instance(StartReason::New).await;
+        if let Err(error) = &started {
+            self.not_started(error);
+        }
+        started
+    }
+
     /// Starts an instance if there is none and it is time to. Its clients wait meanwhile.
     pub(super) async fn has_instance(&mut self) -> bool {
         if self.instance.is_some() {
@@ -29,14 +41,18 @@ impl Slot {
             return true;
         };
         counters::RESTARTS_FAILED.inc();
+        self.not_started(&error);
+        false
+    }
+
+    fn not_started(&mut self, error: &SlotStartError) {
         let now = Instant::now();
         if let Some(omitted) = self.fault_lines.one_more(now) {
             let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-            tracing::error!(app = %name, version, slot = self.parts.slot, omitted, "the slot does not restart: {error}");
+            tracing::error!(app = %name, version, slot = self.parts.slot, omitted, "the slot has no instance: {error}");
         }
         let trouble = if error.is_plugins() { Trouble::Start } else { Trouble::Room };
         self.trouble(now, trouble);
-        false
     }
 
     /// Decides when the next instance starts, and tells it if the slot's state is another now.

@@ -58,12 +58,37 @@ async fn hostile_modules_are_refused_with_what_is_wrong_while_the_quiet_tenant_g
     assert_eq!(node.process.terminate(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_whose_start_never_returns_keeps_no_other_tenant_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let settings = "turn_wall_ms = 500\n[app.settings]\nsince = \"1\"\nstart = \"loop\"\n";
+    write_settings(at, settings);
+    let log = std::fs::File::create(at.join("log")).unwrap();
+    let node = Node::logging(at, &["up", "--json"], log);
+    let quiet = Quiet::start(node.listener("ws")).await;
+    quiet.goes_on().await;
+    let log = std::fs::read_to_string(at.join("log")).unwrap();
+    for word in ["rogue/bomb", "on-worker-start", "turn_cpu_ms"] {
+        assert!(log.contains(word), "{word} in {log}");
+    }
+    // A version that starts brings the app up.
+    let ran = run(at, &["deploy", "rogue/bomb", &wasm("callbacks")]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    quiet.end().await;
+    assert_eq!(node.process.terminate(), Some(0));
+}
+
 #[test]
-fn an_app_whose_start_never_returns_is_named_with_its_limit_when_the_node_starts() {
+fn a_node_on_which_nothing_starts_names_the_app_and_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     for (start, limit) in [("loop", "turn_cpu_ms"), ("sleep", "turn_wall_ms")] {
-        let settings = "turn_wall_ms = 500\n[app.settings]\nsince = \"1\"\nstart = ";
-        write_settings(folder.path(), &format!("{settings}\"{start}\"\n"));
+        let text = format!(
+            "[node]\ndata_dir = \"data\"\n[[app]]\nname = \"bomb\"\ntenant = \"rogue\"\nplugin = \"{}\"\n\
+             turn_wall_ms = 500\n[app.settings]\nsince = \"1\"\nstart = \"{start}\"\n",
+            wasm("hostile"),
+        );
+        std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
         let ran = run(folder.path(), &["up"]);
         assert_ne!(ran.code, 0);
         for word in ["rogue/bomb", "on-worker-start", limit] {
