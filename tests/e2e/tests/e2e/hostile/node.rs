@@ -85,7 +85,7 @@ fn a_node_on_which_nothing_starts_names_the_app_and_its_limit() {
     for (start, limit) in [("loop", "turn_cpu_ms"), ("sleep", "turn_wall_ms")] {
         let text = format!(
             "[node]\ndata_dir = \"data\"\n[[app]]\nname = \"bomb\"\ntenant = \"rogue\"\nplugin = \"{}\"\n\
-             turn_wall_ms = 500\n[app.settings]\nsince = \"1\"\nstart = \"{start}\"\n",
+             listen = [\"text://127.0.0.1:0\"]\nturn_wall_ms = 500\n[app.settings]\nsince = \"1\"\nstart = \"{start}\"\n",
             wasm("hostile"),
         );
         std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
