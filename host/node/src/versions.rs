@@ -32,6 +32,13 @@ impl ModuleSource for Versions {
         let app = app.clone();
         Box::pin(async move {
             let failed = |stage, reason| Failure::new(None, stage, reason);
+            // What was compiled here before was checked then, and need not come over again.
+            let compiled = Arc::clone(&modules);
+            let compiled = tokio::task::spawn_blocking(move || compiled.load_compiled(version.digest)).await;
+            if let Ok(Some(module)) = compiled {
+                tracing::info!(%app, %version, "plugin loaded");
+                return Ok(module);
+            }
             let bytes = fetching.await.map_err(|reason| failed(Stage::Fetch, reason))?;
             // Checking and compiling take time: not on a thread that serves others.
             let prepared =

@@ -95,20 +95,30 @@ impl Modules {
     /// The bytes are not a component that compiles within the compiler's limits.
     pub fn load(&self, bytes: &[u8]) -> Result<Module, LoadError> {
         let digest = Digest::of(bytes);
-        if let Some(module) = self.find(digest) {
+        if let Some(module) = self.load_compiled(digest) {
             return Ok(module);
         }
         let _one_at_a_time = self.compiling.lock();
-        if let Some(module) = self.find(digest) {
+        if let Some(module) = self.load_compiled(digest) {
             return Ok(module);
         }
-        let component = self.load_component(digest, bytes)?;
+        let component = self.compile(digest, bytes)?;
+        Ok(self.keep(digest, component))
+    }
+
+    /// A module that is loaded, or was compiled before and is in the cache: for that nobody needs its bytes, and it waits for
+    /// no other compilation. **Blocks** for as long as it takes to read a file of that size.
+    pub fn load_compiled(&self, digest: Digest) -> Option<Module> {
+        self.find(digest).or_else(|| self.cached(digest))
+    }
+
+    fn keep(&self, digest: Digest, component: Component) -> Module {
         let exports = exports(&component);
         let inner = Arc::new(Loaded { component, digest, exports });
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, module| module.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&inner));
-        Ok(Module { inner })
+        Module { inner }
     }
 
     /// Whether somebody holds this module, loaded.
@@ -120,15 +130,24 @@ impl Modules {
         self.loaded.lock().get(&digest)?.upgrade().map(|inner| Module { inner })
     }
 
-    fn load_component(&self, digest: Digest, bytes: &[u8]) -> Result<Component, LoadError> {
-        let key = Key { digest, compatibility: self.engine.compatibility() };
-        if let Some(artifact) = self.cache.as_ref().and_then(|cache| cache.get(&key)) {
-            match deserialize(&self.engine, artifact.bytes()) {
-                Ok(component) => return Ok(component),
-                // The checksum holds, so this is an artifact of another engine: compile again, and overwrite it.
-                Err(reason) => tracing::warn!(%digest, reason, "a cached module does not load"),
+    fn key(&self, digest: Digest) -> Key {
+        Key { digest, compatibility: self.engine.compatibility() }
+    }
+
+    fn cached(&self, digest: Digest) -> Option<Module> {
+        let artifact = self.cache.as_ref()?.get(&self.key(digest))?;
+        match deserialize(&self.engine, artifact.bytes()) {
+            Ok(component) => Some(self.keep(digest, component)),
+            // The checksum holds, so this is an artifact of another engine: compile again, and overwrite it.
+            Err(reason) => {
+                tracing::warn!(%digest, reason, "a cached module does not load");
+                None
             }
         }
+    }
+
+    fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<Component, LoadError> {
+        let key = self.key(digest);
         let compile_error = |reason| LoadError::Compile { digest, reason };
         let artifact = self.compiler.compile(self.engine.layout(), bytes).map_err(compile_error)?;
         if let Some(cache) = &self.cache

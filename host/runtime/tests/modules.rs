@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use support::engine;
+use tidegate_base::Digest;
 use tidegate_runtime::{CacheSettings, Compiler, Engine, ModuleCache, Modules};
 
 /// A directory that is removed with the test.
@@ -50,4 +51,20 @@ fn a_cached_module_that_was_altered_is_found_out_and_compiled_anew() {
     drop(modules(&engine, &directory).load(support::guest()).unwrap());
     assert_eq!(fs::metadata(&file).unwrap().len(), written);
     assert_eq!(files().len(), 1);
+}
+
+#[test]
+fn what_was_compiled_before_is_loaded_without_its_bytes() {
+    let name = format!("tidegate-compiled-{}", std::process::id());
+    let directory = Temporary(std::env::temp_dir().join(name));
+    let engine = engine();
+    let digest = Digest::of(support::guest());
+    assert!(modules(&engine, &directory).load_compiled(digest).is_none());
+    let first = modules(&engine, &directory);
+    let module = first.load(support::guest()).unwrap();
+    assert!(first.load_compiled(digest).is_some(), "somebody holds it");
+    let later = modules(&engine, &directory);
+    let again = later.load_compiled(digest).unwrap();
+    assert_eq!((again.digest(), again.exports()), (module.digest(), module.exports()));
+    assert!(later.is_loaded(digest) && later.load_compiled(Digest::of(b"another")).is_none());
 }

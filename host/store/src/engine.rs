@@ -14,8 +14,9 @@ use crate::error::StoreError;
 use crate::tables::{FORMAT, FORMAT_KEY, META};
 use crate::{file, tables};
 
-/// The memory that pages are kept in: a register reads little and seldom, and a module it reads once.
-const CACHE_BYTES: usize = 16 << 20;
+/// The memory that pages are kept in: a register reads little and seldom, and a module it reads once. A larger one would just
+/// fill with the history, kilobyte by kilobyte, over thousands of deployments.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// Why a transaction did not happen.
 pub(crate) enum Failure {
