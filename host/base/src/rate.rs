@@ -17,6 +17,12 @@ impl Rate {
         }
     }
 
+    /// The same rate with what comes in so many seconds as the burst.
+    #[must_use]
+    pub const fn with_burst(self, seconds: u32) -> Self {
+        Self { burst_ns: SECOND_NS.saturating_mul(seconds as u64), ..self }
+    }
+
     /// How long so many units take.
     const fn time_of(self, units: u64) -> u64 {
         // Of more units than there are nanoseconds in half a year nobody is charged at once.
@@ -28,8 +34,8 @@ impl Rate {
 /// What has come in, as the time at which it all would have come at the rate (the generic cell rate algorithm): a single
 /// number, however much came. `now` is in nanoseconds, of any clock that does not go back.
 ///
-/// What is there already is charged, never refused: whoever reads in batches finds out afterwards how much it was, and then
-/// waits until that is made up for.
+/// What is there already is [charged](RateMeter::charge), never refused: whoever reads in batches finds out afterwards how
+/// much it was, and then waits until that is made up for. What can still be left out is [taken](RateMeter::take) or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateMeter(u64);
 
@@ -50,6 +56,17 @@ impl RateMeter {
         let from = if self.0 > now { self.0 } else { now };
         self.0 = from.saturating_add(rate.time_of(units));
         self.wait(rate, now)
+    }
+
+    /// Charges so many units if they are within the burst and the rate. False: they are not, and nothing is charged.
+    #[must_use]
+    pub const fn take(&mut self, rate: Rate, units: u64, now: u64) -> bool {
+        let mut charged = *self;
+        let fits = charged.charge(rate, units, now) == 0;
+        if fits {
+            *self = charged;
+        }
+        fits
     }
 
     /// For how many nanoseconds nothing more should be taken; 0: it may be now.
@@ -74,6 +91,14 @@ mod tests {
         assert_eq!(meter.charge(rate, 1, 5), ms);
         assert_eq!(meter.wait(rate, 5 + ms), 0);
         assert_eq!(meter.charge(rate, 3, 5 + ms), 3 * ms);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken_and_costs_nothing() {
+        let (rate, mut meter) = (Rate::per_second(10).unwrap().with_burst(2), RateMeter::default());
+        assert_eq!((0..50).filter(|_| meter.take(rate, 1, 7)).count(), 20);
+        let later = 7 + SECOND_NS / 10;
+        assert!(!meter.take(rate, 1, later - 1) && meter.take(rate, 1, later) && !meter.take(rate, 1, later));
     }
 
     #[test]

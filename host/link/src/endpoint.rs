@@ -103,16 +103,19 @@ impl Endpoint {
     /// Closes every link and sees to it that the peers are told once: for whoever has nothing to wait for, as a command
     /// that has its answer. A peer that the packet does not reach finds out by its idle timeout.
     pub async fn hang_up(&self) {
-        self.socket.close(VarInt::from_u32(code::ENDPOINT_CLOSED), b"done");
         // All of it is sent when the connections' tasks have run once; they end only after three round trips' time.
-        let _ = tokio::time::timeout(HANG_UP_WAIT, self.socket.wait_idle()).await;
+        self.close_within(HANG_UP_WAIT, b"done").await;
     }
 
     /// Closes every link and waits until the peers have been told, at most three seconds.
     pub async fn close(&self) {
-        self.socket.close(VarInt::from_u32(code::ENDPOINT_CLOSED), b"the node is stopping");
+        self.close_within(CLOSE_WAIT, b"the node is stopping").await;
+    }
+
+    async fn close_within(&self, wait: Duration, reason: &'static [u8]) {
+        self.socket.close(VarInt::from_u32(code::ENDPOINT_CLOSED), reason);
         // Peers that are not told find out by the idle timeout.
-        let _ = tokio::time::timeout(CLOSE_WAIT, self.socket.wait_idle()).await;
+        let _ = tokio::time::timeout(wait, self.socket.wait_idle()).await;
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::limits::Limits;
 
-/// How often the engine's epoch ticks.
+/// How often the engine's epoch ticks while a guest runs on.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Ticks until a fresh turn is interrupted for the first time: it has one whole tick for itself, whenever it starts.
 pub(crate) const FIRST_TICKS: u64 = 2;

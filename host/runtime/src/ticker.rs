@@ -30,7 +30,7 @@ const QUIET_TICK: Duration = Duration::from_millis(4);
 /// So long after the last look the ticker looks whether it may park.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 /// Looking at more gates than this at each tick would cost more than the ticks.
-const GATES_MAX: usize = 1024;
+const GATES_MAX: usize = 256;
 
 /// No guest has run since the ticker last looked whether it may park.
 const IDLE: u8 = 0;

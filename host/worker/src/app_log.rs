@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tidegate_base::{Rate, RateMeter};
 use tidegate_runtime::LogLevel;
 
 use crate::counters;
 use crate::settings::WorkerApp;
 
-/// A full bucket holds the lines of so many seconds.
+/// The lines of so many seconds may come at once.
 const BURST_S: u32 = 2;
 /// What is left out is told at most so often.
 const TELL_AFTER: Duration = Duration::from_secs(1);
@@ -66,48 +67,33 @@ impl AppLog {
     }
 }
 
-/// A bucket of lines that fills with time.
+/// The rate of lines, and what is beyond it.
 #[derive(Debug)]
 struct LinePace {
-    /// One line each.
-    period: Duration,
-    burst: u32,
-    lines: u32,
-    /// Up to when the bucket has been filled.
-    filled: Instant,
+    /// None: no line is ever dropped.
+    rate: Option<Rate>,
+    meter: RateMeter,
+    since: Instant,
     dropped: Sparse,
 }
 
 impl LinePace {
-    /// A full bucket.
+    /// Nothing was written yet.
     fn new(lines_per_s: u32, now: Instant) -> Self {
-        let burst = lines_per_s.saturating_mul(BURST_S).max(1);
-        let period = Duration::from_secs(1) / lines_per_s.max(1);
-        Self { period, burst, lines: burst, filled: now, dropped: Sparse::default() }
+        let rate = Rate::per_second(lines_per_s.into()).map(|rate| rate.with_burst(BURST_S));
+        Self { rate, meter: RateMeter::default(), since: now, dropped: Sparse::default() }
     }
 
     /// A line is to be written.
     fn line(&mut self, now: Instant) -> Admitted {
-        self.fill(now);
-        match self.lines.checked_sub(1) {
-            Some(lines) => {
-                self.lines = lines;
-                Admitted { passes: true, tell_dropped: self.dropped.rest(now) }
-            }
-            None => Admitted { passes: false, tell_dropped: self.dropped.one_more(now).map(|left| left + 1) },
-        }
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.filled);
-        let periods = since.as_nanos() / self.period.as_nanos().max(1);
-        match u32::try_from(periods) {
-            Ok(more) if more < self.burst - self.lines => {
-                self.lines += more;
-                self.filled += self.period * more;
-            }
-            _ => (self.lines, self.filled) = (self.burst, now.max(self.filled)),
-        }
+        let since = now.saturating_duration_since(self.since).as_nanos();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let passes = self.rate.is_none_or(|rate| self.meter.take(rate, 1, since));
+        let tell_dropped = match passes {
+            true => self.dropped.rest(now),
+            false => self.dropped.one_more(now).map(|left| left + 1),
+        };
+        Admitted { passes, tell_dropped }
     }
 }
 

@@ -85,18 +85,8 @@ pub struct Summary {
     pub worker_stops: u64,
     /// Lanes that broke though both their ends lived.
     pub lanes_broken: u64,
-    /// Messages that were answered.
-    pub answered: u64,
-    /// Messages whose turns failed or trapped.
-    pub failed: u64,
-    /// Messages that were counted as lost.
-    pub lost: u64,
-    /// Messages that a slot that left had not read: another one got them.
-    pub moved: u64,
-    /// Switches of slots with messages that had had no turn.
-    pub switched_under_load: u64,
-    /// Switches of slots that went back without what they knew.
-    pub states_lost: u64,
+    /// What became of messages.
+    pub messages: Totals,
     /// Everything that happened.
     pub steps: u64,
 }
@@ -115,12 +105,7 @@ impl Summary {
             writes_failed: self.writes_failed + other.writes_failed,
             worker_stops: self.worker_stops + other.worker_stops,
             lanes_broken: self.lanes_broken + other.lanes_broken,
-            answered: self.answered + other.answered,
-            failed: self.failed + other.failed,
-            lost: self.lost + other.lost,
-            moved: self.moved + other.moved,
-            switched_under_load: self.switched_under_load + other.switched_under_load,
-            states_lost: self.states_lost + other.states_lost,
+            messages: self.messages.plus(other.messages),
             steps: self.steps + other.steps,
         }
     }
@@ -303,9 +288,7 @@ impl Cluster {
             self.step()?;
         }
         check::messages(self)?;
-        let Totals { answered, failed, lost, moved, switched_under_load, states_lost } = self.ledger.totals;
-        self.summary =
-            Summary { answered, failed, lost, moved, switched_under_load, states_lost, ..self.summary };
+        self.summary.messages = self.ledger.totals;
         Ok(())
     }
 

@@ -60,3 +60,4 @@ mod truth;
 mod worker;
 
 pub use self::cluster::{Cluster, Summary};
+pub use self::traffic::ledger::Totals;

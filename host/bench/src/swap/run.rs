@@ -77,7 +77,7 @@ pub fn swap(
         }
     }
     run.load.give_up(u64::MAX);
-    run.outcome.jitter = run.jitter.stop();
+    run.outcome.jitter = run.jitter.seen();
     Ok(SwapReport::new(options, run.outcome, &mut run.load))
 }
 

@@ -338,7 +338,7 @@ impl Shard {
             return;
         }
         // Whoever is not read cannot be heard.
-        if conn.is.paused || conn.is.capped || conn.is.binding {
+        if conn.is.paused || conn.is.capped || conn.is.throttled || conn.is.binding {
             return;
         }
         conn.misses = conn.misses.saturating_add(1);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_base::Rate;
-use tidegate_gateway::settings::AppLimits;
+use tidegate_gateway::settings::{AppLimits, Heartbeat};
 use tidegate_harness::{Client, Cluster};
 
 const PER_SECOND: u64 = 200;
@@ -75,5 +75,23 @@ async fn connections_beyond_the_rate_wait_in_the_backlog_and_all_come_through() 
         client.send("here").await;
         assert_eq!(client.text().await, "here");
     }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_not_read_for_its_rate_is_not_judged_by_its_heartbeat() {
+    let beat = Heartbeat { interval: Duration::from_millis(200), misses_max: 2, payload: None };
+    let limit = |l: &mut AppLimits| l.rates.client_messages = Rate::per_second(2);
+    let cluster = Cluster::of("callbacks").limits(limit).heartbeat(0, beat).start().await;
+    let mut client = Client::of_callbacks(cluster.ws(0)).await;
+    // Three seconds' worth at once, and one that is read when that is made up for.
+    for n in 0..6 {
+        client.send(n.to_string()).await;
+    }
+    for n in 0..6 {
+        assert_eq!(client.text().await, n.to_string());
+    }
+    client.send("one more").await;
+    assert_eq!(client.text().await, "one more");
     cluster.stop().await;
 }

@@ -18,19 +18,36 @@ pub(crate) struct Ledger {
     pub totals: Totals,
 }
 
-/// Everybody's messages.
+/// What became of everybody's messages.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
+pub struct Totals {
+    /// Those that were answered.
     pub answered: u64,
-    /// Their turns failed.
+    /// Those whose turns failed or trapped.
     pub failed: u64,
+    /// Those that were counted as lost.
     pub lost: u64,
-    /// A slot that left had not read them.
+    /// Those that a slot that left had not read: another one got them.
     pub moved: u64,
     /// Switches of slots with messages that had had no turn.
     pub switched_under_load: u64,
     /// Switches back without what the slot knew.
     pub states_lost: u64,
+}
+
+impl Totals {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            answered: self.answered + other.answered,
+            failed: self.failed + other.failed,
+            lost: self.lost + other.lost,
+            moved: self.moved + other.moved,
+            switched_under_load: self.switched_under_load + other.switched_under_load,
+            states_lost: self.states_lost + other.states_lost,
+        }
+    }
 }
 
 /// What became of a message that a gateway took.
