@@ -109,6 +109,11 @@ impl AppName {
         self.0.split_once('/').map_or("", |(tenant, _)| tenant)
     }
 
+    /// The tenant, as a label.
+    pub fn tenant_label(&self) -> Label {
+        Label(self.tenant().into())
+    }
+
     /// The app without its tenant.
     pub fn app(&self) -> &str {
         self.0.split_once('/').map_or("", |(_, app)| app)
@@ -138,6 +143,53 @@ impl TryFrom<String> for AppName {
 impl From<AppName> for String {
     fn from(name: AppName) -> Self {
         name.0.into()
+    }
+}
+
+/// One label: the name of a tenant, or what a worker is marked with.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(Box<str>);
+
+impl Label {
+    /// Checks a label.
+    ///
+    /// # Errors
+    /// 1 to 63 characters of `a-z`, `0-9` and `-`, starting with a letter.
+    pub fn new(label: &str) -> Result<Self, InvalidName> {
+        check_label(label)?;
+        Ok(Self(label.into()))
+    }
+
+    /// The label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = InvalidName;
+
+    fn try_from(label: String) -> Result<Self, InvalidName> {
+        Self::new(&label)
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0.into()
     }
 }
 
@@ -283,7 +335,8 @@ mod tests {
     fn app_names_get_the_default_tenant() {
         let app = AppName::new("chat").unwrap();
         assert_eq!((app.as_str(), app.tenant(), app.app()), ("default/chat", "default", "chat"));
-        assert_eq!(AppName::new("acme/chat").unwrap().tenant(), "acme");
+        let of_acme = AppName::new("acme/chat").unwrap();
+        assert_eq!((of_acme.tenant(), of_acme.tenant_label()), ("acme", Label::new("acme").unwrap()));
         for bad in ["", "/", "a/b/c", "Chat", "1chat", "a_b", "chat/"] {
             assert!(AppName::new(bad).is_err(), "{bad}");
         }

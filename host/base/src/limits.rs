@@ -13,6 +13,23 @@ pub const FAIL_REASON_BYTES_MAX: usize = 4 * 1024;
 /// Deepest session object, in levels: merging is recursive.
 pub const SESSION_DEPTH_MAX: usize = 32;
 
+/// Most entries of an app's settings.
+pub const SETTINGS_MAX: usize = 256;
+/// Bytes of all keys and values of an app's settings together; one secret that is read from a file has at most so many.
+pub const SETTINGS_BYTES_MAX: usize = 16 * 1024;
+/// Most routes of an app.
+pub const ROUTES_MAX: usize = 64;
+/// Longest route, in bytes.
+pub const ROUTE_BYTES_MAX: usize = 512;
+/// Most labels that an app may require of a worker, and that a worker may have.
+pub const LABELS_MAX: usize = 32;
+
+/// Default of an app's slots on each worker.
+pub const SLOTS: u32 = 1;
+/// Default of an instance's memory, in MiB.
+pub const MEMORY_MIB: u32 = 64;
+/// Default of the most client connections of an app on one gateway.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
 /// Default of the largest payload of one message, in bytes, in both directions.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Default of the most bytes of commands that one turn may ask for.
