@@ -182,4 +182,20 @@ pub enum StoreError {
         /// [`APPS_MAX`](crate::APPS_MAX).
         max: u32,
     },
+    /// There are as many tenants as there may be.
+    #[error("the store {} knows {max} tenants, as many as it may: delete tenants that are gone", path.display())]
+    TooManyTenants {
+        /// The file.
+        path: PathBuf,
+        /// [`TENANTS_MAX`](crate::TENANTS_MAX).
+        max: u32,
+    },
+    /// Tenants and apps have changed meanwhile.
+    #[error("tenants and apps are at revision {found} already, and this was to be {revision}: try again")]
+    OldCatalog {
+        /// Of the change.
+        revision: u64,
+        /// Of the last change.
+        found: u64,
+    },
 }

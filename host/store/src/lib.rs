@@ -1,5 +1,5 @@
-//! What survives the restart of a register, or of a node that runs everything: the modules that were deployed, and each
-//! app's versions. One file, `store.redb`, in the node's data folder.
+//! What survives the restart of a register, or of a node that runs everything: the modules that were deployed, each
+//! app's versions, and the tenants and apps that were made at run time. One file, `store.redb`, in the node's data folder.
 //!
 //! Everything here blocks: on the disk, and on a write that another thread has begun. Call it from a thread that may
 //! wait, never from one that runs an async runtime.
@@ -7,10 +7,12 @@
 //! - **Modules** are named by their digest, which is checked whenever one is read.
 //! - **Versions** are numbered from 1 for each app: the n-th deployment is version n, and a rollback is a deployment too.
 //!   At most one deployment of an app runs at a time.
+//! - **Tenants and apps** are records that are changed together; an app that goes takes its versions along.
 //! - **Every write is one transaction**: after an `Ok` it survives whatever happens to the process and, as far as the
 //!   disk keeps its word, to the machine. After an error it is there as a whole or not at all; look before going on.
 //! - Time comes in as an argument: milliseconds since 1970.
 
+mod catalog;
 mod collect;
 mod engine;
 mod error;
@@ -24,6 +26,7 @@ use std::path::Path;
 
 use crate::engine::Engine;
 
+pub use catalog::{CATALOG_RECORD_BYTES_MAX, CatalogChange, CatalogRecords, TENANTS_MAX};
 pub use collect::{Collected, Compaction, KEPT_COMMITTED, KEPT_FRESH_MS, RemovedModule};
 pub use error::StoreError;
 pub use modules::ModuleInfo;

@@ -33,6 +33,15 @@ pub(crate) const REPORTS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinit
 /// App -> `RunningEntry`.
 pub(crate) const RUNNING: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("running");
 
+/// [`REVISION_KEY`] -> the revision of the last change of tenants and apps. As the two below, made by the first change.
+pub(crate) const CATALOG: TableDefinition<'_, &str, u64> = TableDefinition::new("catalog");
+/// Where [`CATALOG`] has the revision.
+pub(crate) const REVISION_KEY: &str = "revision";
+/// Tenant -> bytes.
+pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tenants");
+/// App that was made at run time -> bytes.
+pub(crate) const SPECS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("specs");
+
 /// A module is stored in pieces: the file's pages grow by powers of two, so one page for a whole module would waste up
 /// to half of it. A piece, its key and the page's head just fit into 64 KiB.
 pub(crate) const CHUNK_BYTES: usize = (64 << 10) - 512;

@@ -227,17 +227,7 @@ impl Store {
     /// # Errors
     /// A deployment of it runs, or the store fails.
     pub fn forget(&self, app: &AppName) -> Result<(), StoreError> {
-        let name = app.as_str();
-        self.engine.write(|transaction| {
-            let running = transaction.open_table(RUNNING)?;
-            if let Some(RunningEntry { number, .. }) = value_of(&running, name, "deployment")? {
-                return Err(StoreError::Busy { app: app.clone(), number }.into());
-            }
-            transaction.open_table(APPS)?.remove(name)?;
-            let all = (name, 0)..=(name, u32::MAX);
-            transaction.open_table(VERSIONS)?.retain_in(all.clone(), |_, _| false)?;
-            Ok(transaction.open_table(REPORTS)?.retain_in(all, |_, _| false)?)
-        })
+        self.engine.write(|transaction| forget(transaction, app))
     }
 
     fn app_or_new(
@@ -253,6 +243,19 @@ impl Store {
             None => Ok(AppEntry::default()),
         }
     }
+}
+
+/// [`Store::forget`] as a part of a transaction.
+pub(crate) fn forget(transaction: &WriteTransaction, app: &AppName) -> Result<(), Failure> {
+    let name = app.as_str();
+    let running = transaction.open_table(RUNNING)?;
+    if let Some(RunningEntry { number, .. }) = value_of(&running, name, "deployment")? {
+        return Err(StoreError::Busy { app: app.clone(), number }.into());
+    }
+    transaction.open_table(APPS)?.remove(name)?;
+    let all = (name, 0)..=(name, u32::MAX);
+    transaction.open_table(VERSIONS)?.retain_in(all.clone(), |_, _| false)?;
+    Ok(transaction.open_table(REPORTS)?.retain_in(all, |_, _| false)?)
 }
 
 type Versions<'a> = Table<'a, (&'static str, u32), &'static [u8]>;

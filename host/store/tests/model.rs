@@ -6,9 +6,10 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label};
 use tidegate_store::{
-    KEPT_COMMITTED, KEPT_FRESH_MS, NewVersion, Origin, Outcome, StoreError, VersionRecord, VersionUse,
+    CatalogChange, CatalogRecords, KEPT_COMMITTED, KEPT_FRESH_MS, NewVersion, Origin, Outcome, StoreError,
+    VersionRecord, VersionUse,
 };
 
 use common::{app, folder, open};
@@ -21,6 +22,7 @@ enum Step {
     Finish { app: u8, number: u32, outcome: Outcome, report: Option<String> },
     File { app: u8, module: u8 },
     Forget { app: u8 },
+    Catalog { ahead: u64, tenants: Vec<(u8, Option<Vec<u8>>)>, apps: Vec<(u8, Option<Vec<u8>>)> },
     Wait { ms: u64 },
     Collect,
     Reopen,
@@ -45,6 +47,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(app, number, outcome, report)| Step::Finish { app, number, outcome, report }),
         1 => (apps(), modules()).prop_map(|(app, module)| Step::File { app, module }),
         1 => apps().prop_map(|app| Step::Forget { app }),
+        4 => (0..3_u64, prop::collection::vec((0..2_u8, any::<Option<Vec<u8>>>()), 0..3),
+              prop::collection::vec((apps(), any::<Option<Vec<u8>>>()), 0..3))
+            .prop_map(|(ahead, tenants, apps)| Step::Catalog { ahead, tenants, apps }),
         2 => (0..KEPT_FRESH_MS).prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Collect),
         2 => Just(Step::Reopen),
@@ -66,6 +71,9 @@ struct Model {
     /// Those of which no deployment has begun since.
     awaited: BTreeSet<Digest>,
     apps: BTreeMap<AppName, App>,
+    revision: u64,
+    tenants: BTreeMap<Label, Vec<u8>>,
+    specs: BTreeMap<AppName, Vec<u8>>,
 }
 
 /// What a refusal is about.
@@ -75,6 +83,7 @@ enum Refusal {
     Version,
     Busy,
     NotRunning,
+    OldCatalog,
 }
 
 fn refusal(error: StoreError) -> Refusal {
@@ -83,6 +92,7 @@ fn refusal(error: StoreError) -> Refusal {
         StoreError::UnknownVersion { .. } => Refusal::Version,
         StoreError::Busy { .. } => Refusal::Busy,
         StoreError::NotRunning { .. } => Refusal::NotRunning,
+        StoreError::OldCatalog { .. } => Refusal::OldCatalog,
         other => panic!("{other}"),
     }
 }
@@ -154,6 +164,25 @@ impl Model {
         Ok(())
     }
 
+    fn catalog(&mut self, change: &CatalogChange) -> Result<(), Refusal> {
+        if change.revision <= self.revision {
+            return Err(Refusal::OldCatalog);
+        }
+        let gone = |name: &AppName| change.apps.iter().any(|(app, body)| app == name && body.is_none());
+        if self.apps.iter().any(|(name, app)| gone(name) && app.progress.is_some()) {
+            return Err(Refusal::Busy);
+        }
+        self.apps.retain(|name, _| !gone(name));
+        self.revision = change.revision;
+        for (name, body) in &change.tenants {
+            set(&mut self.tenants, name, body.as_ref());
+        }
+        for (name, body) in &change.apps {
+            set(&mut self.specs, name, body.as_ref());
+        }
+        Ok(())
+    }
+
     fn collect(&mut self) -> Vec<Digest> {
         let mut kept = BTreeSet::new();
         for app in self.apps.values() {
@@ -173,6 +202,13 @@ impl Model {
         self.modules.retain(|digest, _| !gone.contains(digest));
         gone
     }
+}
+
+fn set<K: Ord + Clone>(map: &mut BTreeMap<K, Vec<u8>>, name: &K, body: Option<&Vec<u8>>) {
+    match body {
+        Some(body) => map.insert(name.clone(), body.clone()),
+        None => map.remove(name),
+    };
 }
 
 fn is_committed(record: &VersionRecord) -> bool {
@@ -200,6 +236,12 @@ fn same(store: &tidegate_store::Store, model: &Model) {
             of_module.push(VersionUse { app: name.clone(), number: record.number });
         }
     }
+    let catalog = CatalogRecords {
+        revision: model.revision,
+        tenants: model.tenants.clone().into_iter().collect(),
+        apps: model.specs.clone().into_iter().collect(),
+    };
+    assert_eq!(store.catalog().unwrap(), catalog);
     let found = store.running().unwrap().into_iter();
     assert_eq!(found.map(|running| (running.app, running.progress)).collect::<Vec<_>>(), running);
     let listed: Vec<_> = store.list().unwrap();
@@ -260,6 +302,15 @@ proptest! {
                 Step::Forget { app } => {
                     let expected = model.forget(name(app));
                     prop_assert_eq!(store.forget(name(app)).map_err(refusal), expected);
+                }
+                Step::Catalog { ahead, tenants, apps } => {
+                    let labels = ["acme", "zed"].map(|label| Label::new(label).unwrap());
+                    let tenants = tenants.into_iter().map(|(n, body)| (labels[usize::from(n)].clone(), body));
+                    let apps = apps.into_iter().map(|(n, body)| (name(n).clone(), body));
+                    let (tenants, apps) = (tenants.collect(), apps.collect());
+                    let change = CatalogChange { revision: model.revision + ahead, tenants, apps };
+                    let expected = model.catalog(&change);
+                    prop_assert_eq!(store.change_catalog(&change).map_err(refusal), expected);
                 }
                 Step::Wait { ms } => model.now += ms,
                 Step::Collect => {
