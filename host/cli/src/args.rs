@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod manage;
 mod steer;
 
 use std::ffi::OsString;
@@ -10,7 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_base::{NodeName, Role};
 use tidegate_node::Overrides;
 
-pub(crate) use self::steer::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
+pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand};
+pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -19,7 +21,8 @@ pub(crate) use self::steer::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, Sw
     about = "Gateways hold your clients' connections, workers run your plugins.",
     after_help = "Exit codes: 0 done, 64 wrong arguments, 65 a plugin that does not build or fit, 69 a port, node or \
                   register that is not there, 70 failed at run time or \
-                  rolled back, 73 would overwrite a file, 78 wrong settings."
+                  rolled back, 73 would overwrite a file, or is there already, 77 a quota forbids it, 78 wrong settings, or \
+                  it stands in a settings file."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -51,8 +54,12 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// List what was deployed to an app
     History(HistoryArgs),
-    /// List the apps, and which versions run where
+    /// List the apps, and which versions run where; make, change, suspend and remove them
+    #[command(args_conflicts_with_subcommands = true)]
     Apps(AppsArgs),
+    /// List the tenants; make, change, suspend and remove them
+    #[command(args_conflicts_with_subcommands = true)]
+    Tenants(TenantsArgs),
     /// Make and show the certificates of a cluster
     Cert(CertArgs),
     /// List the nodes of a cluster

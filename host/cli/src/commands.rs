@@ -6,7 +6,7 @@ use tidegate_base::Role;
 
 use crate::args::Command;
 use crate::failure::Failure;
-use crate::{ask, bench, build, cert, run, steer};
+use crate::{ask, bench, build, cert, manage, run, steer};
 
 pub(crate) fn run(command: Command) -> ExitCode {
     let done = match command {
@@ -22,7 +22,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Deploy(args) => steer::deploy(&args),
         Command::Rollback(args) => steer::rollback(&args),
         Command::History(args) => steer::history(&args),
-        Command::Apps(args) => steer::apps(&args),
+        Command::Apps(args) => manage::apps(&args),
+        Command::Tenants(args) => manage::tenants(&args),
         Command::Cert(args) => cert::run(args.command),
         Command::Nodes(args) => ask::nodes(&args),
         Command::Status(args) => ask::status(&args),

@@ -1,7 +1,7 @@
 //! Exit codes: 0 done; 64 wrong arguments; 65 a plugin that does not build or does not fit; 69 something that is needed
 //! is not there (a port, a node, a register); 70 a failure at run time, or a deployment that
-//! was rolled back; 73 a file that would have to be overwritten;
-//! 78 wrong settings; 128 and the signal's number after a second signal.
+//! was rolled back; 73 a file that would have to be overwritten, or a name that is taken;
+//! 77 a quota of the tenant; 78 wrong settings, or a name that stands in a settings file; 128 and the signal's number after a second signal.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -27,6 +27,7 @@ impl Failure {
     pub const UNAVAILABLE: u8 = 69;
     pub const SOFTWARE: u8 = 70;
     pub const CANNOT_CREATE: u8 = 73;
+    pub const NO_PERMISSION: u8 = 77;
     pub const CONFIG: u8 = 78;
 
     /// For `map_err`.
@@ -86,7 +87,11 @@ fn of_refusal(refusal: &Refusal) -> u8 {
         | Refusal::UnknownModule { .. }
         | Refusal::NoEarlier { .. }
         | Refusal::NotRunning { .. }
+        | Refusal::UnknownTenant { .. }
         | Refusal::Wish { .. } => Failure::USAGE,
+        Refusal::Exists { .. } => Failure::CANNOT_CREATE,
+        Refusal::Quota { .. } => Failure::NO_PERMISSION,
+        Refusal::Fixed { .. } => Failure::CONFIG,
         Refusal::BadModule { .. } => Failure::DATA,
         Refusal::NoWorkers { .. }
         | Refusal::Busy { .. }
@@ -94,6 +99,7 @@ fn of_refusal(refusal: &Refusal) -> u8 {
         | Refusal::NoCapacity { .. }
         | Refusal::NotAllowed { .. }
         | Refusal::TooMuch { .. }
+        | Refusal::Suspended { .. }
         | Refusal::Unavailable { .. } => Failure::UNAVAILABLE,
         Refusal::Transfer { .. }
         | Refusal::NoRoom { .. }

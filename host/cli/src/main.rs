@@ -10,6 +10,7 @@ mod cert;
 mod commands;
 mod date;
 mod failure;
+mod manage;
 mod module;
 mod news;
 mod output;

@@ -1,4 +1,4 @@
-//! `deploy`, `rollback`, `history` and `apps`: what runs where, and what should.
+//! `deploy`, `rollback` and `history`: what runs where, and what should.
 
 use serde_json::json;
 use tidegate_base::AppName;
@@ -8,7 +8,7 @@ use tidegate_wire::control::Canary;
 use tidegate_wire::report::{self, SwapReport};
 use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, Refusal, WorkerOverview};
 
-use crate::args::{AppsArgs, DeployArgs, HistoryArgs, RollbackArgs, Whom};
+use crate::args::{DeployArgs, HistoryArgs, RollbackArgs, Whom};
 use crate::failure::{Failure, Outcome};
 use crate::news::News;
 use crate::output::{columns, note, print, print_json};
@@ -54,16 +54,6 @@ pub(crate) fn history(args: &HistoryArgs) -> Outcome {
         print_json(&json!(entries));
     } else {
         print(&columns(&entries.iter().map(line_of_history).collect::<Vec<_>>()));
-    }
-    Ok(())
-}
-
-pub(crate) fn apps(args: &AppsArgs) -> Outcome {
-    let apps = cluster(&args.whom)?.apps()?;
-    if args.whom.local.json {
-        print_json(&json!(apps));
-    } else {
-        print(&columns(&apps.iter().map(line_of_app).collect::<Vec<_>>()));
     }
     Ok(())
 }
@@ -134,11 +124,12 @@ fn line_of_history(entry: &HistoryEntry) -> Vec<String> {
     ]
 }
 
-fn line_of_app(overview: &AppOverview) -> Vec<String> {
-    let AppOverview { app, stable, deploying, workers } = overview;
-    let stable = match stable {
-        Some(version) => version.to_string(),
-        None => "what the settings name".to_owned(),
+pub(crate) fn line_of_app(overview: &AppOverview) -> Vec<String> {
+    let AppOverview { app, stable, deploying, workers, created } = overview;
+    let stable = match (stable, created) {
+        (Some(version), _) => version.to_string(),
+        (None, Some(_)) => "nothing deployed".to_owned(),
+        (None, None) => "what the settings name".to_owned(),
     };
     let slots: usize = workers.iter().map(|worker| worker.slots.len()).sum();
     let deploying = deploying.as_ref().map(|deploying| {
@@ -148,7 +139,13 @@ fn line_of_app(overview: &AppOverview) -> Vec<String> {
         format!("{} on {switched} of them, {} (by {})", version, deploying.doing, deploying.by)
     });
     // Deployments end; why a worker does not get on is there as long as it is so.
-    let last = [deploying.or_else(|| strays(overview)), failures(overview)];
+    let suspended =
+        created.as_ref().and_then(|created| match (created.suspended, created.tenant_suspended) {
+            (true, _) => Some("suspended".to_owned()),
+            (false, true) => Some("its tenant is suspended".to_owned()),
+            (false, false) => None,
+        });
+    let last = [suspended, deploying.or_else(|| strays(overview)), failures(overview)];
     let last: Vec<_> = last.into_iter().flatten().collect();
     let many = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let place = format!("{} on {}", many(slots, "slot"), many(workers.len(), "worker"));
@@ -161,7 +158,9 @@ fn failures(overview: &AppOverview) -> Option<String> {
         let failure = it.failure.as_ref()?;
         Some(format!("{}: {}", it.worker, first_line(&failure.to_string())))
     };
-    let failures: Vec<_> = overview.workers.iter().filter_map(of).collect();
+    let troubles = overview.created.iter().flat_map(|created| &created.troubles);
+    let troubles = troubles.map(|it| format!("{}: {}", it.node.name, first_line(&it.reason)));
+    let failures: Vec<_> = overview.workers.iter().filter_map(of).chain(troubles).collect();
     (!failures.is_empty()).then(|| failures.join("; "))
 }
 
@@ -212,7 +211,7 @@ mod tests {
         };
         let workers = ["w1", "w2"].into_iter().zip(slots).map(worker).collect();
         let app = AppName::new("chat").unwrap();
-        AppOverview { app, stable: Some(version(2)), deploying: None, workers }
+        AppOverview { app, stable: Some(version(2)), deploying: None, workers, created: None }
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn every_kind_of_failure_has_its_exit_code_and_says_how_to_mend_it() {
     folder.write("gateway.toml", "[node]\nroles = [\"gateway\"]\n");
     folder.write("app.toml", "[[app]]\nname = \"a\"\nplugin = \"a.wasm\"\nlisten = [\"ws://127.0.0.1:0\"]\n");
     folder.write("a.wasm", "not wasm");
+    folder.write("spec.toml", "slot = 1\n");
     for (line, code, says) in [
         ("", 64, "Usage"),
         ("upp", 64, "similar"),
@@ -114,6 +115,22 @@ fn every_kind_of_failure_has_its_exit_code_and_says_how_to_mend_it() {
         ("status", 69, "tidegate up"),
         ("nodes", 69, "tidegate up"),
         ("apps", 69, "tidegate up"),
+        ("tenants", 69, "tidegate up"),
+        ("tenants create Acme", 64, "a-z"),
+        ("tenants create acme --slots-max many", 64, "whole number, or `none`"),
+        ("tenants configure acme", 64, "--slots-max"),
+        ("tenants delete acme", 64, "--yes"),
+        ("tenants creat acme", 64, "create"),
+        ("apps create acme/Chat", 64, "a-z"),
+        ("apps create acme/chat --settings none.toml", 78, "none.toml"),
+        (
+            "apps create acme/chat --settings spec.toml",
+            78,
+            "spec.toml:1:1: slot: unknown key `slot`; did you mean",
+        ),
+        ("apps configure acme/chat", 64, "--settings"),
+        ("apps delete acme/chat", 64, "--yes"),
+        ("apps delete acme/chat --yes", 69, "tidegate up"),
         ("history Chat", 64, "a-z"),
         ("history chat --limit 0", 64, "1..=1000"),
         ("rollback chat", 69, "tidegate up"),

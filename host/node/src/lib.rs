@@ -7,6 +7,7 @@
 //! Deliberately absent: arguments, signals and output, which are the binary's.
 
 mod accept;
+mod apps;
 pub mod config;
 pub mod control;
 mod data_dir;

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::accept::SharedGateway;
+use crate::apps::Apps;
 use crate::config::Config;
 use crate::control::{ControlSocket, Host, Response};
 use crate::data_dir::DataDir;
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub worker: SharedWorker,
     pub dialer: RwLock<Option<Arc<Dialer>>>,
     pub view: RwLock<Option<watch::Receiver<View>>>,
+    /// The apps that are made at run time, for each role.
+    pub apps: Vec<Arc<Apps>>,
 }
 
 impl Node {
@@ -207,6 +210,10 @@ impl std::fmt::Debug for Node {
 
 impl Shared {
     fn has_started(&self) -> bool {
+        // Who joins hears of every app before it is ready.
+        if !self.apps.iter().all(|apps| apps.has_applied()) {
+            return false;
+        }
         if self.all_in_one {
             return self.is_ready();
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Setting};
 use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
 use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
@@ -136,7 +136,8 @@ fn load_app(
     worker.state_bytes_max = app.state_bytes_max;
     worker.log_lines_per_s = app.log_lines_per_s;
     worker.on_failure = app.on_failure;
-    worker.settings = app.settings.clone().into_iter().collect();
+    let exposed = |(key, value): (&String, &Setting)| Some((key.clone(), value.expose()?.to_owned()));
+    worker.settings = app.settings.iter().filter_map(exposed).collect();
     Ok(Some(LoadedApp { app: worker, component }))
 }
 

@@ -6,7 +6,8 @@ use tidegate_link::{Link, LinkError};
 use tidegate_register::lane::{LaneFailure, RequestLane, STEP_MAX};
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{
-    AppOverview, HISTORY_LIMIT_MAX, HistoryEntry, Incoming, MODULE_BYTES_MAX, Refusal, Reply, Request,
+    AppOverview, Effect, HISTORY_LIMIT_MAX, HistoryEntry, Incoming, MODULE_BYTES_MAX, Order, Refusal, Reply,
+    Request, TenantOverview,
 };
 use tokio::time::timeout;
 
@@ -113,6 +114,34 @@ pub async fn cancel(link: &Link, app: AppName) -> Result<(), RequestError> {
     }
 }
 
+/// Every tenant, as an operator.
+///
+/// # Errors
+/// The register does not answer.
+pub async fn tenants(link: &Link) -> Result<Vec<TenantOverview>, RequestError> {
+    let mut asking = Asking::begin(link, &Request::Tenants, Bytes::new()).await?;
+    let mut tenants = Vec::new();
+    loop {
+        match asking.next().await? {
+            Reply::Tenant(tenant) if tenants.len() < APPS_MAX => tenants.push(*tenant),
+            Reply::Done => return Ok(tenants),
+            _ => return Err(RequestError::Other),
+        }
+    }
+}
+
+/// Does something to a tenant or an app, as an operator.
+///
+/// # Errors
+/// It is refused, or the register does not answer; in the latter case it may be done.
+pub async fn manage(link: &Link, order: Order) -> Result<Effect, RequestError> {
+    let mut asking = Asking::begin(link, &Request::Manage(order), Bytes::new()).await?;
+    match asking.next().await? {
+        Reply::Managed(effect) => Ok(*effect),
+        _ => Err(RequestError::Other),
+    }
+}
+
 /// A question that has been asked.
 struct Asking {
     lane: RequestLane,
@@ -158,7 +187,7 @@ mod tests {
     use tidegate_register::Register;
     use tidegate_register::deployer::Deployer;
     use tidegate_wire::report::Outcome;
-    use tidegate_wire::request::Module;
+    use tidegate_wire::request::{AppDeed, Module};
     use tokio::runtime::Handle;
 
     use super::*;
@@ -199,7 +228,13 @@ mod tests {
         assert_eq!(fetch_module(&worker, digest).await.unwrap(), module);
 
         cancel(&operator, app()).await.unwrap();
-        assert_eq!(*fake.orders.lock(), ["deploy 2097152 bytes by n", "cancel default/chat by n"]);
+        assert_eq!(tenants(&operator).await.unwrap()[0].tenant.as_str(), "acme");
+        let order = Order::App { name: app(), deed: AppDeed::Create(Box::default()) };
+        assert_eq!(manage(&operator, order.clone()).await.unwrap().revision, 3);
+        let error = manage(&worker, order).await.unwrap_err().to_string();
+        assert!(error.contains("create an app") && error.contains("tidegate cert operator"), "{error}");
+        let orders = ["deploy 2097152 bytes by n", "cancel default/chat by n", "create an app by n"];
+        assert_eq!(*fake.orders.lock(), orders);
     }
 
     #[tokio::test]

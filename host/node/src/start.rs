@@ -20,10 +20,11 @@ use tidegate_worker::{Worker, WorkerSettings};
 use tokio::runtime::Handle;
 
 use crate::accept;
+use crate::apps::Apps;
 use crate::config::{Config, Place};
 use crate::data_dir::DataDir;
 use crate::dial::Dialer;
-use crate::duty::{Duty, WorkerDuty};
+use crate::duty::{Duty, RoleDuty, WorkerDuty};
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::membership::Membership;
@@ -144,6 +145,7 @@ impl<'a> Parts<'a> {
             worker: Arc::default(),
             dialer: RwLock::default(),
             view: RwLock::default(),
+            apps: Vec::new(),
         };
         let (tasks, endpoint, endpoints, plugins) = (Vec::new(), None, None, None);
         Self { config, shards, control, shared, tasks, endpoint, endpoints, store, plugins }
@@ -153,6 +155,7 @@ impl<'a> Parts<'a> {
     async fn all_in_one(&mut self, plugins: Option<Plugins>) -> Result<(), NodeError> {
         let mut plugins = plugins.ok_or_else(no_plugins)?;
         let register = Register::start(None, self.store.clone(), &self.control);
+        register.fixed_tenants(self.config.tenants.clone()).await;
         adopt(&register, self.config.precedence, &mut plugins.loaded).await?;
         let deployer = register.deployer();
         let modules = Arc::clone(&plugins.loaded.modules);
@@ -170,10 +173,11 @@ impl<'a> Parts<'a> {
             worker.conduct(Versions::new(modules, from_deployer(deployer)))
         };
         let duties = [
-            (Role::Gateway, Some(id), Duty::Gateway(Arc::clone(&self.shared.gateway))),
-            (Role::Worker, None, Duty::Worker(WorkerDuty::new(orders))),
+            (Role::Gateway, Some(id), RoleDuty::Gateway(Arc::clone(&self.shared.gateway))),
+            (Role::Worker, None, RoleDuty::Worker(WorkerDuty::new(orders))),
         ];
         for (role, id, duty) in duties {
+            let duty = self.duty(role, duty);
             let membership = Membership::new(self.info(role, id, None), duty, 1);
             let (own, registers) = memory_pair(self.peer(role), self.peer(Role::Register));
             register.add_link(registers);
@@ -195,14 +199,15 @@ impl<'a> Parts<'a> {
             Role::Gateway => self.member_gateway(identity, registers),
             Role::Worker => self.member_worker(identity, registers, plugins).await,
             // The configuration refuses operators.
-            Role::Register | Role::Operator => self.member_register(identity),
+            Role::Register | Role::Operator => self.member_register(identity).await,
         }
     }
 
-    fn member_register(&mut self, identity: &Identity) -> Result<(), NodeError> {
+    async fn member_register(&mut self, identity: &Identity) -> Result<(), NodeError> {
         let endpoint = bind(self.config.register_listen, identity, &self.control)?;
         self.shared.addresses.register = Some(endpoint.local_addr()?);
         let register = Register::start(Some(endpoint.clone()), self.store.clone(), &self.control);
+        register.fixed_tenants(self.config.tenants.clone()).await;
         *self.shared.register.write() = Some(register);
         self.endpoint = Some(endpoint);
         Ok(())
@@ -220,7 +225,7 @@ impl<'a> Parts<'a> {
         let accept = accept::accept(endpoint.clone(), Arc::clone(&self.shared.gateway), self.shards.clone());
         home.spawn(accept);
         self.endpoint = Some(endpoint);
-        let duty = Duty::Gateway(Arc::clone(&self.shared.gateway));
+        let duty = self.duty(Role::Gateway, RoleDuty::Gateway(Arc::clone(&self.shared.gateway)));
         let info = self.info(Role::Gateway, Some(id), Some(advertised));
         let membership = Membership::new(info, duty, registers.len());
         self.announce(&membership, identity, registers)
@@ -245,7 +250,8 @@ impl<'a> Parts<'a> {
         let _ = keeper.set(Arc::downgrade(&duty));
         *self.shared.worker.write() = Some(worker);
         let info = self.info(Role::Worker, None, None);
-        let membership = Membership::new(info, Duty::Worker(Arc::clone(&duty)), registers.len());
+        let of_role = self.duty(Role::Worker, RoleDuty::Worker(Arc::clone(&duty)));
+        let membership = Membership::new(info, of_role, registers.len());
         self.announce(&membership, identity, registers)?;
         // Clients come with the links: until it runs what it should, or nobody says what that is, it dials no gateway.
         let (heard, settled) = (tokio::time::timeout(ORDERS_WAIT, duty.heard()).await, duty.settled());
@@ -304,6 +310,14 @@ impl<'a> Parts<'a> {
         let worker = Worker::start(settings, &engine, Arc::clone(&slow), &self.shards).await?;
         self.plugins = Some((engine, slow));
         Ok(worker)
+    }
+
+    /// What a role does for the register. The apps of the catalog come to it on the control thread.
+    fn duty(&mut self, role: Role, of_role: RoleDuty) -> Duty {
+        let apps = Apps::new(role, &self.config.apps);
+        self.tasks.push(self.control.spawn(Arc::clone(&apps).follow()));
+        self.shared.apps.push(Arc::clone(&apps));
+        Duty { role: of_role, apps }
     }
 
     fn peer(&self, role: Role) -> Peer {

@@ -1,4 +1,4 @@
-//! Deploying, rolling back and looking, the same way for a node on this machine and for a register far away. Everything
+//! Deploying, rolling back, managing tenants and apps, and looking, the same way for a node on this machine and for a register far away. Everything
 //! here blocks: it is for the command line and for programs like it.
 
 use std::io;
@@ -11,7 +11,9 @@ use tidegate_link::certs::Identity;
 use tidegate_register::deployer::ModuleRef;
 use tidegate_wire::control::Canary;
 use tidegate_wire::report::{Progress, SwapReport};
-use tidegate_wire::request::{AppOverview, HistoryEntry, Module, Refusal, Request};
+use tidegate_wire::request::{
+    AppOverview, Effect, HistoryEntry, Module, Order, Refusal, Request, TenantOverview,
+};
 
 use crate::control::{self, AskError, Response};
 use crate::operator::{Operator, OperatorError};
@@ -178,6 +180,41 @@ impl Cluster {
                     Ok(requests::deploy(it.link(), &request, Bytes::new(), on_news).await?)
                 });
                 ended.map_err(|error| out_of_sight(of, error))
+            }
+        }
+    }
+
+    /// Every tenant.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn tenants(&self) -> Result<Vec<TenantOverview>, SteerError> {
+        match self {
+            Self::Node { data_dir, .. } => match talk(data_dir, control::Request::Tenants)? {
+                Response::Tenants(tenants) => Ok(tenants),
+                other => Err(not_an_answer(other)),
+            },
+            Self::Register { address, identity } => {
+                over_link(*address, identity, async |it| Ok(requests::tenants(it.link()).await?))
+            }
+        }
+    }
+
+    /// Does something to a tenant or to an app that is made at run time; returns when gateways and workers do it, or have
+    /// had some seconds for it.
+    ///
+    /// # Errors
+    /// It is refused, or nobody answers; in the latter case it may be done.
+    pub fn manage(&self, order: Order) -> Result<Effect, SteerError> {
+        match self {
+            Self::Node { data_dir, by } => {
+                match talk(data_dir, control::Request::Manage { order, by: by.clone() })? {
+                    Response::Managed(effect) => Ok(*effect),
+                    other => Err(not_an_answer(other)),
+                }
+            }
+            Self::Register { address, identity } => {
+                over_link(*address, identity, async |it| Ok(requests::manage(it.link(), order).await?))
             }
         }
     }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, Quotas, Usage};
 use tidegate_register::deployer::{Answer, DeployOrder, Deployer, ModuleRef, RollbackOrder, Watcher};
 use tidegate_wire::control::VersionRef;
 use tidegate_wire::report::{Audit, Outcome, Progress, SwapReport, Times};
-use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, Refusal};
+use tidegate_wire::request::{AppOverview, Effect, EntryState, HistoryEntry, Order, Refusal, TenantOverview};
 
 /// A private folder of its own, removed at the end.
 pub(crate) struct Folder(PathBuf);
@@ -80,7 +80,7 @@ impl Fake {
 impl Deployer for Fake {
     fn apps(&self) -> Answer<'_, Vec<AppOverview>> {
         let app = AppName::new("chat").unwrap();
-        let overview = AppOverview { app, stable: None, deploying: None, workers: Vec::new() };
+        let overview = AppOverview { app, stable: None, deploying: None, workers: Vec::new(), created: None };
         Box::pin(async { Ok(vec![overview]) })
     }
 
@@ -129,6 +129,19 @@ impl Deployer for Fake {
     fn cancel(&self, app: AppName, by: String) -> Answer<'_, ()> {
         self.orders.lock().push(format!("cancel {app} by {by}"));
         Box::pin(async { Ok(()) })
+    }
+
+    fn tenants(&self) -> Answer<'_, Vec<TenantOverview>> {
+        let tenant = Label::new("acme").unwrap();
+        let (quotas, usage) = (Quotas::default(), Usage::default());
+        Box::pin(
+            async move { Ok(vec![TenantOverview { tenant, fixed: false, suspended: false, quotas, usage }]) },
+        )
+    }
+
+    fn manage(&self, order: Order, by: String) -> Answer<'_, Effect> {
+        self.orders.lock().push(format!("{} by {by}", order.name()));
+        Box::pin(async { Ok(Effect { revision: 3, ..Effect::default() }) })
     }
 
     fn module(&self, digest: Digest) -> Answer<'_, Option<Bytes>> {

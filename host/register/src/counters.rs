@@ -11,6 +11,8 @@ tidegate_telemetry::counters! {
     REQUESTS = "tidegate_register_requests_total";
     /// Those of them that were refused.
     REQUESTS_REFUSED = "tidegate_register_requests_refused_total";
+    /// Orders about tenants and apps, refused ones too.
+    ORDERS = "tidegate_register_orders_total";
     /// Deployments that were committed.
     COMMITTED = "tidegate_register_deployments_committed_total";
     /// Deployments that were rolled back.

@@ -10,7 +10,9 @@ use tidegate_base::{AppName, Digest};
 use tidegate_contract::Contract;
 use tidegate_wire::control::{Canary, Failure};
 use tidegate_wire::report::{Progress, SwapReport};
-use tidegate_wire::request::{AppOverview, Deploying, EntryState, HistoryEntry, Refusal, WorkerOverview};
+use tidegate_wire::request::{
+    AppOverview, Deploying, Effect, EntryState, HistoryEntry, Order, Refusal, TenantOverview, WorkerOverview,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -44,6 +46,13 @@ pub trait Deployer: Send + Sync + 'static {
 
     /// Turns the deployment that goes on round; answers when it is on its way back. `by` says who wanted it.
     fn cancel(&self, app: AppName, by: String) -> Answer<'_, ()>;
+
+    /// Every tenant, by name.
+    fn tenants(&self) -> Answer<'_, Vec<TenantOverview>>;
+
+    /// Does something to a tenant or to an app that is made at run time; answers when it is written down and gateways and
+    /// workers do it, or have had some seconds for it. `by` says who wanted it.
+    fn manage(&self, order: Order, by: String) -> Answer<'_, Effect>;
 
     /// A module's bytes, checked against the digest; None: it is not here.
     fn module(&self, digest: Digest) -> Answer<'_, Option<Bytes>>;
@@ -204,7 +213,13 @@ pub fn overview(deployments: &Deployments, app: &AppName) -> AppOverview {
         failure: report.rollout.as_ref().and_then(|rollout| rollout.failure.as_ref()).map(in_short),
         tallies: report.judged.clone(),
     });
-    AppOverview { app: app.clone(), stable: deployments.stable(app), deploying, workers: workers.collect() }
+    AppOverview {
+        app: app.clone(),
+        stable: deployments.stable(app),
+        deploying,
+        workers: workers.collect(),
+        created: None,
+    }
 }
 
 /// The beginning of a failure: there may be one of each of many workers, and the report of the deployment has it whole.

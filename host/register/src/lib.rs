@@ -1,10 +1,11 @@
-//! The register role: who is in the cluster, and which versions of its apps run. Membership is soft state, which nodes
-//! bring and take away with their links; modules and versions are durable, in the store. It is never on the path of a
-//! message.
+//! The register role: who is in the cluster, which tenants and apps there are, and which versions of apps run. Membership is
+//! soft state, which nodes bring and take away with their links; modules, versions, tenants and apps are durable, in the
+//! store. It is never on the path of a message.
 //!
 //! ```text
 //!  gateway ---- Announce, Counted ----->  register  <--- Announce, AppReports ---- worker
 //!          <--- Directory, Census ------            ---- Directory, Apps --------->
+//!          <--- Catalog ----------------            ---- Catalog ----------------->
 //!                                  ^ |     ^ |
 //!                        ListNodes | |     | | records, modules
 //!                    apps, deploy… | v     v v
@@ -17,6 +18,7 @@
 //! What operators ask about apps, and workers for modules, comes on lanes of their links ([`requests`]) and goes to a
 //! [`Deployer`].
 
+pub mod catalog;
 mod counters;
 pub mod deployer;
 pub mod deployment;
@@ -25,14 +27,14 @@ pub mod lane;
 pub mod requests;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_base::AppName;
+use tidegate_base::{AppName, Label, Quotas};
 use tidegate_link::{ControlTx, Endpoint, Incoming, Link};
 use tidegate_store::Store;
 use tidegate_wire::control::{Control, NodeInfo};
@@ -108,6 +110,11 @@ impl Register {
         precedence: Precedence,
     ) -> Result<Adopted, Refusal> {
         self.shared.desk.adopt(app, module, precedence).await
+    }
+
+    /// The tenants that stand in the settings of the node that runs the register. Call it before anybody can give orders.
+    pub async fn fixed_tenants(&self, tenants: BTreeMap<Label, Quotas>) {
+        self.shared.desk.fixed_tenants(tenants).await;
     }
 
     /// Everybody who is in the cluster now, by role and name.

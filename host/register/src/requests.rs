@@ -136,6 +136,14 @@ async fn converse(shared: &Shared, peer: &Peer, lane: &mut RequestLane) -> Resul
             beating(lane, deployer.cancel(app, peer.name.to_string())).await?;
             Ok(lane.send(&Reply::Done)?)
         }
+        Request::Tenants => {
+            let tenants = beating(lane, deployer.tenants()).await?;
+            list(lane, tenants, |tenant| Reply::Tenant(Box::new(tenant))).await
+        }
+        Request::Manage(order) => {
+            let effect = beating(lane, deployer.manage(order, peer.name.to_string())).await?;
+            Ok(lane.send(&Reply::Managed(Box::new(effect)))?)
+        }
         Request::Fetch { digest } => give(shared, lane, &*deployer, digest).await,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate_base::Role;
 use tidegate_link::{ControlRx, Link, Peer};
-use tidegate_wire::control::{AppClients, AppReport, Control, NodeInfo};
+use tidegate_wire::control::{AppClients, AppReport, Control, FixedApp, NodeInfo, Trouble};
 use tidegate_wire::directory::Session;
 
 use crate::{Shared, counters};
@@ -29,6 +29,10 @@ enum Wish {
     Reports(Vec<AppReport>),
     /// To say how many clients it has.
     Counted { number: u64, apps: Vec<AppClients> },
+    /// To say which apps stand in its settings file.
+    FixedApps(Vec<FixedApp>),
+    /// To say that it does what it was told of apps.
+    CatalogApplied { revision: u64, troubles: Vec<Trouble> },
 }
 
 /// Serves a link's control channel. An operator who has asked something on a lane (`asked`) need not say anything here.
@@ -57,6 +61,10 @@ pub(crate) async fn serve(shared: &Shared, session: Session, link: &Link, asked:
             }
             Ok(Wish::Reports(reports)) => shared.desk.reports(session, reports).await,
             Ok(Wish::Counted { number, apps }) => shared.desk.counted(session, number, apps).await,
+            Ok(Wish::FixedApps(apps)) => shared.desk.fixed_apps(session, apps).await,
+            Ok(Wish::CatalogApplied { revision, troubles }) => {
+                shared.desk.catalog_applied(session, revision, troubles).await;
+            }
             Ok(Wish::List) => {
                 if let Err(error) = control.send(shared.snapshot()) {
                     return End::Gone(error.to_string());
@@ -93,6 +101,10 @@ fn judge(peer: &Peer, message: Control) -> Result<Wish, String> {
         (_, Control::Announce(info)) => Ok(Wish::Announce(info)),
         (Role::Worker, Control::AppReports(reports)) => Ok(Wish::Reports(reports)),
         (Role::Gateway, Control::Counted { number, apps }) => Ok(Wish::Counted { number, apps }),
+        (Role::Gateway | Role::Worker, Control::FixedApps(apps)) => Ok(Wish::FixedApps(apps)),
+        (Role::Gateway | Role::Worker, Control::CatalogApplied { revision, troubles }) => {
+            Ok(Wish::CatalogApplied { revision, troubles })
+        }
         (_, Control::ListNodes) => {
             Err("only an operator may list nodes: make a certificate with `tidegate cert operator NAME`"
                 .into())
@@ -118,6 +130,9 @@ fn name(message: &Control) -> &'static str {
         Control::AppReports(_) => "AppReports",
         Control::Census { .. } => "Census",
         Control::Counted { .. } => "Counted",
+        Control::Catalog(_) => "Catalog",
+        Control::CatalogApplied { .. } => "CatalogApplied",
+        Control::FixedApps(_) => "FixedApps",
     }
 }
 

@@ -48,6 +48,8 @@ impl Client {
                 }
                 // A worker also hears what its apps should run.
                 Control::Apps { apps, .. } => assert!(apps.is_empty()),
+                // And every node of the apps that were made at run time.
+                Control::Catalog(part) => assert!(part.apps.is_empty()),
                 other => panic!("{other:?}"),
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Everything is level-triggered: whole lists, never differences.
 
+mod catalog;
 mod swap;
 
 use std::net::SocketAddr;
@@ -9,6 +10,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, Exports, GatewayId, NodeName, Role};
 
+pub use self::catalog::{
+    CATALOG_BYTES_MAX, Catalog, CatalogApp, CatalogPart, CatalogParts, FixedApp, TROUBLES_MAX, Trouble,
+};
 pub use self::swap::{
     AppClients, AppReport, Canary, DesiredApp, DesiredRollout, Failure, REASON_BYTES_MAX, RolloutPhase,
     RolloutReport, SlotSwitch, Stage, Step, VersionRef, VersionTally, cut_reason,
@@ -125,6 +129,18 @@ pub enum Control {
         /// Every app that it has clients or listeners of.
         apps: Vec<AppClients>,
     },
+    /// Register to gateways and workers, at the announcement and on every change: a part of the list of the apps that were
+    /// made at run time. All parts together replace what was said before.
+    Catalog(CatalogPart),
+    /// Gateway or worker to register: it does what that list says, but for these.
+    CatalogApplied {
+        /// Of the list.
+        revision: u64,
+        /// What it cannot do: at most [`TROUBLES_MAX`].
+        troubles: Vec<Trouble>,
+    },
+    /// Gateway or worker to register, behind its announcement: the apps that stand in its settings file.
+    FixedApps(Vec<FixedApp>),
 }
 
 impl Control {

@@ -14,6 +14,7 @@
 mod answers;
 mod decoder;
 mod incoming;
+mod manage;
 mod refusal;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use tidegate_base::{AppName, Digest};
 pub use self::answers::{AppOverview, Deploying, EntryState, HistoryEntry, WorkerOverview};
 pub use self::decoder::{BadMessage, Decoder, encode};
 pub use self::incoming::{BadModule, Incoming};
+pub use self::manage::{AppDeed, Created, Effect, NodeRef, NodeTrouble, Order, TenantDeed, TenantOverview};
 pub use self::refusal::Refusal;
 use crate::control::Canary;
 use crate::report::{Progress, SwapReport};
@@ -80,6 +82,11 @@ pub enum Request {
         /// The module.
         digest: Digest,
     },
+    /// Which tenants are there? Answered by [`Reply::Tenant`] for each, and [`Reply::Done`].
+    Tenants,
+    /// Please do this to a tenant or an app. Answered by [`Reply::Managed`] when it is written down and gateways and workers
+    /// do it, or have had some seconds for it.
+    Manage(Order),
 }
 
 impl Request {
@@ -92,6 +99,8 @@ impl Request {
             Self::Rollback { .. } => "rollback",
             Self::Cancel { .. } => "cancel",
             Self::Fetch { .. } => "fetch a module",
+            Self::Tenants => "tenants",
+            Self::Manage(order) => order.name(),
         }
     }
 }
@@ -132,6 +141,10 @@ pub enum Reply {
     Ended(Box<SwapReport>),
     /// The last: it is not done, and nothing has changed.
     Refused(Refusal),
+    /// One tenant.
+    Tenant(Box<TenantOverview>),
+    /// The last: an order was carried out.
+    Managed(Box<Effect>),
 }
 
 #[cfg(test)]

@@ -66,12 +66,6 @@ pub(crate) struct HistoryArgs {
     pub whom: Whom,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct AppsArgs {
-    #[command(flatten)]
-    pub whom: Whom,
-}
-
 /// Who is asked: a node on this machine, or a register.
 #[derive(Debug, Args)]
 pub(crate) struct Whom {

@@ -60,7 +60,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
-    let File { node, cluster, register, gateway, worker, app: _ } = file;
+    let File { node, cluster, register, gateway, worker, tenant: _, app: _ } = file;
     match name {
         "TIDEGATE_NODE_NAME" => put(&mut node.name, text),
         "TIDEGATE_NODE_DATA_DIR" => path(&mut node.data_dir, text),

@@ -19,7 +19,18 @@ pub(super) struct File {
     pub register: Register,
     pub gateway: Gateway,
     pub worker: Worker,
+    pub tenant: Vec<Spanned<Tenant>>,
     pub app: Vec<Spanned<App>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tenant {
+    pub name: Option<Label>,
+    pub apps_max: Option<QuotaMax>,
+    pub slots_max: Option<QuotaMax>,
+    pub memory_mib_max: Option<QuotaMax>,
+    pub connections_max: Option<QuotaMax>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +125,7 @@ pub(super) struct Heartbeat {
     pub payload: Option<String>,
 }
 
+pub(super) type QuotaMax = Within<0, 1_000_000_000_000>;
 /// 0: no limit.
 pub(super) type PerSecond = Within<0, 1_000_000_000_000>;
 pub(super) type Shards = Within<1, 1024>;

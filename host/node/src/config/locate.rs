@@ -74,6 +74,13 @@ impl Source<'_> {
         }
     }
 
+    /// Where a key of the top level stands.
+    pub fn key(&self, name: &str) -> Option<Range<usize>> {
+        let (table, _) = DeTable::parse_recoverable(self.text);
+        let found = table.get_ref().iter().find(|(key, _)| key.get_ref() == name);
+        found.map(|(key, _)| key.span())
+    }
+
     fn key_at(&self, offset: usize) -> String {
         let (table, _) = DeTable::parse_recoverable(self.text);
         let mut path = String::new();

@@ -5,6 +5,8 @@ mod env;
 mod file;
 mod locate;
 mod resolve;
+mod spec;
+mod tenants;
 mod values;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_base::{AppName, NodeName, Role, limits};
+use tidegate_base::{AppName, Label, NodeName, Quotas, Role, Setting, limits};
 use tidegate_gateway::settings::{AppLimits, ListenerSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_runtime::{Compiler, EngineSettings, Limits};
@@ -22,6 +24,7 @@ use tidegate_worker::OnFailure;
 
 pub use env::VARIABLES;
 pub use locate::Mistake;
+pub use spec::read_app_spec;
 pub use tidegate_register::Precedence;
 pub use values::{Listen, Plugin, scheme};
 
@@ -48,6 +51,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// The apps.
     pub apps: Vec<AppConfig>,
+    /// What tenants may have, for who runs a register.
+    pub tenants: BTreeMap<Label, Quotas>,
     /// Whether an all-in-one starts with what was deployed last or with what its settings name. No setting: `dev` sets
     /// it.
     pub precedence: Precedence,
@@ -149,7 +154,7 @@ pub struct AppConfig {
     /// What becomes of a slot whose instances keep failing.
     pub on_failure: OnFailure,
     /// What the plugin reads as its settings.
-    pub settings: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, Setting>,
 }
 
 /// What the command line sets over the file and the environment. Paths are relative to the current folder.
@@ -237,6 +242,7 @@ impl Config {
                 build: BuildOutput::Silent,
             },
             apps: Vec::new(),
+            tenants: BTreeMap::new(),
             precedence: Precedence::default(),
         }
     }
@@ -267,10 +273,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let source = locate::Source { path, text };
         let mut file: file::File = toml::from_str(text).map_err(|error| mistake(source.explain(&error)))?;
-        let folder = std::path::absolute(path)
-            .ok()
-            .and_then(|path| path.parent().map(Path::to_owned))
-            .unwrap_or_default();
+        let folder = folder_of(path);
         file.resolve_paths(&folder);
         env::overlay(&mut file, variables)?;
         file.overlay(flags)?;
@@ -297,6 +300,12 @@ impl AppConfig {
             settings: BTreeMap::new(),
         }
     }
+}
+
+/// What paths in this file are relative to.
+fn folder_of(file: &Path) -> PathBuf {
+    let file = std::path::absolute(file).ok();
+    file.and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default()
 }
 
 fn mistake(mistake: Mistake) -> ConfigError {

@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_base::{AppName, Protocol, Rate, Role};
+use tidegate_base::{AppName, AppSpec, Protocol, Role};
 use tidegate_gateway::settings::{Heartbeat, ListenerSettings, Origins};
 use tidegate_link::certs::Identity;
 
 use super::file::{self, File};
 use super::locate::Source;
-use super::values::{Address, Label, NodeRole, Plugin, Within};
-use super::{AppConfig, Config, ConfigError, Overrides, Place, mistake};
+use super::spec::Secrets;
+use super::values::{Address, Label, NodeRole, Plugin, SettingValue, Within};
+use super::{AppConfig, Config, ConfigError, Overrides, Place, mistake, spec, tenants};
 
 impl File {
     /// Makes the paths of the file absolute.
@@ -28,6 +29,7 @@ impl File {
                 *path = folder.join(&path);
             }
         }
+        self.app.iter_mut().for_each(|app| app.as_mut().resolve_paths(folder));
     }
 
     /// Flags win.
@@ -61,9 +63,20 @@ impl File {
     }
 }
 
+impl file::App {
+    /// Makes the paths of secrets absolute.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        for value in self.settings.0.values_mut() {
+            if let SettingValue::File(path) = value {
+                *path = folder.join(&path);
+            }
+        }
+    }
+}
+
 /// Everything checked.
 pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<Config, ConfigError> {
-    let File { node, cluster, register, gateway, worker, app: apps } = file;
+    let File { node, cluster, register, gateway, worker, tenant: tenants, app: apps } = file;
     let mut config = Config::all_in_one(node.data_dir.unwrap_or_else(|| folder.join("data")));
     let name = node.name.map(|label| label.0);
     let roles = node.roles.map(|roles| roles.into_iter().map(|role| role.0).collect::<Vec<_>>());
@@ -81,12 +94,15 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker);
     let mut slots = 0_u64;
+    let mut specs = Vec::new();
     for app in apps {
         let span = app.span();
-        let app = App { source, span, config: &config }.resolve(app.into_inner())?;
+        let (app, spec) = App { source, span, config: &config }.resolve(app.into_inner())?;
         slots += u64::from(app.slots);
+        specs.push((app.name.clone(), spec));
         config.apps.push(app);
     }
+    tenants::resolve(&mut config, tenants, &specs, source)?;
     let instances = config.worker.engine.instances;
     if config.place.runs(Role::Worker) && slots > u64::from(instances) {
         return Err(ConfigError::Conflict(format!(
@@ -213,7 +229,7 @@ struct App<'a> {
 }
 
 impl App<'_> {
-    fn resolve(&self, mut file: file::App) -> Result<AppConfig, ConfigError> {
+    fn resolve(&self, mut file: file::App) -> Result<(AppConfig, AppSpec), ConfigError> {
         let Some(Label(name)) = file.name.take() else {
             return self.wrong("the app has no name: add `name = \"…\"` to it");
         };
@@ -224,10 +240,13 @@ impl App<'_> {
         if self.config.apps.iter().any(|app| app.name == name) {
             return self.wrong(&format!("there are two apps {name}: give one of them another name"));
         }
-        let mut app = AppConfig::new(name);
+        let secrets = if self.config.place.runs(Role::Worker) { Secrets::Read } else { Secrets::Hide };
+        let spec = spec::of_file(&mut file, secrets);
+        let spec = spec.or_else(|reason| self.wrong(&format!("app {name}: {reason}")))?;
+        let mut app = AppConfig::from_spec(name, &spec);
         self.apply_worker_part(&mut app, &mut file)?;
         self.apply_gateway_part(&mut app, file)?;
-        Ok(app)
+        Ok((app, spec))
     }
 
     fn apply_worker_part(&self, app: &mut AppConfig, file: &mut file::App) -> Result<(), ConfigError> {
@@ -238,16 +257,6 @@ impl App<'_> {
                 app.name
             ));
         }
-        set(&mut app.slots, file.slots.map(count));
-        set(&mut app.instance.memory_mib, file.memory_mib.map(count));
-        set(&mut app.instance.turn_cpu_ms, file.turn_cpu_ms.map(Within::get));
-        set(&mut app.instance.turn_wall_ms, file.turn_wall_ms.map(Within::get));
-        set(&mut app.turn_output_bytes_max, file.turn_output_bytes_max.map(size));
-        set(&mut app.timers_max, file.timers_max.map(size));
-        set(&mut app.state_bytes_max, file.state_bytes_max.map(size));
-        set(&mut app.log_lines_per_s, file.log_lines_per_s.map(count));
-        set(&mut app.on_failure, file.on_failure.map(|failing| failing.0));
-        app.settings = std::mem::take(&mut file.settings.0);
         let (wanted, most) = (app.instance.memory_mib, self.config.worker.engine.memory_mib);
         if wanted > most {
             return self.wrong(&format!(
@@ -298,20 +307,6 @@ impl App<'_> {
                 ));
             }
         }
-        let limits = &mut app.limits;
-        set(&mut limits.connections_max, file.connections_max.map(size));
-        set(&mut limits.payload_bytes_max, file.payload_bytes_max.map(size));
-        set(&mut limits.session_bytes_max, file.session_bytes_max.map(size));
-        set(&mut limits.groups_per_client_max, file.groups_per_client_max.map(size));
-        set(&mut limits.out_bytes_max, file.out_bytes_max.map(size));
-        set(&mut limits.client_events_max, file.client_events_max.map(count));
-        let rate = |limit: file::PerSecond| Rate::per_second(limit.get());
-        set(&mut limits.rates.client_messages, file.client_messages_per_s.map(rate));
-        set(&mut limits.rates.client_bytes, file.client_bytes_per_s.map(rate));
-        set(&mut limits.rates.messages, file.messages_per_s.map(rate));
-        set(&mut limits.rates.bytes, file.bytes_per_s.map(rate));
-        set(&mut limits.rates.connects, file.connects_per_s.map(rate));
-        set(&mut limits.slow_policy, file.slow_policy.map(|policy| policy.0));
         Ok(())
     }
 

@@ -135,7 +135,8 @@ fn every_key_is_read() {
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
     assert_eq!((app.turn_output_bytes_max, app.timers_max, app.state_bytes_max), (27, 28, 29));
     assert_eq!((app.log_lines_per_s, app.on_failure), (30, OnFailure::Suspend));
-    let settings: Vec<_> = app.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let settings: Vec<_> =
+        app.settings.iter().map(|(key, value)| format!("{key}={}", value.expose().unwrap())).collect();
     assert_eq!(settings, ["greeting=hello", "loud=true", "times=3"]);
 }
 

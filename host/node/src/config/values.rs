@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use tidegate_base::{Protocol, Role};
-use tidegate_gateway::settings::{Origins, SlowPolicy};
-use tidegate_worker::OnFailure;
+use tidegate_base::{OnFailure, Protocol, Role, SlowPolicy};
+use tidegate_gateway::settings::Origins;
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,9 +281,20 @@ impl<'de> Deserialize<'de> for AllowedOrigins {
     }
 }
 
-/// The strings that a plugin reads as settings; numbers and booleans are taken as their text.
+/// What a plugin reads as settings; numbers and booleans are taken as their text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings(pub BTreeMap<String, String>);
+pub struct Settings(pub BTreeMap<String, SettingValue>);
+
+/// One of a plugin's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingValue {
+    /// As it stands in the settings file.
+    Text(String),
+    /// A secret: what is in this file.
+    File(PathBuf),
+    /// A secret: what is in this environment variable.
+    Env(String),
+}
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -297,8 +308,8 @@ impl<'de> Deserialize<'de> for Settings {
 
             fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Self::Value, A::Error> {
                 let mut all = BTreeMap::new();
-                while let Some((key, value)) = table.next_entry::<String, Scalar>()? {
-                    all.insert(key, value.0);
+                while let Some((key, value)) = table.next_entry::<String, SettingValue>()? {
+                    all.insert(key, value);
                 }
                 Ok(Settings(all))
             }
@@ -307,36 +318,50 @@ impl<'de> Deserialize<'de> for Settings {
     }
 }
 
-struct Scalar(String);
-
-impl<'de> Deserialize<'de> for Scalar {
+impl<'de> Deserialize<'de> for SettingValue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Value;
-        impl Visitor<'_> for Value {
-            type Value = Scalar;
+        impl<'de> Visitor<'de> for Value {
+            type Value = SettingValue;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a number or a boolean (a plugin's settings are flat)")
+                f.write_str(
+                    "a string, a number or a boolean (a plugin's settings are flat), or for a secret { file = \"PATH\" } \
+                     or { env = \"NAME\" }",
+                )
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
-                Ok(Scalar(text.to_owned()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SettingValue, E> {
+                Ok(SettingValue::Text(text.to_owned()))
             }
 
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
-                Ok(Scalar(number.to_string()))
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<SettingValue, E> {
+                Ok(SettingValue::Text(number.to_string()))
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
-                Ok(Scalar(number.to_string()))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<SettingValue, E> {
+                Ok(SettingValue::Text(number.to_string()))
             }
 
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
-                Ok(Scalar(number.to_string()))
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<SettingValue, E> {
+                Ok(SettingValue::Text(number.to_string()))
             }
 
-            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Scalar, E> {
-                Ok(Scalar(truth.to_string()))
+            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<SettingValue, E> {
+                Ok(SettingValue::Text(truth.to_string()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<SettingValue, A::Error> {
+                let wrong = || de::Error::custom("write one of { file = \"PATH\" } and { env = \"NAME\" }");
+                let value = match table.next_entry::<String, String>()? {
+                    Some((key, path)) if key == "file" => SettingValue::File(path.into()),
+                    Some((key, name)) if key == "env" => SettingValue::Env(name),
+                    _ => return Err(wrong()),
+                };
+                match table.next_key::<String>()? {
+                    None => Ok(value),
+                    Some(_) => Err(wrong()),
+                }
             }
         }
         from.deserialize_any(Value)

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, Digest};
 use tidegate_wire::control::Canary;
 use tidegate_wire::report::{Progress, SwapReport};
-use tidegate_wire::request::{AppOverview, HistoryEntry, Refusal};
+use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
 pub use self::client::{ask, converse};
 pub(crate) use self::server::{ControlSocket, Host};
@@ -80,6 +80,16 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
+    /// Which tenants are there?
+    Tenants,
+    /// Please do this to a tenant or an app.
+    Manage {
+        /// What.
+        order: Order,
+        /// As for a deployment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
     /// Please end the deployment that goes on, and go back.
     Cancel {
         /// The app.
@@ -108,6 +118,10 @@ pub enum Response {
     News(Progress),
     /// To [`Request::Deploy`] and [`Request::Rollback`]: it is over, however it ended.
     Deployed(Box<SwapReport>),
+    /// To [`Request::Tenants`].
+    Tenants(Vec<TenantOverview>),
+    /// To [`Request::Manage`]: it is done.
+    Managed(Box<Effect>),
     /// To [`Request::Cancel`]: the deployment is on its way back.
     Cancelled,
     /// It is not done, and nothing has changed.
@@ -174,8 +188,8 @@ impl ShortPath {
 }
 
 const SOCKET_PATH_BYTES_MAX: usize = 108;
-/// Longest question: a note and the names around it, however JSON writes them.
-const QUESTION_BYTES_MAX: u64 = 16 * 1024;
+/// Longest question: the settings of an app, however JSON writes them.
+const QUESTION_BYTES_MAX: u64 = 512 * 1024;
 /// All lines of an answer together.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long either end may neither send nor take anything while it should.

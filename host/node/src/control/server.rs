@@ -161,6 +161,11 @@ impl Conversation {
                 let order = RollbackOrder { app, to, note, by: self.by(by), asked };
                 self.follow(Job::rollback(host.deployer()?, order)).await?
             }
+            Request::Tenants => Response::Tenants(self.beating(host.deployer()?.tenants()).await?),
+            Request::Manage { order, by } => {
+                let by = self.by(by);
+                Response::Managed(Box::new(self.beating(host.deployer()?.manage(order, by)).await?))
+            }
             Request::Cancel { app, by } => {
                 let by = self.by(by);
                 self.beating(host.deployer()?.cancel(app, by)).await?;

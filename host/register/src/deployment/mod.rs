@@ -175,6 +175,15 @@ impl Deployments {
         Err(CancelError::Ending(name.clone(), running.record.state.as_str()))
     }
 
+    /// An app is gone, with all that was written down of it: if it comes back it begins with version 1. Not while a
+    /// deployment of it goes on.
+    pub fn forget(&mut self, name: &AppName) {
+        let is_calm = self.apps.get(name).is_some_and(|app| app.running.is_none());
+        if is_calm && self.apps.remove(name).is_some() {
+            self.out.changed();
+        }
+    }
+
     // === what nodes do ===
 
     /// A node is announced on a link. Other roles than gateways and workers are ignored.

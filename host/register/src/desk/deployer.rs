@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
 use tidegate_store::{HISTORY_MAX, Outcome, Store};
 use tidegate_wire::report::SwapReport;
-use tidegate_wire::request::{AppOverview, HistoryEntry, Refusal};
+use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
+use super::manage::Ordered;
 use super::{Desk, Input, disk, records, refusal};
 use crate::deployer::{Answer, DeployOrder, Deployer, ModuleRef, RollbackOrder, Watcher, check_module};
 use crate::deployment::DeployRequest;
@@ -63,6 +64,14 @@ impl Deployer for Desk {
 
     fn cancel(&self, app: AppName, by: String) -> Answer<'_, ()> {
         Box::pin(self.ask(|reply| Input::Cancel { app, by, reply }))
+    }
+
+    fn tenants(&self) -> Answer<'_, Vec<TenantOverview>> {
+        Box::pin(self.ask(|reply| Input::Tenants { reply }))
+    }
+
+    fn manage(&self, order: Order, by: String) -> Answer<'_, Effect> {
+        Box::pin(self.ask(|reply| Input::Manage(Ordered { order, by, reply })))
     }
 
     fn module(&self, digest: Digest) -> Answer<'_, Option<Bytes>> {

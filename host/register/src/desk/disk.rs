@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
-use tidegate_store::{Collected, Store, StoreError};
+use tidegate_store::{CatalogChange, CatalogRecords, Collected, Store, StoreError};
 use tidegate_wire::request::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -24,6 +24,8 @@ pub(super) enum Job {
     Persist { app: AppName, record: Box<Record> },
     /// Remove modules that nobody needs.
     Collect,
+    /// Write a change of tenants and apps down.
+    Catalog { change: CatalogChange },
     /// Take the plugin that the settings name.
     Adopt { app: AppName, module: Bytes, precedence: Precedence, reply: Reply<Adopted> },
 }
@@ -31,9 +33,10 @@ pub(super) enum Job {
 /// What came of a [`Job`].
 #[derive(Debug)]
 pub(super) enum Done {
-    Loaded(Result<Records, String>),
+    Loaded(Result<(Records, CatalogRecords), String>),
     Persisted { app: AppName, number: u32, written: Written, result: Result<(), Unwritten> },
     Collected,
+    CatalogWritten { result: Result<(), StoreError> },
     Adopted { reply: Reply<Adopted>, result: Result<Found, Refusal> },
 }
 
@@ -78,7 +81,7 @@ impl Disk {
 
     /// Whether records wait to be written.
     pub fn has_records(&self) -> bool {
-        self.queue.iter().any(|job| matches!(job, Job::Persist { .. }))
+        self.queue.iter().any(|job| matches!(job, Job::Persist { .. } | Job::Catalog { .. }))
     }
 
     /// Does one job and says what came of it; never ends if there is none. Cancel-safe: a job that was begun goes on.
@@ -104,7 +107,7 @@ impl Job {
     /// A panic on the way is an error like any other: whoever waits must hear of it.
     fn run(self, store: &Store, now_ms: u64) -> Done {
         match self {
-            Self::Load => Done::Loaded(caught(|| records::load(store))),
+            Self::Load => Done::Loaded(caught(|| Ok((records::load(store)?, store.catalog()?)))),
             Self::Persist { app, record } => {
                 let written = match &record.state {
                     RecordState::Prepare => Written::Begin,
@@ -118,6 +121,12 @@ impl Job {
             Self::Collect => {
                 tell_collected(caught(|| store.collect(now_ms)));
                 Done::Collected
+            }
+            Self::Catalog { change } => {
+                let result = catch_unwind(AssertUnwindSafe(|| store.change_catalog(&change)));
+                let damaged =
+                    |_| Err(StoreError::Damaged { path: store.path().to_owned(), what: PANICKED.to_owned() });
+                Done::CatalogWritten { result: result.unwrap_or_else(damaged) }
             }
             Self::Adopt { app, module, precedence, reply } => {
                 let adopt = || adopt::adopt(store, &app, module, precedence, now_ms);

@@ -1,36 +1,40 @@
-//! The register's desk: takes in what operators and nodes say of deployments, and does what the machine of
-//! [deployments](crate::deployment) asks for. One task owns the machine; whatever blocks is done on another thread.
+//! The register's desk: takes in what operators and nodes say, does what the machine of
+//! [deployments](crate::deployment) asks for, and carries out orders about tenants and apps ([`crate::catalog`]). One task owns the machine; whatever blocks is done on another thread.
 //!
 //! ```text
 //!  sessions --- nodes, reports, counts --->  task --- records, in order --->  disk (the store)
 //!           <--- Apps, Census -------------   |  <--- durable, or not -------
-//!  operators -- deploy, cancel, apps ----->   |
+//!           <--- Catalog -----------------   |
+//!  operators -- deploy, cancel, orders --->   |
 //!           <--- news, report -------------   +--- the machine: Deployments
 //! ```
 
 mod adopt;
 mod deployer;
 mod disk;
+mod manage;
 mod records;
 mod refusal;
 mod task;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_base::{AppName, NodeName, Role};
+use tidegate_base::{AppName, Label, NodeName, Quotas, Role};
 use tidegate_link::ControlTx;
 use tidegate_store::Store;
-use tidegate_wire::control::{AppClients, AppReport};
+use tidegate_wire::control::{AppClients, AppReport, FixedApp, Trouble};
 use tidegate_wire::directory::Session;
 use tidegate_wire::report::SwapReport;
-use tidegate_wire::request::{AppOverview, Refusal};
+use tidegate_wire::request::{AppOverview, Refusal, TenantOverview};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::adopt::{Adopted, Precedence};
+use self::manage::Ordered;
 use crate::deployer::Watcher;
 use crate::deployment::{DeployRequest, Record};
 
@@ -87,6 +91,21 @@ enum Input {
     Apps {
         reply: Reply<Vec<AppOverview>>,
     },
+    Manage(Ordered),
+    Tenants {
+        reply: Reply<Vec<TenantOverview>>,
+    },
+    /// Of the settings file of whoever runs the register.
+    FixedTenants(BTreeMap<Label, Quotas>),
+    FixedApps {
+        session: Session,
+        apps: Vec<FixedApp>,
+    },
+    CatalogApplied {
+        session: Session,
+        revision: u64,
+        troubles: Vec<Trouble>,
+    },
     /// The deployment of an app that goes on, if the app is known.
     Find {
         app: AppName,
@@ -126,6 +145,14 @@ impl Desk {
         self.tell(Input::Counted { session, number, apps }).await;
     }
 
+    pub async fn fixed_apps(&self, session: Session, apps: Vec<FixedApp>) {
+        self.tell(Input::FixedApps { session, apps }).await;
+    }
+
+    pub async fn catalog_applied(&self, session: Session, revision: u64, troubles: Vec<Trouble>) {
+        self.tell(Input::CatalogApplied { session, revision, troubles }).await;
+    }
+
     // === what the node says that the register runs in ===
 
     pub async fn adopt(
@@ -135,6 +162,10 @@ impl Desk {
         precedence: Precedence,
     ) -> Result<Adopted, Refusal> {
         self.ask(|reply| Input::Adopt { app, module, precedence, reply }).await
+    }
+
+    pub async fn fixed_tenants(&self, tenants: BTreeMap<Label, Quotas>) {
+        self.tell(Input::FixedTenants(tenants)).await;
     }
 
     async fn tell(&self, input: Input) {

@@ -12,7 +12,8 @@ pub(super) fn of_store(error: StoreError) -> Refusal {
         StoreError::Full { .. }
         | StoreError::NoRoom { .. }
         | StoreError::TooManyModules { .. }
-        | StoreError::TooManyApps { .. } => Refusal::NoRoom { reason },
+        | StoreError::TooManyApps { .. }
+        | StoreError::TooManyTenants { .. } => Refusal::NoRoom { reason },
         StoreError::ModuleTooLarge { .. } => Refusal::BadModule { reason },
         StoreError::UnknownModule { digest } => Refusal::UnknownModule { digest },
         StoreError::UnknownVersion { app, number, .. } => Refusal::UnknownVersion { app, number },

@@ -10,12 +10,13 @@ use tidegate_store::Store;
 use tidegate_wire::control::{AppReport, Control, cut_reason};
 use tidegate_wire::directory::Session;
 use tidegate_wire::report::{Outcome, Progress, SwapReport};
-use tidegate_wire::request::Refusal;
+use tidegate_wire::request::{AppOverview, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::adopt::Adopted;
 use super::disk::{Disk, Done, Job, Written};
+use super::manage::{Knows, Management};
 use super::records::{Records, Unwritten};
 use super::{Input, Reply};
 use crate::counters;
@@ -38,17 +39,18 @@ pub(super) fn wall_ms() -> u64 {
 pub(super) struct Task {
     clock: Clock,
     inbox: mpsc::Receiver<Input>,
-    disk: Disk,
+    pub(super) disk: Disk,
     /// None: the store was not read yet.
-    machine: Option<Deployments>,
+    pub(super) machine: Option<Deployments>,
+    pub(super) management: Management,
     /// Why it could not be.
     trouble: Option<String>,
     /// The store holds something that the machine does not know: nothing goes in until it was read again.
-    stale: bool,
+    pub(super) stale: bool,
     load_at: Option<Duration>,
     collect_at: Duration,
     /// The nodes on their links, so that a machine that is made anew knows them.
-    nodes: BTreeMap<Session, Node>,
+    pub(super) nodes: BTreeMap<Session, Node>,
     /// Who waits for the end of a deployment.
     askers: HashMap<(AppName, u32), Asker>,
     /// Who waits for the machine to know their version.
@@ -59,15 +61,16 @@ pub(super) struct Task {
 }
 
 #[derive(Debug)]
-struct Node {
-    role: Role,
-    name: NodeName,
+pub(super) struct Node {
+    pub role: Role,
+    pub name: NodeName,
+    pub knows: Knows,
     control: ControlTx,
     reports: Vec<AppReport>,
 }
 
 #[derive(Debug)]
-struct Asker {
+pub(super) struct Asker {
     watcher: Watcher,
     end: Reply<SwapReport>,
 }
@@ -93,6 +96,7 @@ impl Task {
             inbox,
             disk,
             machine,
+            management: Management::default(),
             trouble: None,
             stale: false,
             load_at: None,
@@ -126,7 +130,10 @@ impl Task {
 
     fn wake_at(&self) -> Duration {
         let machine = self.machine.as_ref().and_then(Deployments::poll_timeout);
-        [machine, self.load_at].into_iter().flatten().fold(self.collect_at, Duration::min)
+        [machine, self.load_at, self.management.timeout()]
+            .into_iter()
+            .flatten()
+            .fold(self.collect_at, Duration::min)
     }
 
     fn on_time(&mut self) {
@@ -142,6 +149,7 @@ impl Task {
         if let Some(machine) = &mut self.machine {
             machine.on_timeout(now);
         }
+        self.settle();
     }
 
     // === inputs ===
@@ -151,7 +159,9 @@ impl Task {
             Input::NodeUp { session, role, name, control } => self.node_up(session, role, name, control),
             Input::NodeGone { session } => {
                 self.nodes.remove(&session);
+                self.management.catalog.node_gone(session);
                 self.with_machine(|machine, now| machine.node_gone(session, now));
+                self.settle();
             }
             Input::Reports { session, mut reports } => {
                 reports.iter_mut().for_each(cut_failure);
@@ -164,28 +174,40 @@ impl Task {
                 self.with_machine(|machine, now| machine.on_counted(session, number, &apps, now));
             }
             Input::Deploy { request, asked, watcher, end } => {
-                let request = DeployRequest { waited: asked.elapsed(), ..request };
-                self.deploy(request, Asker { watcher, end });
+                self.deploy(request, asked, Asker { watcher, end });
             }
             Input::Cancel { app, by, reply } => {
+                let known = self.check_known(&app);
                 let cancel = |machine: &mut Deployments, now| {
-                    known(machine, &app)?;
+                    known?;
                     Ok(machine.cancel(&app, &by, now)?)
                 };
                 let _ = reply.send(self.ask_machine(cancel));
             }
-            Input::Apps { reply } => {
-                let apps = |machine: &mut Deployments, _| {
-                    Ok(machine.apps().into_iter().map(|app| overview(machine, app)).collect())
-                };
-                let _ = reply.send(self.ask_machine(apps));
-            }
+            Input::Apps { reply } => drop(reply.send(self.overviews())),
             Input::Find { app, reply } => {
+                let known = self.check_known(&app);
                 let find = |machine: &mut Deployments, _| {
-                    known(machine, &app)?;
+                    known?;
                     Ok(machine.running(&app).cloned())
                 };
                 let _ = reply.send(self.ask_machine(find));
+            }
+            Input::Manage(ordered) => self.manage(ordered),
+            Input::Tenants { reply } => {
+                let tenants = self.management.catalog.tenants();
+                let _ = reply.send(self.ask_machine(|_, _| Ok(tenants)));
+            }
+            Input::FixedTenants(tenants) => self.management.catalog.fixed_tenants(tenants),
+            Input::FixedApps { session, apps } => self.fixed_apps(session, apps),
+            Input::CatalogApplied { session, revision, troubles } => {
+                self.catalog_applied(session, revision, troubles);
+            }
+            Input::Adopt { app, reply, .. } if self.management.catalog.is_active(&app).is_some() => {
+                let reason =
+                    "it was made with `tidegate apps create` as well: take it out of the settings file, or give it another \
+                     name there".to_owned();
+                let _ = reply.send(Err(Refusal::Exists { reason }));
             }
             Input::Adopt { module, reply, .. } if !self.disk.has_store() => {
                 let _ = reply.send(Ok(Adopted::unnumbered(module)));
@@ -198,15 +220,37 @@ impl Task {
 
     fn node_up(&mut self, session: Session, role: Role, name: NodeName, control: ControlTx) {
         let reports = self.nodes.remove(&session).map(|node| node.reports).unwrap_or_default();
-        self.nodes.insert(session, Node { role, name: name.clone(), control, reports });
+        let knows = Knows::default();
+        self.nodes.insert(session, Node { role, name: name.clone(), knows, control, reports });
+        // Of its apps it hears before what they run.
+        self.tell_catalog();
         self.with_machine(|machine, now| machine.node_up(session, role, name, now));
     }
 
-    fn deploy(&mut self, request: DeployRequest, asker: Asker) {
+    fn overviews(&mut self) -> Result<Vec<AppOverview>, Refusal> {
+        self.ask_machine(|_, _| Ok(()))?;
+        let Some(machine) = &self.machine else { return Ok(Vec::new()) };
+        let mut apps: Vec<_> = machine.apps().into_iter().chain(self.management.catalog.apps()).collect();
+        apps.sort_unstable();
+        apps.dedup();
+        apps.retain(|app| !self.management.is_ghost(app));
+        let of = |app| AppOverview { created: self.created(app), ..overview(machine, app) };
+        Ok(apps.into_iter().map(of).collect())
+    }
+
+    fn deploy(&mut self, request: DeployRequest, asked: Instant, asker: Asker) {
+        if let Some((request, asker)) = self.deploy_later(request, asked, asker) {
+            self.deploy_now(request, asked, asker);
+        }
+    }
+
+    pub(super) fn deploy_now(&mut self, request: DeployRequest, asked: Instant, asker: Asker) {
         let app = request.app.clone();
         let wants_canary = request.canary.is_some();
+        let request = DeployRequest { waited: asked.elapsed(), ..request };
+        let may = self.check_known(&app).and_then(|()| self.check_deployable(&app));
         let deploy = |machine: &mut Deployments, now| {
-            known(machine, &app)?;
+            may?;
             if wants_canary && machine.running(&app).is_none() && machine.reports(&app).next().is_none() {
                 return Err(Refusal::NoWorkers { app: app.clone() });
             }
@@ -221,15 +265,19 @@ impl Task {
         }
     }
 
-    fn with_machine(&mut self, act: impl FnOnce(&mut Deployments, Duration)) {
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    pub(super) fn with_machine(&mut self, act: impl FnOnce(&mut Deployments, Duration)) {
         if let Some(machine) = &mut self.machine {
             act(machine, self.clock.now());
         }
     }
 
-    fn ask_machine<T>(
-        &mut self,
-        act: impl FnOnce(&mut Deployments, Duration) -> Result<T, Refusal>,
+    pub(super) fn ask_machine<'a, T>(
+        &'a mut self,
+        act: impl FnOnce(&'a mut Deployments, Duration) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         match (&mut self.machine, &self.trouble) {
             (Some(machine), _) => act(machine, self.clock.now()),
@@ -243,18 +291,14 @@ impl Task {
         match done {
             // What is written after the store was read is not in what was read.
             Done::Loaded(Ok(_)) if self.disk.has_records() => self.disk.push(Job::Load),
-            Done::Loaded(Ok(records)) => self.install(records),
-            Done::Loaded(Err(error)) => {
-                tracing::error!(error, "the register cannot read its store; it tries again");
-                self.load_at = Some(self.clock.now() + LOAD_AGAIN);
-                for (reply, _) in self.adopting.drain(..) {
-                    let _ = reply.send(Err(Refusal::Store { reason: error.clone() }));
-                }
-                self.trouble = Some(error);
-                self.stale = false;
-            }
+            Done::Loaded(Ok((records, catalog))) => match self.install_catalog(&catalog) {
+                Ok(()) => self.install(records),
+                Err(error) => self.not_loaded(error),
+            },
+            Done::Loaded(Err(error)) => self.not_loaded(error),
             Done::Persisted { app, number, written, result } => self.persisted(&app, number, written, result),
             Done::Collected => {}
+            Done::CatalogWritten { result } => self.catalog_written(result),
             Done::Adopted { reply, result: Ok(found) } if found.changed => {
                 self.adopting.push((reply, found.adopted));
                 self.load();
@@ -263,9 +307,20 @@ impl Task {
         }
     }
 
-    fn load(&mut self) {
+    pub(super) fn load(&mut self) {
         self.stale = true;
         self.disk.push(Job::Load);
+    }
+
+    fn not_loaded(&mut self, error: String) {
+        tracing::error!(error, "the register cannot read its store; it tries again");
+        self.load_at = Some(self.clock.now() + LOAD_AGAIN);
+        for (reply, _) in self.adopting.drain(..) {
+            let _ = reply.send(Err(Refusal::Store { reason: error.clone() }));
+        }
+        self.trouble = Some(error);
+        self.stale = false;
+        self.next_order();
     }
 
     /// A machine made of what is in the store, that knows who is there.
@@ -292,6 +347,8 @@ impl Task {
         self.trouble = None;
         self.stale = false;
         self.revisions = self.last_revision + 1;
+        self.tell_catalog();
+        self.next_order();
         for (reply, adopted) in self.adopting.drain(..) {
             let _ = reply.send(Ok(adopted));
         }
@@ -370,7 +427,7 @@ impl Task {
 
 impl Node {
     /// A link that takes no more ends by itself.
-    fn send(&self, message: &Control) {
+    pub fn send(&self, message: &Control) {
         if let Err(error) = self.control.send(message.to_bytes()) {
             tracing::debug!(node = %self.name, "a node was not told: {error}");
         }
@@ -396,17 +453,5 @@ fn cut_failure(report: &mut AppReport) {
     let rollout = report.rollout.as_mut();
     if let Some(failure) = rollout.and_then(|rollout| rollout.failure.as_mut()) {
         failure.reason = cut_reason(std::mem::take(&mut failure.reason));
-    }
-}
-
-/// An app that nobody has is a slip of the pen.
-fn known(machine: &Deployments, app: &AppName) -> Result<(), Refusal> {
-    let known = machine.apps();
-    match known.contains(&app) {
-        true => Ok(()),
-        false => {
-            let known = known.into_iter().cloned().collect();
-            Err(Refusal::UnknownApp { app: app.clone(), known })
-        }
     }
 }

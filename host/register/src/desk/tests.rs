@@ -1,5 +1,6 @@
 //! What a register that deploys promises, with a real store and workers in memory.
 
+mod manage;
 mod worker;
 
 use std::time::Duration;

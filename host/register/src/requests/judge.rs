@@ -40,6 +40,7 @@ pub(super) fn failure(failure: LaneFailure) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use tidegate_base::{AppName, Digest, NodeName};
+    use tidegate_wire::request::{AppDeed, Order};
 
     use super::*;
 
@@ -51,7 +52,9 @@ mod tests {
             (Request::Apps, false),
             (Request::History { app: app.clone(), limit: 1 }, false),
             (Request::Rollback { app: app.clone(), to: None, note: String::new() }, false),
-            (Request::Cancel { app }, false),
+            (Request::Cancel { app: app.clone() }, false),
+            (Request::Tenants, false),
+            (Request::Manage(Order::App { name: app, deed: AppDeed::Delete }), false),
             (Request::Fetch { digest: Digest::of(b"") }, true),
         ];
         for (asked, by_worker) in requests {

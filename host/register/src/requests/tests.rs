@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_base::{AppName, NodeName, Role};
+use tidegate_base::{AppName, Label, NodeName, Quotas, Role, Usage};
 use tidegate_link::certs::Authority;
 use tidegate_link::{Endpoint, LinkSettings, memory_pair};
 use tidegate_wire::control::VersionRef;
 use tidegate_wire::report::{Audit, Outcome, Progress, SwapReport, Times};
-use tidegate_wire::request::{AppOverview, EntryState, HistoryEntry, encode};
+use tidegate_wire::request::{AppOverview, Effect, EntryState, HistoryEntry, Order, TenantOverview, encode};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -78,7 +78,8 @@ impl Fake {
 
 impl Deployer for Fake {
     fn apps(&self) -> Answer<'_, Vec<AppOverview>> {
-        let overview = AppOverview { app: app(), stable: None, deploying: None, workers: Vec::new() };
+        let overview =
+            AppOverview { app: app(), stable: None, deploying: None, workers: Vec::new(), created: None };
         Box::pin(async { Ok(vec![overview]) })
     }
 
@@ -120,6 +121,19 @@ impl Deployer for Fake {
         self.orders.lock().push(format!("cancel {app} by {by}"));
         self.may_end.notify_one();
         Box::pin(async { Ok(()) })
+    }
+
+    fn tenants(&self) -> Answer<'_, Vec<TenantOverview>> {
+        let tenant = Label::new("acme").unwrap();
+        let (quotas, usage) = (Quotas::default(), Usage::default());
+        Box::pin(
+            async move { Ok(vec![TenantOverview { tenant, fixed: false, suspended: false, quotas, usage }]) },
+        )
+    }
+
+    fn manage(&self, order: Order, by: String) -> Answer<'_, Effect> {
+        self.orders.lock().push(format!("{} by {by}", order.name()));
+        Box::pin(async { Ok(Effect { revision: 3, ..Effect::default() }) })
     }
 
     fn module(&self, digest: Digest) -> Answer<'_, Option<Bytes>> {

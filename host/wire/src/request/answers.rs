@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, NodeName};
 
+use super::manage::Created;
 use crate::control::{Canary, Failure, Step, VersionRef, VersionTally};
 use crate::report::{Outcome, SwapReport, Tally};
 
@@ -17,6 +18,8 @@ pub struct AppOverview {
     pub deploying: Option<Deploying>,
     /// The workers that have it now, by name.
     pub workers: Vec<WorkerOverview>,
+    /// What else is known of an app that was made at run time; None: it stands in settings files.
+    pub created: Option<Created>,
 }
 
 /// A deployment that goes on.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label};
 
 use crate::control::VersionRef;
 
@@ -150,12 +150,48 @@ pub enum Refusal {
         /// What is known of it.
         reason: String,
     },
+    /// There is no such tenant.
+    #[error(
+        "there is no tenant {tenant}; tenants here: {}. Name one of them, or make it with `tidegate tenants create \
+         {tenant}`",
+        Known(known)
+    )]
+    UnknownTenant {
+        /// The tenant.
+        tenant: Label,
+        /// Those that are here.
+        known: Vec<Label>,
+    },
+    /// It is there already.
+    #[error("{reason}")]
+    Exists {
+        /// What is, and how to change it.
+        reason: String,
+    },
+    /// It stands in a settings file, which commands do not change.
+    #[error("{reason}")]
+    Fixed {
+        /// In which, and what to edit.
+        reason: String,
+    },
+    /// A quota of the tenant forbids it.
+    #[error("{reason}")]
+    Quota {
+        /// Which, what it would come to, and how to mend it.
+        reason: String,
+    },
+    /// The app or its tenant is suspended.
+    #[error("{reason}")]
+    Suspended {
+        /// Which of them, and how to resume it.
+        reason: String,
+    },
 }
 
 /// The first apps of a list, so that a message stays one.
-struct Known<'a>(&'a [AppName]);
+struct Known<'a, T>(&'a [T]);
 
-impl fmt::Display for Known<'_> {
+impl<T: fmt::Display> fmt::Display for Known<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
         if self.0.is_empty() {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidegate_base::NodeName;
+use tidegate_base::{AppSpec, Label, NodeName, OnFailure, Quotas, Secret, Setting, Usage};
 
 use super::*;
 use crate::control::{Failure, Stage, Step, VersionRef, VersionTally};
@@ -13,6 +13,22 @@ fn app() -> AppName {
 
 fn version(number: u32) -> VersionRef {
     VersionRef { number, digest: Digest::of(&number.to_le_bytes()) }
+}
+
+fn acme() -> Label {
+    Label::new("acme").unwrap()
+}
+
+fn spec() -> AppSpec {
+    let settings = [
+        ("open".to_owned(), Setting::Plain("x".into())),
+        ("key".to_owned(), Setting::Secret(Secret::new("y"))),
+        ("other".to_owned(), Setting::Hidden),
+    ];
+    let routes = vec!["*.acme.example/chat".to_owned()];
+    let on_failure = Some(OnFailure::Suspend);
+    let (slots, require) = (Some(3), vec![acme()]);
+    AppSpec { slots, routes, require, on_failure, settings: settings.into(), ..AppSpec::default() }
 }
 
 fn requests() -> Vec<Request> {
@@ -31,6 +47,9 @@ fn requests() -> Vec<Request> {
         Request::Rollback { app: app(), to: Some(3), note },
         Request::Cancel { app: app() },
         Request::Fetch { digest: Digest::of(b"y") },
+        Request::Tenants,
+        Request::Manage(Order::Tenant { name: acme(), deed: TenantDeed::Create(Quotas::default()) }),
+        Request::Manage(Order::App { name: app(), deed: AppDeed::Create(Box::new(spec())) }),
     ]
 }
 
@@ -52,7 +71,18 @@ fn replies() -> Vec<Reply> {
     let tallies = vec![VersionTally { version: 2, turns: 9, ..VersionTally::default() }];
     let (name, step) = (worker.clone(), Some(Step::Stuck));
     let workers = vec![WorkerOverview { worker: name, slots, step, failure, tallies }];
-    let overview = AppOverview { app: app(), stable: Some(version(2)), deploying: Some(deploying), workers };
+    let overview = AppOverview {
+        app: app(),
+        stable: Some(version(2)),
+        deploying: Some(deploying),
+        workers,
+        created: None,
+    };
+    let node = NodeRef { role: tidegate_base::Role::Worker, name: NodeName::new("w").unwrap() };
+    let trouble = NodeTrouble { node: node.clone(), app: app(), reason: "full".into() };
+    let effect = Effect { revision: 4, apps: vec![app()], behind: vec![node], troubles: vec![trouble] };
+    let (quotas, usage) = (Quotas { slots_max: Some(2), ..Quotas::default() }, Usage::default());
+    let tenant = TenantOverview { tenant: acme(), fixed: false, suspended: true, quotas, usage };
     vec![
         Reply::Waiting,
         Reply::News(Progress::Worker { worker, step: Step::Compiling, switched: 0, slots: 2 }),
@@ -61,6 +91,8 @@ fn replies() -> Vec<Reply> {
         Reply::Module { bytes: 5 },
         Reply::Done,
         Reply::Refused(Refusal::UnknownApp { app: app(), known: vec![app()] }),
+        Reply::Tenant(Box::new(tenant)),
+        Reply::Managed(Box::new(effect)),
     ]
 }
 
@@ -174,7 +206,8 @@ fn the_health_of_an_app_is_what_its_current_version_did_on_all_workers() {
     };
     let workers =
         vec![worker(vec![tally(1, 5, 5), tally(2, 7, 1)]), worker(vec![]), worker(vec![tally(2, 1, 0)])];
-    let overview = AppOverview { app: app(), stable: Some(version(2)), deploying: None, workers };
+    let overview =
+        AppOverview { app: app(), stable: Some(version(2)), deploying: None, workers, created: None };
     assert_eq!(overview.health(), Tally { turns: 8, traps: 1, ..Tally::default() });
     let fresh = AppOverview { stable: None, workers: vec![worker(vec![tally(0, 3, 0)])], ..overview };
     assert_eq!(fresh.health().turns, 3);
@@ -183,7 +216,7 @@ fn the_health_of_an_app_is_what_its_current_version_did_on_all_workers() {
 #[test]
 fn numbers_of_the_protocol_stay_as_they_are() {
     let first = |request: &Request| encode(request, REQUEST_BYTES_MAX).unwrap()[4];
-    assert_eq!(requests().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 2, 3, 4, 5]);
+    assert_eq!(requests().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 2, 3, 4, 5, 6, 7, 7]);
     let first = |reply: &Reply| encode(reply, REPLY_BYTES_MAX).unwrap()[4];
-    assert_eq!(replies().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 7]);
+    assert_eq!(replies().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 7, 8, 9]);
 }
