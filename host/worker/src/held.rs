@@ -12,8 +12,8 @@ use tidegate_wire::fanout::Fanout;
 use tokio::sync::oneshot;
 
 use crate::app_log::AppLog;
-use crate::host::{Rules, TimerRule};
 use crate::inbox::{Inbox, SlotMsg};
+use crate::rules::{Rules, TimerRule};
 use crate::settings::WorkerApp;
 use crate::timers::TimerOp;
 

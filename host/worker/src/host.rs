@@ -1,323 +1,17 @@
 //! What a plugin reaches through its host functions.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_base::session::{self, InvalidSession};
-use tidegate_base::{
-    Addresses, Answered, ClientId, Command, Exports, GatewayId, Message, Query, UpgradeDecision,
-};
+use tidegate_base::{Addresses, Answered, Command, Query};
 use tidegate_runtime::{LogLevel, PluginHost};
-use tidegate_wire::EventNo;
-use tidegate_wire::fanout::Fanout;
 
-use crate::app_log::AppLog;
-use crate::counters;
-use crate::held::{Held, Kept, Wishes};
-use crate::outbox::{Attached, Outbox};
-use crate::query::{Asked, Queries};
+use crate::core::SlotCore;
+use crate::held::Held;
 use crate::settings::WorkerApp;
-use crate::timers::{TimerOp, Timers};
-
-/// The state of a slot that outlives its instances.
-#[derive(Debug)]
-pub(crate) struct SlotCore {
-    pub app: Arc<WorkerApp>,
-    pub slot: u32,
-    pub log: Arc<AppLog>,
-    pub out: Outbox,
-    pub timers: Timers,
-    pub queries: Arc<Queries>,
-    pub query_wait: Duration,
-    /// The running turn, or the last one, counted from the start of the worker on.
-    pub turn_number: u64,
-    turn: Turn,
-}
-
-/// What became of a slot's timers when another version took it over. Those that it set or cancelled anew are just set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TimersMoved {
-    /// They go on with their remaining time.
-    pub carried: usize,
-    /// The new version has set them.
-    pub set: usize,
-    /// The new version has no callback for them.
-    pub dropped: usize,
-}
-
-/// What the running turn has done and not committed.
-#[derive(Debug, Default)]
-struct Turn {
-    client: Option<ClientId>,
-    failed: Option<String>,
-    rules: Rules,
-    /// Sessions that it wrote, the newest last.
-    sessions: Vec<(ClientId, Option<String>)>,
-    timers: Vec<TimerOp>,
-}
-
-impl SlotCore {
-    pub fn new(
-        app: Arc<WorkerApp>,
-        slot: u32,
-        log: Arc<AppLog>,
-        queries: Arc<Queries>,
-        query_wait: Duration,
-    ) -> Self {
-        Self {
-            app,
-            slot,
-            log,
-            out: Outbox::default(),
-            timers: Timers::default(),
-            queries,
-            query_wait,
-            turn_number: 0,
-            turn: Turn::default(),
-        }
-    }
-
-    /// A turn begins: of a client's event, or of nobody's.
-    pub fn begin(&mut self, client: Option<ClientId>, event: Option<(GatewayId, EventNo)>) {
-        self.turn_number += 1;
-        self.out.begin(event);
-        self.turn.client = client;
-        self.turn.rules = Rules::default();
-    }
-
-    /// The turn's callback returned. Returns why the turn failed, if it did; a failed upgrade of `upgrading` is refused.
-    pub fn end(&mut self, upgrading: Option<ClientId>) -> Option<String> {
-        let failed = self.turn.failed.take();
-        match failed {
-            None => {
-                self.commit(true);
-                let now = Instant::now();
-                for op in std::mem::take(&mut self.turn.timers) {
-                    self.timers.apply(op, now);
-                }
-            }
-            Some(_) => self.abandon_with(upgrading),
-        }
-        failed
-    }
-
-    /// The turn failed: nothing more of it leaves, but its event is done, and the upgrade of `upgrading` is refused.
-    pub fn abandon_with(&mut self, upgrading: Option<ClientId>) {
-        self.turn.failed = None;
-        self.turn.sessions.clear();
-        self.turn.timers.clear();
-        self.out.abort();
-        if let Some(client) = upgrading {
-            self.out.decision(client, &crate::slot::failed_upgrade());
-        }
-        self.out.commit(true, true);
-    }
-
-    /// Whether there is room for the timers that another version sets and those that go on in it. Else: why not.
-    pub fn admits_timers(&self, app: &WorkerApp, wishes: &Wishes) -> Result<(), String> {
-        let rule = TimerRule::of(app);
-        let going_on = if rule.has_callback { self.timers.len() } else { 0 };
-        let timers =
-            wishes.timers.iter().fold(going_on, |timers, op| match (op, self.timers.has(op.key())) {
-                (TimerOp::Set { .. }, false) => timers + 1,
-                (TimerOp::Cancel(_), true) => timers.saturating_sub(1),
-                (TimerOp::Set { .. }, true) | (TimerOp::Cancel(_), false) => timers,
-            });
-        if timers == 0 { Ok(()) } else { rule.admit(timers) }
-    }
-
-    /// Another version takes the slot over, with what it wished for while it was held. Timers of the version before go
-    /// on with their remaining time, unless the new one has set or cancelled their keys, or has no callback for them.
-    pub fn take_over(&mut self, app: Arc<WorkerApp>, wishes: Wishes, now: Instant) -> TimersMoved {
-        self.app = app;
-        let before = self.timers.len();
-        if !self.app.module.exports().has(Exports::TIMER) {
-            self.timers.clear();
-        }
-        let dropped = before - self.timers.len();
-        let known = wishes.timers.iter().filter(|op| self.timers.has(op.key())).count();
-        let carried = self.timers.len() - known;
-        let set = wishes.timers.iter().filter(|op| matches!(op, TimerOp::Set { .. })).count();
-        wishes.timers.into_iter().for_each(|op| self.timers.apply(op, now));
-        self.say(&wishes.commands);
-        TimersMoved { carried, set, dropped }
-    }
-
-    /// Sends what a held instance wished to say, as a turn of nobody's. A command that cannot be followed here (a patch
-    /// that makes its client's session too large, which nobody could know before) is dropped and counted, and only that
-    /// one: there is no callback any more that could fail.
-    pub fn say(&mut self, commands: &[Kept]) {
-        if commands.is_empty() {
-            return;
-        }
-        self.begin(None, None);
-        for kept in commands {
-            self.command(&kept.command());
-            if let Some(reason) = self.take_failure() {
-                let WorkerApp { name, version, .. } = &*self.app;
-                counters::HELD_COMMANDS_DROPPED.inc();
-                tracing::warn!(app = %name, version, slot = self.slot, "a command from around a swap is dropped: {reason}");
-            }
-        }
-        self.end(None);
-    }
-
-    /// The turn failed, and why, if it did; nothing of it is settled.
-    pub fn take_failure(&mut self) -> Option<String> {
-        self.turn.failed.take()
-    }
-
-    /// The turn decided an upgrade.
-    pub fn decide(&mut self, client: ClientId, decision: &UpgradeDecision) {
-        self.out.decision(client, decision);
-    }
-
-    /// Whether the turn is failing.
-    pub fn is_failing(&self) -> bool {
-        self.turn.failed.is_some()
-    }
-
-    fn commit(&mut self, done: bool) {
-        self.out.commit(done, false);
-        for (client, session) in self.turn.sessions.drain(..) {
-            self.out.wrote_session(client, session.map(Into::into));
-        }
-    }
-
-    fn break_rule(&mut self, reason: impl FnOnce() -> String) {
-        if self.turn.failed.is_none() {
-            self.turn.failed = Some(reason());
-        }
-    }
-
-    /// A session as this turn sees it. None: the client is not bound to this slot.
-    fn session_of(&self, client: ClientId) -> Option<Option<&str>> {
-        if let Some((_, session)) = self.turn.sessions.iter().rev().find(|(of, _)| *of == client) {
-            return Some(session.as_deref());
-        }
-        self.out.client(client).map(|attached: &Attached| attached.session.get())
-    }
-
-    /// Follows a session that the turn writes, exactly as the gateway will.
-    fn write_session(&mut self, command: &Command<'_>) -> Result<(), InvalidSession> {
-        let limit = self.app.session_bytes_max;
-        let (client, written) = match command {
-            Command::SetSession(client, session) => {
-                (*client, session.as_deref().map(|s| session::normalize(s, limit)).transpose()?)
-            }
-            Command::UpdateSession(client, patch) => match self.session_of(*client) {
-                Some(session) => (*client, Some(session::merge(session, patch, limit)?)),
-                // The gateway merges; here only the patch can be checked.
-                None => return session::normalize(patch, limit).map(|_| ()),
-            },
-            _ => return Ok(()),
-        };
-        self.turn.sessions.retain(|(of, _)| *of != client);
-        self.turn.sessions.push((client, written));
-        Ok(())
-    }
-
-    fn command(&mut self, command: &Command<'_>) {
-        if self.turn.failed.is_some() {
-            return;
-        }
-        if let Err(broken) = self.turn.rules.admit(&self.app, command) {
-            return self.break_rule(|| broken);
-        }
-        if let Command::SetSession(..) | Command::UpdateSession(..) = command
-            && let Err(invalid) = self.write_session(command)
-        {
-            return self.break_rule(|| invalid.to_string());
-        }
-        self.out.command(command);
-    }
-
-    fn query(&mut self, query: Query) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        match self.turn.failed {
-            None => self.commit(false),
-            // The turn goes on although it has failed: it may ask, but what it said before must not leave.
-            Some(_) => self.out.abort(),
-        }
-        Box::pin(self.ask(&query).finish(self.query_wait))
-    }
-
-    /// Asks every gateway that is concerned, in the name of whoever waits for the answers.
-    pub fn ask(&mut self, query: &Query) -> Asked {
-        let known: Vec<_> = self.out.gateways().chain(self.out.absent().iter().copied()).collect();
-        let mut fanout = Fanout::new(query, known);
-        self.out.absent().iter().for_each(|gateway| fanout.on_lost(*gateway));
-        let asked = fanout.waiting().to_vec();
-        let waiting = self.queries.begin(fanout);
-        for gateway in asked {
-            self.out.query(gateway, waiting.number(), query);
-        }
-        self.out.flush();
-        waiting
-    }
-
-    fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
-        let fresh = |op: &TimerOp| matches!(op, TimerOp::Set { key, .. } if !self.timers.has(key));
-        let set = self.turn.timers.iter().filter(|op| fresh(op)).count() + usize::from(!self.timers.has(key));
-        if let Err(broken) = TimerRule::of(&self.app).admit(self.timers.len() + set) {
-            return self.break_rule(|| broken);
-        }
-        self.turn.timers.push(TimerOp::Set { key: key.into(), after, every });
-    }
-}
-
-/// What one turn may ask for.
-#[derive(Debug, Default)]
-pub(crate) struct Rules {
-    output_bytes: usize,
-}
-
-impl Rules {
-    /// Counts a command in. Else: the limit that it breaks.
-    pub fn admit(&mut self, app: &WorkerApp, command: &Command<'_>) -> Result<(), String> {
-        command.check().map_err(|broken| broken.to_string())?;
-        let payload = payload(command).map_or(0, |m| m.payload.len());
-        if payload > app.payload_bytes_max {
-            let max = app.payload_bytes_max;
-            return Err(format!("a message of {payload} bytes; the app allows {max} (payload_bytes_max)"));
-        }
-        self.output_bytes += payload + size_hint(command);
-        if self.output_bytes > app.turn_output_bytes_max {
-            let max = app.turn_output_bytes_max;
-            return Err(format!("the turn's commands have more than {max} bytes (turn_output_bytes_max)"));
-        }
-        Ok(())
-    }
-}
-
-/// How many timers a slot may have.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TimerRule {
-    has_callback: bool,
-    timers_max: usize,
-}
-
-impl TimerRule {
-    pub fn of(app: &WorkerApp) -> Self {
-        let has_callback = app.module.exports().has(Exports::TIMER);
-        Self { has_callback, timers_max: app.timers_max }
-    }
-
-    /// Whether there may be so many. Else: why not.
-    pub fn admit(self, timers: usize) -> Result<(), String> {
-        let max = self.timers_max;
-        match self.has_callback {
-            false => Err("a timer is set, but the plugin has no on_timer callback".into()),
-            true if timers > max => {
-                Err(format!("the slot has {max} timers, the app allows no more (timers_max)"))
-            }
-            true => Ok(()),
-        }
-    }
-}
 
 /// What an instance reaches: the core of the slot that it serves, or, while it serves none, a place where what it asks
 /// for is kept. When the instance goes, whatever happened to it, the core comes back to the slot.
@@ -423,12 +117,12 @@ impl PluginHost for SlotHost {
 
     fn addresses(&self) -> Option<Addresses> {
         let Seat::Serving(core) = &self.seat else { return None };
-        core.out.client(core.turn.client?).map(|c| c.addresses)
+        core.addresses()
     }
 
     fn session(&mut self) -> Option<&str> {
         let Seat::Serving(core) = &self.seat else { return None };
-        core.session_of(core.turn.client?)?
+        core.session()
     }
 
     fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
@@ -441,7 +135,7 @@ impl PluginHost for SlotHost {
 
     fn cancel_timer(&mut self, key: &str) {
         match &mut self.seat {
-            Seat::Serving(core) => core.turn.timers.push(TimerOp::Cancel(key.into())),
+            Seat::Serving(core) => core.cancel_timer(key),
             Seat::Held(held) => held.cancel_timer(key),
             Seat::Gone => {}
         }
@@ -449,7 +143,7 @@ impl PluginHost for SlotHost {
 
     fn log(&mut self, level: LogLevel, line: &str) {
         match &self.seat {
-            Seat::Serving(core) => core.log.write(&core.app, core.slot, core.turn_number, level, line),
+            Seat::Serving(core) => core.write_log(level, line),
             // Beside the slot's turns.
             Seat::Held(held) => held.log.write(&held.app, held.slot, 0, level, line),
             Seat::Gone => {}
@@ -462,101 +156,5 @@ impl PluginHost for SlotHost {
 
     fn settings(&self) -> Vec<(String, String)> {
         self.app().map(|app| app.settings.clone()).unwrap_or_default()
-    }
-}
-
-fn payload<'a>(command: &Command<'a>) -> Option<Message<'a>> {
-    match command {
-        Command::SendTo(_, message) | Command::Send { message, .. } => Some(*message),
-        Command::Close { farewell, .. } => *farewell,
-        _ => None,
-    }
-}
-
-/// About the bytes of a command without its payload.
-fn size_hint(command: &Command<'_>) -> usize {
-    let names = |names: &[Cow<'_, str>]| names.iter().map(|n| n.len() + 1).sum::<usize>();
-    let audience = |to: &tidegate_base::Audience<'_>| match to {
-        tidegate_base::Audience::All => 0,
-        tidegate_base::Audience::Clients(clients) => clients.len() * 4,
-        tidegate_base::Audience::Uids(list) | tidegate_base::Audience::Groups(list) => names(list),
-    };
-    16 + match command {
-        Command::Send { to, except, .. }
-        | Command::Close { to, except, .. }
-        | Command::Destroy { to, except } => audience(to) + except.len() * 4,
-        Command::SetSession(_, session) => session.as_ref().map_or(0, |s| s.len()),
-        Command::UpdateSession(_, text) | Command::Bind(_, text) | Command::Join(_, text) => text.len(),
-        _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tidegate_base::{AppName, MessageKind, NodeName, Protocol, Role};
-    use tidegate_link::{Peer, memory_pair};
-    use tidegate_runtime::{Compiler, Engine, EngineSettings, Modules};
-    use tidegate_wire::Grant;
-    use tidegate_wire::control::LaneHello;
-
-    use super::*;
-    use crate::lane::{LaneOffer, LazyLane};
-
-    const SESSION_BYTES_MAX: usize = 64;
-
-    fn core(gateway: GatewayId, client: u32, session: &str) -> SlotCore {
-        let engine = Engine::new(&EngineSettings::default()).unwrap();
-        let modules = Modules::new(engine, Compiler::InProcess, None);
-        let empty = modules.load(b"\0asm\x0d\0\x01\0").unwrap();
-        let app = WorkerApp {
-            session_bytes_max: SESSION_BYTES_MAX,
-            ..WorkerApp::new(AppName::new("chat").unwrap(), empty)
-        };
-        let mut core =
-            SlotCore::new(Arc::new(app), 0, Arc::new(AppLog::new(1)), Arc::default(), Duration::ZERO);
-        core.out.add(gateway, lane(gateway, &core.app), Grant { events: 1, bytes: 1 });
-        let (remote, local) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
-        core.out.attach(gateway, client, Addresses { remote, local, protocol: Protocol::Ws });
-        core.out.on_session(gateway, client, 0, Some(session));
-        core
-    }
-
-    /// A lane that nobody has opened.
-    fn lane(gateway: GatewayId, app: &WorkerApp) -> Arc<LazyLane> {
-        let peer = |role| Peer { role, name: NodeName::new("n").unwrap(), address: None };
-        let (link, _) = memory_pair(peer(Role::Worker), peer(Role::Gateway));
-        let (losses, _) = tokio::sync::mpsc::channel(1);
-        let offer = LaneOffer { link, generation: 1, place: 0, losses };
-        let hello = LaneHello {
-            app: app.name.clone(),
-            slot: 0,
-            generation: 1,
-            exports: Exports::default(),
-            credit_events: 1,
-            credit_bytes: 1,
-        };
-        Arc::new(LazyLane::new(gateway, offer, hello, tokio::runtime::Handle::current(), Arc::default()))
-    }
-
-    #[tokio::test]
-    async fn of_what_a_held_instance_asked_for_only_a_command_that_cannot_be_followed_is_dropped() {
-        let gateway = GatewayId::new(7);
-        let client = ClientId { gateway, connection: 3 };
-        let mut core = core(gateway, client.connection, &format!("{{\"a\":\"{}\"}}", "x".repeat(40)));
-        let payload = [b'p'; 1000];
-        let large = format!("{{\"b\":\"{}\"}}", "y".repeat(40));
-        let commands = [
-            Command::UpdateSession(client, large.as_str().into()),
-            Command::SendTo(client, Message { kind: MessageKind::Text, payload: &payload }),
-            Command::UpdateSession(client, "{\"a\":1}".into()),
-            Command::UpdateSession(client, large.as_str().into()),
-        ];
-        let dropped = counters::HELD_COMMANDS_DROPPED.get();
-        core.say(&commands.each_ref().map(Kept::of));
-        assert_eq!(counters::HELD_COMMANDS_DROPPED.get() - dropped, 1);
-        assert!(core.out.staged() > payload.len(), "{}", core.out.staged());
-        let session = core.session_of(client).unwrap().unwrap();
-        assert_eq!(session, format!("{{\"a\":1,{}", &large[1..]));
-        assert!(!core.is_failing());
     }
 }

@@ -11,6 +11,7 @@
 mod app_log;
 mod conducted;
 mod conductor;
+mod core;
 mod counters;
 mod edition;
 mod held;
@@ -23,6 +24,7 @@ mod offers;
 mod outbox;
 mod prepare;
 mod query;
+mod rules;
 mod settings;
 mod slot;
 mod timers;

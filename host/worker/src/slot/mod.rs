@@ -5,8 +5,11 @@
 
 mod call;
 mod health;
+mod lanes;
+mod shared;
 mod start;
 mod switch;
+mod turn;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -16,88 +19,27 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use parking_lot::Mutex;
-use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, Exports, GatewayId, UpgradeDecision};
-use tidegate_runtime::{Fault, Instance, SlowPool};
-use tidegate_wire::control::LaneHello;
+use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, GatewayId};
+use tidegate_runtime::Instance;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
-use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use self::call::{Call, Turned, run_call};
-use self::health::{Health, Trouble};
+use self::call::Call;
+use self::health::Health;
+pub(crate) use self::shared::{Announced, SlotParts, SlotShared};
 pub use self::start::SlotStartError;
-use crate::app_log::{AppLog, Sparse};
+pub(crate) use self::turn::failed_upgrade;
+use crate::app_log::Sparse;
+use crate::core::SlotCore;
 use crate::counters;
-use crate::edition::{Edition, SlotStats, Tally};
-use crate::host::{Home, SlotCore, SlotHost};
-use crate::inbox::Inbox;
+use crate::edition::Tally;
+use crate::host::{Home, SlotHost};
 use crate::intake::{Intake, Notice};
-use crate::lane::{LaneOffer, LazyLane};
-use crate::query::Queries;
-use crate::settings::{WorkerApp, WorkerSettings};
 
 /// Events handled in a row before others on the thread get their turn.
 const EVENTS_PER_ROUND: usize = 256;
 /// A round ends when its turns have asked a lane for so many bytes, so that a full queue is noticed.
 const STAGED_BYTES_MAX: usize = 1024 * 1024;
-
-/// What a slot is made of.
-pub(crate) struct SlotParts {
-    /// The version that it starts with.
-    pub edition: Arc<Edition>,
-    pub slot: u32,
-    pub shared: Arc<SlotShared>,
-    pub settings: Arc<WorkerSettings>,
-    pub runtime: Handle,
-    /// Where an instance that the slot lets go runs its `on-worker-stop`.
-    pub slow: Arc<SlowPool>,
-}
-
-/// What others see of a slot, and how they reach it.
-#[derive(Debug)]
-pub(crate) struct SlotShared {
-    pub inbox: Arc<Inbox>,
-    pub queries: Arc<Queries>,
-    pub stats: SlotStats,
-    /// That of the app on this worker.
-    pub log: Arc<AppLog>,
-    /// The version that it runs, or runs again as soon as it has restarted, and what that exports.
-    current: Mutex<(u32, Exports)>,
-    /// Told when the gateways must hear of another version.
-    news: Arc<watch::Sender<Announced>>,
-}
-
-/// What the links announce: all slots, unless the worker leaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Announced {
-    pub leaving: bool,
-    /// Counts changes of slots' versions.
-    pub changes: u64,
-}
-
-impl SlotShared {
-    pub fn new(edition: &Edition, news: Arc<watch::Sender<Announced>>, log: Arc<AppLog>) -> Self {
-        Self {
-            inbox: Arc::default(),
-            queries: Arc::default(),
-            stats: SlotStats::default(),
-            log,
-            current: Mutex::new((edition.app.version, edition.exports())),
-            news,
-        }
-    }
-
-    /// The version that it runs, and what that exports.
-    pub fn current(&self) -> (u32, Exports) {
-        *self.current.lock()
-    }
-
-    fn set_current(&self, edition: &Edition) {
-        *self.current.lock() = (edition.app.version, edition.exports());
-        self.news.send_modify(|announced| announced.changes = announced.changes.wrapping_add(1));
-    }
-}
 
 pub(crate) struct Slot {
     parts: SlotParts,
@@ -245,46 +187,6 @@ impl Slot {
         }
     }
 
-    fn lane_up(&mut self, gateway: GatewayId, offer: LaneOffer) {
-        // It is there again: its clients were bound anew, here or elsewhere.
-        self.orphans.retain(|(of, _)| *of != gateway);
-        self.intake.forget(gateway);
-        let grant = self.parts.settings.grant;
-        let hello = LaneHello {
-            app: self.parts.edition.app.name.clone(),
-            slot: self.parts.slot,
-            generation: offer.generation,
-            exports: self.parts.edition.exports(),
-            credit_events: grant.events,
-            credit_bytes: grant.bytes,
-        };
-        let (runtime, inbox) = (self.parts.runtime.clone(), self.parts.shared.inbox.clone());
-        let lane = Arc::new(LazyLane::new(gateway, offer, hello, runtime, inbox));
-        self.intake.add(gateway, lane.clone());
-        self.core(|core| core.out.add(gateway, lane, grant));
-    }
-
-    fn lane_down(&mut self, gateway: GatewayId) {
-        self.intake.forget(gateway);
-        let clients = self.core(|core| core.out.lose(gateway)).unwrap_or_default();
-        if !clients.is_empty() && self.parts.edition.exports().has(Exports::CLOSE) {
-            self.orphans.push((gateway, clients));
-        }
-    }
-
-    fn gateway_stopped(&mut self, gateway: GatewayId) {
-        self.core(|core| core.out.forget(gateway));
-        // The news that they are not bound here any more may have been lost with the lane.
-        self.orphans.retain(|(of, _)| *of != gateway);
-    }
-
-    fn gateway_gone(&mut self, gateway: GatewayId) {
-        self.core(|core| core.out.forget(gateway));
-        let gone: Vec<_> = self.orphans.extract_if(.., |(of, _)| *of == gateway).collect();
-        let clients = gone.into_iter().flat_map(|(_, clients)| clients);
-        self.owed.extend(clients.map(|connection| ClientId { gateway, connection }));
-    }
-
     /// The on-close of one client whose gateway is lost. False: there is none.
     async fn run_owed(&mut self) -> bool {
         let Some(client) = self.owed.pop_front() else { return false };
@@ -356,80 +258,6 @@ impl Slot {
         }
     }
 
-    /// Runs one turn, and replaces the instance if the turn broke it.
-    async fn turn(&mut self, call: Call<'_>, event: Option<(GatewayId, tidegate_wire::EventNo)>) {
-        let Some(instance) = &mut self.instance else { return };
-        let client = match &call {
-            Call::Event(client, _) => Some(*client),
-            _ => None,
-        };
-        if let Some(core) = instance.host().core() {
-            core.begin(client, event);
-        }
-        let event_number = event.map(|(_, number)| number.0);
-        let about = About { call: call.name(), client, event: event_number, is_upgrade: call.is_upgrade() };
-        let turned = reading(&mut self.intake, run_call(instance, &self.parts, &call)).await;
-        self.tally.turn();
-        counters::TURNS.inc();
-        match turned {
-            Turned::Well => self.went_well(),
-            Turned::Failed(reason) => {
-                self.went_well();
-                self.failed(&reason, about);
-            }
-            Turned::Fault(fault) => {
-                self.broken(&fault, about);
-                if !self.stopping {
-                    self.has_instance().await;
-                }
-            }
-        }
-        if let Some((since, tell)) = self.first_event.take_if(|_| event.is_some()) {
-            let _ = tell.send(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
-        }
-    }
-
-    /// The instance is as good as before.
-    fn went_well(&mut self) {
-        if self.health.good_turn() {
-            self.tell_well();
-        }
-    }
-
-    /// A turn failed by its own word or by a rule. How often is up to the plugin, so the line is one of its own.
-    fn failed(&mut self, reason: &str, about: About) {
-        self.tally.error();
-        counters::TURNS_FAILED.inc();
-        if !self.parts.shared.log.admits(&self.parts.edition.app, self.parts.slot) {
-            return;
-        }
-        let turn = self.turn_number();
-        let About { call, client, event, .. } = about;
-        let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-        tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, "a turn failed: {reason}");
-    }
-
-    /// A turn trapped or overran: the instance is not used again.
-    fn broken(&mut self, fault: &Fault, about: About) {
-        counters::FAULTS.inc();
-        self.tally.fault(fault);
-        let turn = self.turn_number();
-        let About { call, client, event, is_upgrade } = about;
-        let upgrading = client.filter(|_| is_upgrade);
-        let now = Instant::now();
-        if let Some(omitted) = self.fault_lines.one_more(now) {
-            let WorkerApp { name, version, .. } = &*self.parts.edition.app;
-            tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, kind = fault.label(), omitted, "{fault}");
-        }
-        self.instance = None;
-        self.core(|core| {
-            core.abandon_with(upgrading);
-            core.timers.clear();
-            core.out.flush();
-        });
-        self.trouble(now, Trouble::Turn);
-    }
-
     /// The slot leaves: what it did not read goes to other slots.
     async fn leave(mut self) {
         self.turn(Call::Stop, None).await;
@@ -463,16 +291,6 @@ impl Slot {
     }
 }
 
-/// What a turn was about, for whoever reads of its failure.
-#[derive(Debug, Clone, Copy)]
-struct About {
-    call: &'static str,
-    client: Option<ClientId>,
-    /// The event's number on its lane.
-    event: Option<u32>,
-    is_upgrade: bool,
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         self.parts.shared.inbox.close();
@@ -490,9 +308,4 @@ async fn reading<T>(intake: &mut Intake, future: impl Future<Output = T>) -> T {
         }
     })
     .await
-}
-
-/// What a client gets whose upgrade the plugin could not decide.
-pub(crate) fn failed_upgrade() -> UpgradeDecision {
-    UpgradeDecision::Refuse(500, "The app failed.".into())
 }

@@ -7,11 +7,13 @@ use tidegate_base::Exports;
 use tidegate_runtime::{Instance, SaveError, StopReason};
 use tidegate_wire::control::{Failure, SlotSwitch, Stage};
 
-use super::{About, Slot, reading};
+use super::turn::About;
+use super::{Slot, reading};
+use crate::core::TimersMoved;
 use crate::counters;
 use crate::edition::Edition;
 use crate::held::{Asks, Held, Wishes};
-use crate::host::{SlotHost, TimersMoved};
+use crate::host::SlotHost;
 use crate::inbox::{Inbox, SlotMsg};
 use crate::prepare::{Hand, Prepared, SwitchOrder, Switched, Unswitched};
 use crate::settings::WorkerApp;
