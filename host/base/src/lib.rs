@@ -12,6 +12,7 @@ mod quota;
 mod rate;
 mod secret;
 pub mod session;
+mod share;
 mod spec;
 
 pub use close::{CloseCode, CloseReason};
@@ -23,4 +24,5 @@ pub use query::{Answer, Answered, ClientFields, ClientInfo, Query};
 pub use quota::{OverQuota, Quota, Quotas, Usage};
 pub use rate::{Rate, RateMeter};
 pub use secret::{Secret, Setting};
+pub use share::{CpuShare, InvalidShare};
 pub use spec::{AppSpec, InvalidSpec, OnFailure, SlowPolicy};

@@ -1,5 +1,7 @@
 //! How much may come in a second, decided from numbers alone.
 
+use crate::CpuShare;
+
 /// So many units a second, and so many at once after a quiet time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -17,10 +19,21 @@ impl Rate {
         }
     }
 
+    /// A share of the processors: its units are nanoseconds of CPU time. The burst is what it comes to in a second.
+    pub const fn of_cpu(share: CpuShare) -> Self {
+        Self { per_second: share.millis() as u64 * 1_000_000, burst_ns: SECOND_NS }
+    }
+
     /// The same rate with what comes in so many seconds as the burst.
     #[must_use]
     pub const fn with_burst(self, seconds: u32) -> Self {
         Self { burst_ns: SECOND_NS.saturating_mul(seconds as u64), ..self }
+    }
+
+    /// The same rate with what comes in so many nanoseconds as the burst.
+    #[must_use]
+    pub const fn with_burst_ns(self, burst_ns: u64) -> Self {
+        Self { burst_ns, ..self }
     }
 
     /// How long so many units take.

@@ -3,20 +3,26 @@
 //!
 //! A turn that ends within its first tick and never waits, which is nearly every one, is not measured at all: reading
 //! a thread's CPU clock is a system call. From the first tick or the first wait on it is metered: each poll is charged
-//! with the CPU time of the thread that polls, so neither waiting nor being descheduled costs a plugin anything.
+//! with the CPU time of the thread that polls, so neither waiting nor being descheduled costs a plugin anything. The
+//! same figures are charged to the [budget](CpuBudget) of the app; there the first poll of a turn is sampled.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::budget::{CpuBudget, sample};
 use crate::limits::Limits;
+use crate::place;
+use crate::ticker::Pace;
 
 /// How often the engine's epoch ticks while a guest runs on.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
-/// Ticks until a fresh turn is interrupted for the first time: it has one whole tick for itself, whenever it starts.
-pub(crate) const FIRST_TICKS: u64 = 2;
+/// Ticks until a fresh turn is looked at for the first time. Nothing happens to it then, so that it has one whole tick for
+/// itself, whenever it starts; only its app's budget is charged.
+pub(crate) const FIRST_TICKS: u64 = 1;
 /// CPU time in one poll after which a metered turn lets others run. A little less than a tick, since a tick that
 /// comes a moment early must not double it.
 const SLICE: Duration = Duration::from_micros(900);
@@ -37,12 +43,14 @@ pub(crate) enum Verdict {
     Continue,
     /// Run on, but let others run first.
     Yield,
+    /// Run on when the app is within its budget again.
+    Wait,
     /// Stop for good.
     Stop(Overrun),
 }
 
 /// The state of one turn's clocks. Call `begin` for each turn, `poll_started` and `poll_ended` around each poll of a
-/// metered turn, `tick` at each tick within a poll.
+/// metered turn, `tick` at each tick within a poll, and `claim` after each of the last two.
 #[derive(Debug)]
 pub(crate) struct TurnClock {
     cpu_limit: Duration,
@@ -51,8 +59,15 @@ pub(crate) struct TurnClock {
     used: Duration,
     /// The thread's CPU time when the poll that runs began.
     poll_began: Option<Duration>,
-    /// When the turn began, to a tick or two: taken when it is first of interest.
+    /// The thread's CPU time up to which the poll that runs has been claimed. None in the first poll.
+    claimed: Option<Duration>,
+    /// When the turn began, to a tick or two: taken when it is first of interest. Moved on by what it waited for its
+    /// app's budget.
     began: Option<Instant>,
+    /// Since when it waits for that.
+    waits: Option<Instant>,
+    /// It has had the tick that every turn has.
+    ticked: bool,
     overrun: Option<Overrun>,
 }
 
@@ -63,7 +78,10 @@ impl TurnClock {
             wall_limit: limits.wall(),
             used: Duration::ZERO,
             poll_began: None,
+            claimed: None,
             began: None,
+            waits: None,
+            ticked: false,
             overrun: None,
         }
     }
@@ -72,13 +90,42 @@ impl TurnClock {
     pub(crate) fn begin(&mut self) {
         self.used = Duration::ZERO;
         self.poll_began = None;
+        self.claimed = None;
         self.began = None;
+        self.waits = None;
+        self.ticked = false;
         self.overrun = None;
     }
 
     /// A poll begins on a thread that has used `cpu`.
     pub(crate) fn poll_started(&mut self, cpu: Duration) {
         self.poll_began = Some(cpu);
+        self.claimed = Some(cpu);
+    }
+
+    /// What the thread, which has used `cpu`, has used in this poll and was not claimed yet. None: it is the turn's
+    /// first, and nobody knows.
+    pub(crate) fn claim(&mut self, cpu: Duration) -> Option<Duration> {
+        let before = self.claimed?;
+        self.claimed = Some(cpu);
+        Some(cpu.saturating_sub(before))
+    }
+
+    /// Whether the poll that runs is metered: it is not the first, or it has run for a whole tick.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.poll_began.is_some()
+    }
+
+    /// It waits for its app's budget from now on. That is no time of its own.
+    pub(crate) fn wait_began(&mut self, now: Instant) {
+        self.waits.get_or_insert(now);
+    }
+
+    /// It waits no more.
+    pub(crate) fn wait_ended(&mut self, now: Instant) {
+        if let (Some(since), Some(began)) = (self.waits.take(), self.began) {
+            self.began = Some(began + now.saturating_duration_since(since));
+        }
     }
 
     /// A poll has ended, and the turn has not.
@@ -92,8 +139,12 @@ impl TurnClock {
     /// The engine ticked while the guest ran. `cpu` is the CPU time of the thread.
     pub(crate) fn tick(&mut self, cpu: Duration, now: Instant) -> Verdict {
         let began = *self.began.get_or_insert(now);
+        let is_first = !std::mem::replace(&mut self.ticked, true);
         let Some(poll_began) = self.poll_began else {
-            // The first tick of a turn that was not metered: charge what it has run at least.
+            if is_first {
+                return Verdict::Continue;
+            }
+            // The second tick of a turn that was not metered: charge what it has run at least.
             self.used += TICK;
             self.poll_began = Some(cpu);
             return self.stop_at_limits(self.used, now - began).unwrap_or(Verdict::Yield);
@@ -103,8 +154,11 @@ impl TurnClock {
         self.stop_at_limits(self.used + slice, now - began).unwrap_or(go_on)
     }
 
-    /// When the turn must be over; known from the first tick or wait on.
+    /// When the turn must be over; known from the first tick or wait on, unless it waits for its app's budget.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.waits.is_some() {
+            return None;
+        }
         // An absurdly large limit is no limit.
         self.began.and_then(|began| began.checked_add(self.wall_limit))
     }
@@ -123,15 +177,16 @@ impl TurnClock {
 
 /// A [`TurnClock`] that the engine's callback and the turn share. They are always on the same thread or ordered by the
 /// move of the future, so the lock is never contended and relaxed flags do.
-#[derive(Debug)]
 pub(crate) struct Meter {
     clock: Mutex<TurnClock>,
     metered: AtomicBool,
+    pace: Pace,
+    budget: Option<Arc<CpuBudget>>,
 }
 
 impl Meter {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { clock: Mutex::new(TurnClock::new(limits)), metered: AtomicBool::new(false) }
+    pub(crate) fn new(limits: &Limits, pace: Pace, budget: Option<Arc<CpuBudget>>) -> Self {
+        Self { clock: Mutex::new(TurnClock::new(limits)), metered: AtomicBool::new(false), pace, budget }
     }
 
     /// A new turn. Costs one load if the turn before was not metered.
@@ -152,22 +207,72 @@ impl Meter {
     /// A poll has ended, and the turn has not: from here on it is metered. Returns when the turn must be over.
     pub(crate) fn poll_ended(&self) -> Option<Instant> {
         self.metered.store(true, Ordering::Relaxed);
+        let (cpu, now) = (thread_cpu(), Instant::now());
         let mut clock = self.clock.lock();
-        clock.poll_ended(thread_cpu(), Instant::now());
+        self.charge(clock.claim(cpu), now);
+        clock.poll_ended(cpu, now);
         clock.deadline()
+    }
+
+    /// A poll has ended, and the turn too. Costs one load if it is not metered.
+    pub(crate) fn turn_ended(&self) {
+        if self.metered.load(Ordering::Relaxed) && self.budget.is_some() {
+            let used = self.clock.lock().claim(thread_cpu());
+            self.charge(used, Instant::now());
+        }
     }
 
     /// The engine ticked while the guest ran.
     pub(crate) fn tick(&self) -> Verdict {
         self.metered.store(true, Ordering::Relaxed);
-        self.clock.lock().tick(thread_cpu(), Instant::now())
+        let (cpu, now) = (thread_cpu(), Instant::now());
+        let mut clock = self.clock.lock();
+        let verdict = clock.tick(cpu, now);
+        let used = clock.claim(cpu).unwrap_or_else(|| sample(cpu, self.pace.interval()));
+        self.charge(Some(used), now);
+        let may_wait = matches!(verdict, Verdict::Continue | Verdict::Yield) && clock.is_metered();
+        let is_over = self.budget.as_ref().is_some_and(|budget| budget.is_over());
+        if may_wait && is_over { Verdict::Wait } else { verdict }
+    }
+
+    /// The turn waits until its app is within its budget again, and goes on in the slow pool.
+    pub(crate) async fn wait_for_budget(self: Arc<Self>) {
+        let Some(budget) = &self.budget else { return place::go_away().await };
+        self.clock.lock().wait_began(Instant::now());
+        for late in 0..=LATE_MAX {
+            if let Some(until) = budget.wait_until(Instant::now().into_std()) {
+                tokio::time::sleep_until(Instant::from_std(until) + LATER * late).await;
+            }
+            place::go_away().await;
+            // Others of the app that came sooner may have used it up again.
+            if budget.wait_until(Instant::now().into_std()).is_none() {
+                break;
+            }
+        }
+        self.clock.lock().wait_ended(Instant::now());
+    }
+
+    /// How many times the engine has ticked.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.pace.ticks()
     }
 
     /// Why `tick` stopped the turn, if it did.
     pub(crate) fn overrun(&self) -> Option<Overrun> {
         if self.metered.load(Ordering::Relaxed) { self.clock.lock().overrun } else { None }
     }
+
+    fn charge(&self, used: Option<Duration>, now: Instant) {
+        if let (Some(budget), Some(used)) = (&self.budget, used) {
+            budget.charge(used, now.into_std());
+        }
+    }
 }
+
+/// So often a turn finds its app's budget used up again when it has waited for it; then it runs for a tick in any case.
+const LATE_MAX: u32 = 8;
+/// So much longer it waits each time: many turns of one app must not keep coming for nothing.
+const LATER: Duration = Duration::from_millis(10);
 
 /// CPU time that the calling thread has used.
 fn thread_cpu() -> Duration {
@@ -193,8 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_leaves_at_its_first_tick_and_is_stopped_at_its_cpu_limit() {
+    fn a_turn_leaves_after_a_whole_tick_and_is_stopped_at_its_cpu_limit() {
         let (mut clock, now) = (clock(3, 1000), Instant::now());
+        assert_eq!(clock.tick(ms(699), now), Verdict::Continue);
+        assert!(!clock.is_metered());
         assert_eq!(clock.tick(ms(700), now), Verdict::Yield);
         clock.poll_ended(ms(700), now);
         // In the pool, on a thread with another clock.
@@ -240,7 +347,37 @@ mod tests {
         assert_eq!(clock.tick(ms(0), now + ms(50)), Verdict::Stop(Overrun::Wall));
         clock.begin();
         assert_eq!(clock.deadline(), None);
+        assert_eq!(clock.tick(ms(0), now + ms(5000)), Verdict::Continue);
         assert_eq!(clock.tick(ms(0), now + ms(5000)), Verdict::Yield);
+    }
+
+    #[test]
+    fn waiting_for_the_budget_is_no_time_of_the_turn() {
+        let (mut clock, now) = (clock(1000, 50), Instant::now());
+        clock.poll_ended(ms(0), now);
+        clock.wait_began(now + ms(10));
+        assert_eq!(clock.deadline(), None);
+        clock.wait_ended(now + ms(900));
+        assert_eq!(clock.deadline(), Some(now + ms(940)));
+        clock.poll_started(ms(0));
+        assert_eq!(clock.tick(ms(0), now + ms(939)), Verdict::Continue);
+        assert_eq!(clock.tick(ms(0), now + ms(940)), Verdict::Stop(Overrun::Wall));
+    }
+
+    #[test]
+    fn every_poll_but_the_first_is_claimed_to_its_end() {
+        let (mut clock, now) = (clock(1000, 1000), Instant::now());
+        assert_eq!(clock.claim(ms(100)), None);
+        clock.tick(ms(101), now);
+        clock.tick(ms(102), now);
+        assert_eq!(clock.claim(ms(102)), None);
+        clock.poll_ended(ms(102), now);
+        clock.poll_started(ms(7));
+        clock.tick(ms(8), now);
+        assert_eq!((clock.claim(ms(8)), clock.claim(ms(8))), (Some(ms(1)), Some(ms(0))));
+        assert_eq!(clock.claim(ms(11)), Some(ms(3)));
+        clock.begin();
+        assert_eq!(clock.claim(ms(12)), None);
     }
 
     proptest! {
@@ -258,7 +395,7 @@ mod tests {
                 match clock.tick(thread, now) {
                     Verdict::Stop(overrun) => {
                         prop_assert_eq!(overrun, Overrun::Cpu);
-                        prop_assert!(used <= ms(22), "{used:?}");
+                        prop_assert!(used <= ms(23), "{used:?}");
                         return Ok(());
                     }
                     _ if wait => {
@@ -268,8 +405,8 @@ mod tests {
                     }
                     _ => {}
                 }
-                // The first tick is charged with a whole one whatever it was.
-                prop_assert!(used < ms(21), "{used:?} {polled}");
+                // The first tick is not charged, the second with a whole one whatever it was.
+                prop_assert!(used < ms(22), "{used:?} {polled}");
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::host_functions::types::{
 use crate::template::{Callbacks, Template};
 use crate::ticker::Gate;
 use crate::turn::{Turn, WallTimer};
-use crate::{Limits, PluginHost, StartInfo, StopReason, place};
+use crate::{CpuBudget, Limits, PluginHost, StartInfo, StopReason, place};
 
 /// One plugin instance: what lives in a slot.
 ///
@@ -42,10 +42,33 @@ impl<H: PluginHost> Instance<H> {
     /// No room in the engine's pools, more memory needed than granted, a callback of a wrong type, or a fault while
     /// it was initialised. The host is gone then.
     pub async fn start(template: &Template<H>, host: H, limits: Limits) -> Result<Self, StartError> {
+        Self::start_with(template, host, limits, None).await
+    }
+
+    /// As [`start`](Self::start). What its turns use, this one included, is charged to the budget; over it they wait, for
+    /// which neither `turn_cpu_ms` nor `turn_wall_ms` runs.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_within(
+        template: &Template<H>,
+        host: H,
+        limits: Limits,
+        budget: &Arc<CpuBudget>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(template, host, limits, Some(Arc::clone(budget))).await
+    }
+
+    async fn start_with(
+        template: &Template<H>,
+        host: H,
+        limits: Limits,
+        budget: Option<Arc<CpuBudget>>,
+    ) -> Result<Self, StartError> {
         let exports = template.exports();
         let mut store = Store::new(template.engine.wasm(), State::new(host, &limits, exports));
         store.limiter(|state| &mut state.limiter);
-        let meter = Arc::new(Meter::new(&limits));
+        let meter = Arc::new(Meter::new(&limits, template.engine.ticker().pace(), budget));
         let of_store = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| Ok(at_tick(&of_store)));
         let gate = template.engine.ticker().gate();
@@ -85,6 +108,11 @@ impl<H: PluginHost> Instance<H> {
     /// Ends the instance, without calling it, and gives the host back.
     pub fn into_host(self) -> H {
         self.store.into_data().into_host()
+    }
+
+    /// How many times its engine has ticked: a coarse clock that costs one load. See [`Engine::ticks`](crate::Engine::ticks).
+    pub fn ticks(&self) -> u64 {
+        self.meter.ticks()
     }
 
     /// Bytes of linear memory that the instance has.
@@ -237,8 +265,9 @@ impl<H: PluginHost> Instance<H> {
 }
 
 /// What the engine does when an epoch deadline has passed.
-fn at_tick(meter: &Meter) -> UpdateDeadline {
+fn at_tick(meter: &Arc<Meter>) -> UpdateDeadline {
     match meter.tick() {
+        Verdict::Wait => UpdateDeadline::YieldCustom(1, Box::pin(Arc::clone(meter).wait_for_budget())),
         Verdict::Yield if place::should_yield() => UpdateDeadline::YieldCustom(1, Box::pin(place::go_away())),
         Verdict::Continue | Verdict::Yield => UpdateDeadline::Continue(1),
         Verdict::Stop(_) => UpdateDeadline::Interrupt,

@@ -10,16 +10,20 @@
 //!    |
 //!  Instance -- one plugin instance; each callback is one turn, bounded by Limits
 //!
+//!  CpuBudget - what the turns of all instances of an app may use; over it they wait
+//!
 //!  SlowPool -- low-priority threads; a slot's whole future moves there while its turn needs the CPU for long
 //! ```
 //!
 //! An instance runs in the tokio runtime of its shard (current_thread, time enabled). See [`SlowPool`] for how a turn
 //! leaves and comes back.
 
+mod budget;
 mod cache;
 mod clock;
 pub mod compile;
 mod engine;
+mod fair_queue;
 mod fault;
 mod host;
 mod host_functions;
@@ -35,6 +39,7 @@ mod template;
 mod ticker;
 mod turn;
 
+pub use budget::{Budget, CpuBudget, CpuUse};
 pub use cache::{CacheError, CacheSettings, ModuleCache};
 pub use compile::{ChildCompiler, CompileError, CompileLimits, Compiler};
 pub use engine::{Engine, EngineError, EngineSettings};

@@ -18,13 +18,15 @@ pub struct Movable<T> {
     /// The future, while it is at home.
     slot: Option<Slot<T>>,
     pool: Arc<Pool>,
+    /// Whose it is: the pool is shared fairly between groups.
+    group: u64,
     /// Made at the first move.
     journey: Option<Arc<Journey<T>>>,
 }
 
 impl<T: Send + 'static> Movable<T> {
-    pub(crate) fn new(slot: Slot<T>, pool: Arc<Pool>) -> Self {
-        Self { slot: Some(slot), pool, journey: None }
+    pub(crate) fn new(slot: Slot<T>, pool: Arc<Pool>, group: u64) -> Self {
+        Self { slot: Some(slot), pool, group, journey: None }
     }
 }
 
@@ -50,7 +52,7 @@ impl<T: Send + 'static> Future for Movable<T> {
             }
             Poll::Pending => {
                 if leaving && let Some(slot) = this.slot.take() {
-                    let journey = this.journey.get_or_insert_with(|| Journey::new(cx.waker()));
+                    let journey = this.journey.get_or_insert_with(|| Journey::new(this.group, cx.waker()));
                     // A full pool gives it back. It has woken this task when it asked to leave, and so goes on here.
                     this.slot = journey.leave(slot, cx.waker(), &this.pool).err();
                 }
@@ -73,6 +75,7 @@ pub(crate) type Slot<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A future's way between its shard and the pool.
 struct Journey<T> {
+    group: u64,
     state: Mutex<State<T>>,
     /// True from when the box leaves until it is back: wakes need not reach the shard.
     away: AtomicBool,
@@ -107,8 +110,9 @@ enum Arrival<T> {
 }
 
 impl<T: Send + 'static> Journey<T> {
-    fn new(home: &Waker) -> Arc<Self> {
+    fn new(group: u64, home: &Waker) -> Arc<Self> {
         Arc::new(Self {
+            group,
             state: Mutex::new(State::Home),
             away: AtomicBool::new(false),
             home: Mutex::new(home.clone()),
@@ -181,6 +185,9 @@ impl<T: Send + 'static> Wake for Journey<T> {
 
 /// A [`Journey`] whatever its output.
 pub(crate) trait Traveller: Send + Sync {
+    /// Whose it is.
+    fn group(&self) -> u64;
+
     /// Polls once. True: it wants to go on in the pool and is `Waiting` again.
     fn poll_away(self: Arc<Self>) -> bool;
 
@@ -189,6 +196,10 @@ pub(crate) trait Traveller: Send + Sync {
 }
 
 impl<T: Send + 'static> Traveller for Journey<T> {
+    fn group(&self) -> u64 {
+        self.group
+    }
+
     fn poll_away(self: Arc<Self>) -> bool {
         let _context = self.runtime.as_ref().map(Handle::enter);
         let mut slot = {

@@ -12,7 +12,6 @@
 //! wakes of the task are harmless; when the box comes back the task is woken and polls it without asking, so wakes
 //! that came meanwhile are not lost.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,17 +19,18 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::Movable;
+use crate::fair_queue::FairQueue;
 use crate::movable::Traveller;
 use crate::place;
+use crate::{CpuBudget, Movable};
 
 /// How a [`SlowPool`] is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowPoolSettings {
     /// How many threads; by default one per core.
     pub threads: usize,
-    /// Most futures that wait for a thread. Each slot waits at most once, so the number of slots is enough; a future
-    /// over it stays on its shard and lets others run at each tick.
+    /// Most futures of one app that wait for a thread. Each slot waits at most once, so the number of slots is enough; a
+    /// future over it stays on its shard and lets others run at each tick.
     pub queue_max: usize,
     /// What is added to the threads' nice value: 0 to 19, 10 by default.
     pub nice: u8,
@@ -56,8 +56,8 @@ pub struct SlowPoolStats {
     pub waiting: usize,
 }
 
-/// A bounded pool of low-priority threads on which CPU-bound turns go on, round-robin, a tick at a time. Ends with its
-/// last handle that is dropped; futures that wait for a thread then go home.
+/// A bounded pool of low-priority threads on which CPU-bound turns go on, a tick at a time: apps take turns, and so do the
+/// futures of each. Ends with its last handle that is dropped; futures that wait for a thread then go home.
 pub struct SlowPool {
     pool: Arc<Pool>,
     threads: Vec<JoinHandle<()>>,
@@ -87,7 +87,17 @@ impl SlowPool {
         F: Future + Send + 'static,
         F::Output: Send,
     {
-        Movable::new(Box::pin(slot), Arc::clone(&self.pool))
+        Movable::new(Box::pin(slot), Arc::clone(&self.pool), NOBODYS)
+    }
+
+    /// As [`movable`](Self::movable), for a future of the app whose budget this is: in the pool apps take turns, however
+    /// many futures each has there.
+    pub fn movable_of<F>(&self, app: &CpuBudget, slot: F) -> Movable<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        Movable::new(Box::pin(slot), Arc::clone(&self.pool), app.id())
     }
 
     /// What the pool has done.
@@ -110,9 +120,12 @@ impl Drop for SlowPool {
     }
 }
 
+/// The group of futures that belong to no app.
+const NOBODYS: u64 = 0;
+
 /// The queue that threads and shards share.
 pub(crate) struct Pool {
-    queue: Mutex<VecDeque<Arc<dyn Traveller>>>,
+    queue: Mutex<FairQueue<Arc<dyn Traveller>>>,
     queue_max: usize,
     not_empty: Condvar,
     ended: AtomicBool,
@@ -126,7 +139,7 @@ pub(crate) struct Pool {
 impl Pool {
     fn new(queue_max: usize) -> Self {
         Self {
-            queue: Mutex::new(VecDeque::new()),
+            queue: Mutex::new(FairQueue::new()),
             queue_max,
             not_empty: Condvar::new(),
             ended: AtomicBool::new(false),
@@ -151,10 +164,10 @@ impl Pool {
         }
     }
 
-    /// Takes a future in, unless the queue is full or the pool has ended.
+    /// Takes a future in, unless its group's line is full or the pool has ended.
     pub(crate) fn take(&self, traveller: Arc<dyn Traveller>) -> Result<(), ()> {
         let mut queue = self.queue.lock();
-        if queue.len() >= self.queue_max || self.ended.load(Ordering::Relaxed) {
+        if queue.len_of(traveller.group()) >= self.queue_max || self.ended.load(Ordering::Relaxed) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(());
         }
@@ -163,8 +176,8 @@ impl Pool {
         Ok(())
     }
 
-    fn push(&self, queue: &mut VecDeque<Arc<dyn Traveller>>, traveller: Arc<dyn Traveller>) {
-        queue.push_back(traveller);
+    fn push(&self, queue: &mut FairQueue<Arc<dyn Traveller>>, traveller: Arc<dyn Traveller>) {
+        queue.push(traveller.group(), traveller);
         self.waiting.store(queue.len(), Ordering::Relaxed);
         self.not_empty.notify_one();
     }
@@ -183,8 +196,8 @@ impl Pool {
             }
         }
         // The first thread that leaves empties the queue; whoever pushes later leaves after it and does the same.
-        let left = std::mem::take(&mut *self.queue.lock());
-        for traveller in left {
+        let mut left = std::mem::replace(&mut *self.queue.lock(), FairQueue::new());
+        while let Some(traveller) = left.pop() {
             traveller.send_home();
         }
     }
@@ -195,7 +208,7 @@ impl Pool {
             if self.ended.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Some(traveller) = queue.pop_front() {
+            if let Some(traveller) = queue.pop() {
                 self.waiting.store(queue.len(), Ordering::Relaxed);
                 return Some(traveller);
             }
@@ -215,6 +228,7 @@ impl Pool {
 mod tests {
     use std::sync::atomic::AtomicU32;
 
+    use tidegate_base::CpuShare;
     use tokio::sync::Notify;
     use tokio::task::yield_now;
 
@@ -299,6 +313,57 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn an_app_with_many_futures_in_the_pool_does_not_keep_another_from_it() {
+        let pool = pool(1, 100);
+        let (greedy, quiet) = (CpuBudget::new(CpuShare::default()), CpuBudget::new(CpuShare::default()));
+        let polls = Arc::new(AtomicU32::new(0));
+        let greedy: Vec<_> = (0..50)
+            .map(|_| {
+                let polls = Arc::clone(&polls);
+                tokio::spawn(pool.movable_of(&greedy, async move {
+                    loop {
+                        polls.fetch_add(1, Ordering::SeqCst);
+                        go_away().await;
+                    }
+                }))
+            })
+            .collect();
+        while polls.load(Ordering::SeqCst) < 1000 {
+            yield_now().await;
+        }
+        let counted = Arc::clone(&polls);
+        let quiet = pool.movable_of(&quiet, async move {
+            go_away().await;
+            let before = counted.load(Ordering::SeqCst);
+            for _ in 0..100 {
+                go_away().await;
+            }
+            counted.load(Ordering::SeqCst) - before
+        });
+        // Each takes a turn, where of all 51 futures it would be 50 to one.
+        let others = tokio::spawn(quiet).await.unwrap();
+        assert!(others <= 101, "{others}");
+        greedy.iter().for_each(|task| task.abort());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn its_threads_have_a_lower_priority_than_the_shards() {
+        fn nice() -> i32 {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let (_, after_name) = stat.rsplit_once(')').unwrap();
+            after_name.split_ascii_whitespace().nth(16).unwrap().parse().unwrap()
+        }
+        let (pool, here) = (pool(1, 10), nice());
+        let there = tokio::spawn(pool.movable(async {
+            go_away().await;
+            nice()
+        }));
+        assert_eq!(there.await.unwrap(), (here + 10).min(19));
+        assert_eq!(nice(), here);
     }
 
     #[tokio::test]

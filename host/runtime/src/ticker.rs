@@ -18,15 +18,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::clock::TICK;
 
-/// The next tick if no guest was running at the last one. Nearly every turn is over within microseconds, and each tick
-/// costs a wake-up of a thread: so it comes often only to those that are there to be interrupted.
+/// The next tick if no guest was running at the last one, on average. Nearly every turn is over within microseconds, and
+/// each tick costs a wake-up of a thread: so it comes often only to those that are there to be interrupted.
 const QUIET_TICK: Duration = Duration::from_millis(4);
+/// So much earlier or later it comes, by chance: whoever runs at a tick is charged with the time since the one before, and
+/// must neither be able to run only in between nor be caught each time.
+const QUIET_TICK_SPREAD: f64 = 0.25;
 /// So long after the last look the ticker looks whether it may park.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 /// Looking at more gates than this at each tick would cost more than the ticks.
@@ -72,6 +75,11 @@ impl Ticker {
         self.shared.ticks.load(Ordering::Relaxed)
     }
 
+    /// What its pace is read from.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace(Arc::clone(&self.shared))
+    }
+
     /// Whether it sleeps because no guest runs.
     pub(crate) fn is_parked(&self) -> bool {
         self.shared.parked.load(Ordering::SeqCst)
@@ -82,6 +90,22 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.shared.wake();
+    }
+}
+
+/// How often the epoch ticks.
+#[derive(Clone)]
+pub(crate) struct Pace(Arc<Shared>);
+
+impl Pace {
+    /// The time between the last two ticks.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_nanos(self.0.interval_ns.load(Ordering::Relaxed))
+    }
+
+    /// How many times the epoch has ticked: one relaxed load.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.0.ticks.load(Ordering::Relaxed)
     }
 }
 
@@ -136,16 +160,21 @@ struct Shared {
     parked: AtomicBool,
     ended: AtomicBool,
     ticks: AtomicU64,
+    interval_ns: AtomicU64,
     gates: Mutex<Vec<Weak<State>>>,
     thread: OnceLock<Thread>,
 }
 
 impl Shared {
     fn run(&self, mut tick: impl FnMut() -> bool) {
-        let mut slept = Duration::ZERO;
+        let (mut slept, mut last) = (Duration::ZERO, Instant::now());
         while !self.ended.load(Ordering::SeqCst) {
-            let next = if self.any_guest_runs() { TICK } else { QUIET_TICK };
+            let next = if self.any_guest_runs() { TICK } else { quiet_tick(fastrand::f64()) };
             std::thread::sleep(next);
+            let now = Instant::now();
+            let interval = u64::try_from((now - last).as_nanos()).unwrap_or(u64::MAX);
+            self.interval_ns.store(interval, Ordering::Relaxed);
+            last = now;
             if !tick() {
                 return;
             }
@@ -158,6 +187,7 @@ impl Shared {
                     while self.parked.load(Ordering::SeqCst) && !self.ended.load(Ordering::SeqCst) {
                         std::thread::park();
                     }
+                    last = Instant::now();
                 }
             }
         }
@@ -203,9 +233,20 @@ impl Shared {
     }
 }
 
+/// `chance` is 0 to 1.
+fn quiet_tick(chance: f64) -> Duration {
+    QUIET_TICK.mul_f64(1.0 + QUIET_TICK_SPREAD * (2.0 * chance - 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quiet_ticks_come_by_chance_around_their_mean() {
+        let ms = |chance| quiet_tick(chance).as_micros();
+        assert_eq!((ms(0.0), ms(0.5), ms(1.0)), (3_000, 4_000, 5_000));
+    }
 
     fn until(condition: impl Fn() -> bool) {
         while !condition() {

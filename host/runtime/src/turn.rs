@@ -40,6 +40,7 @@ impl<F: Future> Future for Turn<'_, F> {
         let polled = this.call.as_mut().poll(cx);
         drop(running);
         if let Poll::Ready(output) = polled {
+            this.meter.turn_ended();
             return Poll::Ready(Ok(output));
         }
         let deadline = this.meter.poll_ended();

@@ -1,5 +1,7 @@
 //! What a plugin must not do, with a real guest that does it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::sync::Arc;
@@ -7,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::{CLIENT, Recorder, engine, module, start, text};
-use tidegate_base::MessageKind;
+use tidegate_base::{CpuShare, MessageKind};
 use tidegate_runtime::{
-    Engine, EngineSettings, Fault, Instance, Limits, LogLevel, SlowPool, SlowPoolSettings, StartError,
-    Template,
+    CpuBudget, CpuUse, Engine, EngineSettings, Fault, Instance, Limits, LogLevel, SlowPool, SlowPoolSettings,
+    StartError, Template,
 };
 use tokio::task::yield_now;
 
@@ -281,4 +283,57 @@ async fn many_turns_of_many_instances_mix() {
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+/// What an endless loop of the share's app has used when it was stopped, and how long it was kept waiting.
+async fn spin_within(share: CpuShare, limits: Limits, pool: Option<SlowPool>) -> (Fault, CpuUse) {
+    let (engine, budget) = (engine(), Arc::new(CpuBudget::new(share)));
+    let template = Template::new(&engine, &module(&engine)).unwrap();
+    let mut plugin = Instance::start_within(&template, Recorder::default(), limits, &budget).await.unwrap();
+    let spin = async move { text(&mut plugin, "spin").await.unwrap_err() };
+    let fault = match pool {
+        Some(pool) => tokio::spawn(pool.movable_of(&budget, spin)).await.unwrap(),
+        None => spin.await,
+    };
+    (fault, budget.usage())
+}
+
+#[tokio::test]
+async fn a_turn_over_its_apps_budget_waits_and_that_is_neither_cpu_nor_wall_time_of_its_own() {
+    for pool in [None, Some(SlowPool::new(&SlowPoolSettings::default()).unwrap())] {
+        // 115 ms of CPU at a hundredth of a core, of which 100 are the burst: more than a second of waiting.
+        let limits = Limits { turn_cpu_ms: 115, turn_wall_ms: 1_000, ..Limits::default() };
+        let (fault, used) = spin_within(CpuShare::MIN, limits, pool).await;
+        assert!(matches!(fault, Fault::CpuLimit { limit_ms: 115, .. }), "{fault:?}");
+        assert!(used.used >= Duration::from_millis(110), "{used:?}");
+        assert!(used.throttles >= 2 && used.throttled >= Duration::from_millis(1_000), "{used:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_within_its_apps_budget_never_waits() {
+    let limits = Limits { turn_cpu_ms: 100, ..Limits::default() };
+    let (fault, used) = spin_within(CpuShare::from_millis(4_000), limits, None).await;
+    assert_eq!(fault.label(), "cpu-limit");
+    assert_eq!((used.throttles, used.throttled), (0, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn many_short_turns_are_charged_as_one_long_one_is() {
+    let (engine, budget) = (engine(), Arc::new(CpuBudget::new(CpuShare::MAX)));
+    let template = Template::new(&engine, &module(&engine)).unwrap();
+    let mut plugin =
+        Instance::start_within(&template, Recorder::default(), cpu(10_000), &budget).await.unwrap();
+    let thread = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+    };
+    let before = thread();
+    // Each a fraction of a tick long.
+    while thread() - before < Duration::from_millis(1_500) {
+        text(&mut plugin, "burn 20000").await.unwrap();
+    }
+    let (used, charged) = (thread() - before, budget.usage().used);
+    // The thread does little but run the guest. It is a sample, of a few hundred ticks.
+    assert!(charged > used / 2 && charged < used * 5 / 4, "{charged:?} of {used:?}");
 }

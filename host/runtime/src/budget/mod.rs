@@ -1,0 +1,147 @@
+//! How much CPU time the turns of an app may use on this worker.
+//!
+//! ```text
+//!   turn, at a tick or a wait          Budget (pure)                slot, before a turn
+//!     charge(cpu, now)  ------------>  share, burst, debt  <------  over? until when?
+//!     over: its turn waits                                          over: its next turn begins later
+//! ```
+//!
+//! Nothing is counted turn by turn. Most turns are over within microseconds, and reading a thread's CPU clock before and
+//! after each would cost more than some of them. The first poll of a turn is *sampled* instead: whoever runs when the
+//! engine ticks is charged with the time since the tick before, so that in the long run an app is charged with what it
+//! uses, however short its turns are. From the first tick or wait on a turn is metered anyway, and charged exactly.
+
+mod machine;
+mod sample;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tidegate_base::CpuShare;
+
+pub use self::machine::Budget;
+pub(crate) use self::sample::sample;
+
+/// The CPU budget of one app on this worker: all of its slots, instances and versions share it.
+#[derive(Debug)]
+pub struct CpuBudget {
+    /// Tells apps from each other in the slow pool.
+    id: u64,
+    since: Instant,
+    budget: Mutex<Budget>,
+    /// Read before each turn. True a little longer than it is so: whoever reads it asks for the time then.
+    over: AtomicBool,
+    used_ns: AtomicU64,
+}
+
+/// What the turns of an app have used, and how long they were kept waiting. All of it only ever grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuUse {
+    /// CPU time that turns were charged with.
+    pub used: Duration,
+    /// Time in which the app was over its budget.
+    pub throttled: Duration,
+    /// How often it went over its budget.
+    pub throttles: u64,
+}
+
+impl CpuBudget {
+    /// A budget of which nothing is used.
+    pub fn new(share: CpuShare) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            since: Instant::now(),
+            budget: Mutex::new(Budget::new(share)),
+            over: AtomicBool::new(false),
+            used_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Another share from now on. What was used stays used.
+    pub fn set_share(&self, share: CpuShare) {
+        self.budget.lock().set_share(share);
+    }
+
+    /// Whether the app may be over its budget: [`wait_until`](Self::wait_until) says for how long. One relaxed load, no
+    /// clock.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Until when turns of the app must wait; none if they need not.
+    pub fn wait_until(&self, now: Instant) -> Option<Instant> {
+        if !self.is_over() {
+            return None;
+        }
+        // Under the lock, so that a charge that comes meanwhile is not forgotten.
+        let budget = self.budget.lock();
+        let until = budget.wait_until(self.at(now));
+        self.over.store(until.is_some(), Ordering::Relaxed);
+        until.map(|until| self.since + Duration::from_nanos(until))
+    }
+
+    /// What was used so far.
+    pub fn usage(&self) -> CpuUse {
+        let budget = self.budget.lock();
+        CpuUse {
+            used: Duration::from_nanos(self.used_ns.load(Ordering::Relaxed)),
+            throttled: Duration::from_nanos(budget.throttled_ns()),
+            throttles: budget.throttles(),
+        }
+    }
+
+    /// Turns of the app have used so much CPU time.
+    pub(crate) fn charge(&self, cpu: Duration, now: Instant) {
+        let cpu = nanos(cpu);
+        if cpu == 0 {
+            return;
+        }
+        self.used_ns.fetch_add(cpu, Ordering::Relaxed);
+        let mut budget = self.budget.lock();
+        if budget.charge(cpu, self.at(now)) {
+            self.over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn at(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.since))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_over_until_the_wait_that_it_told_has_passed() {
+        let budget = CpuBudget::new(CpuShare::default());
+        let now = Instant::now();
+        budget.charge(Duration::from_millis(100), now);
+        assert!(!budget.is_over() && budget.wait_until(now).is_none());
+        budget.charge(Duration::from_millis(200), now);
+        let until = budget.wait_until(now).unwrap();
+        // 50 ms too much at half a core.
+        assert!(until - now >= Duration::from_millis(100) && until - now < Duration::from_millis(200));
+        assert!(budget.is_over());
+        assert_eq!(budget.wait_until(until), None);
+        assert!(!budget.is_over());
+        let CpuUse { used, throttled, throttles } = budget.usage();
+        assert_eq!((used, throttles), (Duration::from_millis(300), 1));
+        assert!(throttled >= Duration::from_millis(100), "{throttled:?}");
+    }
+
+    #[test]
+    fn budgets_are_told_apart() {
+        assert_ne!(CpuBudget::new(CpuShare::MIN).id(), CpuBudget::new(CpuShare::MIN).id());
+    }
+}
