@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest, Setting};
 use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
-use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, ModuleCache, Modules};
+use tidegate_runtime::{CacheError, CacheSettings, CpuBudget, Engine, LoadError, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
 use tidegate_worker::WorkerApp;
@@ -129,6 +129,7 @@ fn load_app(
     worker.version = 0;
     worker.slots = app.slots;
     worker.limits = app.instance;
+    worker.budget = Arc::new(CpuBudget::new(app.cpu_share));
     worker.turn_output_bytes_max = app.turn_output_bytes_max;
     worker.payload_bytes_max = app.limits.payload_bytes_max;
     worker.session_bytes_max = app.limits.session_bytes_max;

@@ -107,8 +107,9 @@ async fn prepare(config: Config, store: Option<Arc<Store>>) -> Result<Plugins, N
     let prepare = move || {
         let engine = Engine::new(&config.worker.engine)?;
         let loaded = plugins::load(&config, &engine, store.as_deref())?;
-        let slots: u32 = loaded.apps.iter().map(|loaded| loaded.app.slots).sum();
-        let settings = SlowPoolSettings { queue_max: (slots as usize).max(1), ..SlowPoolSettings::default() };
+        // Each instance waits there at most once.
+        let queue_max = config.worker.engine.instances as usize;
+        let settings = SlowPoolSettings { queue_max, ..SlowPoolSettings::default() };
         let slow = SlowPool::new(&settings).map_err(NodeError::system("start a thread"))?;
         Ok(Plugins { engine, slow: Arc::new(slow), loaded })
     };

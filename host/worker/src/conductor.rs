@@ -255,7 +255,8 @@ impl Conductor {
             asks: Asks { inbox: Arc::clone(&reach.shared.inbox), wait: self.settings.query_wait },
         };
         // On the slot's own thread, so that two instances of one slot never use two cores.
-        let preparing = reach.runtime.spawn(self.slow.movable(prepare(edition, place)));
+        let budget = Arc::clone(&edition.app.budget);
+        let preparing = reach.runtime.spawn(self.slow.movable_of(&budget, prepare(edition, place)));
         let inputs = inputs.clone();
         tokio::spawn(async move {
             let prepared = preparing.await.unwrap_or_else(|error| {

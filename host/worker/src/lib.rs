@@ -294,14 +294,14 @@ impl fmt::Debug for Worker {
 /// Starts a slot on its shard and waits until its first instance is up, or did not start: then it is tried again later.
 async fn start_slot(parts: SlotParts) -> (JoinHandle<()>, Result<(), WorkerError>) {
     let (app, slot, runtime) = (parts.edition.app.name.clone(), parts.slot, parts.runtime.clone());
-    let slow = Arc::clone(&parts.slow);
+    let (slow, budget) = (Arc::clone(&parts.slow), Arc::clone(&parts.edition.app.budget));
     let (up, is_up) = tokio::sync::oneshot::channel();
     let run = async move {
         let mut slot = Slot::new(parts);
         let _ = up.send(slot.start().await);
         slot.run().await;
     };
-    let task = runtime.spawn(slow.movable(run));
+    let task = runtime.spawn(slow.movable_of(&budget, run));
     let started = is_up.await.unwrap_or(Err(SlotStartError::Busy));
     (task, started.map_err(|error| WorkerError::Slot { app, slot, error: Box::new(error) }))
 }

@@ -75,7 +75,8 @@ pub(crate) async fn prepare(edition: Arc<Edition>, place: Place) -> Result<Prepa
     let app = Arc::clone(&edition.app);
     let failed = |stage, reason| Failure::new(Some(place.slot), stage, reason);
     let host = SlotHost::held(Held::new(Arc::clone(&app), place.slot, place.log, place.asks));
-    let mut instance = Instance::start(&edition.template, host, app.limits).await.map_err(|error| {
+    let starting = Instance::start_within(&edition.template, host, app.limits, &app.budget);
+    let mut instance = starting.await.map_err(|error| {
         let stage = match error {
             StartError::NoRoom(_) | StartError::Memory(_) => Stage::Capacity,
             StartError::Fault(_) | StartError::WrongType { .. } => Stage::Start,

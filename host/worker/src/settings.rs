@@ -1,9 +1,10 @@
 //! What a worker is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_base::{AppName, NodeName, limits};
-use tidegate_runtime::{Limits, Module};
+use tidegate_base::{AppName, CpuShare, NodeName, limits};
+use tidegate_runtime::{CpuBudget, Limits, Module};
 use tidegate_wire::Grant;
 
 /// Settings of a worker.
@@ -61,6 +62,8 @@ pub struct WorkerApp {
     pub slots: u32,
     /// What each instance may use.
     pub limits: Limits,
+    /// What its turns may use of the processors. All slots and versions of the app here share it, and so may several apps.
+    pub budget: Arc<CpuBudget>,
     /// Bytes of commands that one turn may ask for.
     pub turn_output_bytes_max: usize,
     /// Bytes of one message.
@@ -88,6 +91,7 @@ impl WorkerApp {
             version: 1,
             slots: 1,
             limits: Limits::default(),
+            budget: Arc::new(CpuBudget::new(CpuShare::default())),
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             session_bytes_max: limits::SESSION_BYTES_MAX,

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::values::{
-    Address, AllowedOrigins, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin, Settings, Slow, Within,
+    Address, AllowedOrigins, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin, Settings, Share, Slow,
+    Within,
 };
 
 /// The whole file.
@@ -107,6 +108,7 @@ pub(super) struct App {
     pub memory_mib: Option<MemoryMib>,
     pub turn_cpu_ms: Option<Millis>,
     pub turn_wall_ms: Option<Millis>,
+    pub cpu_share: Option<Share>,
     pub turn_output_bytes_max: Option<Bytes>,
     pub timers_max: Option<Within<0, 1_000_000>>,
     pub state_bytes_max: Option<Within<0, { 1024 * 1024 * 1024 }>>,

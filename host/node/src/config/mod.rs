@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_base::{AppName, Label, NodeName, Quotas, Role, Setting, limits};
+use tidegate_base::{AppName, CpuShare, Label, NodeName, Quotas, Role, Setting, limits};
 use tidegate_gateway::settings::{AppLimits, ListenerSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_runtime::{Compiler, EngineSettings, Limits};
@@ -143,6 +143,8 @@ pub struct AppConfig {
     pub limits: AppLimits,
     /// What a plugin instance may use.
     pub instance: Limits,
+    /// How much of a worker's processors its turns may use.
+    pub cpu_share: CpuShare,
     /// Bytes of commands that one turn may ask for.
     pub turn_output_bytes_max: usize,
     /// Timers of one slot.
@@ -292,6 +294,7 @@ impl AppConfig {
             web: None,
             limits: AppLimits::default(),
             instance: Limits::default(),
+            cpu_share: CpuShare::default(),
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,

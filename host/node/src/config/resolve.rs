@@ -257,6 +257,7 @@ impl App<'_> {
                 app.name
             ));
         }
+        set(&mut app.cpu_share, file.cpu_share.map(|share| share.0));
         let (wanted, most) = (app.instance.memory_mib, self.config.worker.engine.memory_mib);
         if wanted > most {
             return self.wrong(&format!(

@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt;
 
 use proptest::prelude::*;
-use tidegate_base::{Protocol, Rate};
+use tidegate_base::{CpuShare, Protocol, Rate};
 use tidegate_gateway::settings::{Origins, SlowPolicy};
 use tidegate_link::certs::Authority;
 use tidegate_worker::OnFailure;
@@ -88,6 +88,7 @@ fn every_key_is_read() {
         memory_mib = 24
         turn_cpu_ms = 25
         turn_wall_ms = 26
+        cpu_share = 0.25
         turn_output_bytes_max = 27
         timers_max = 28
         state_bytes_max = 29
@@ -133,6 +134,7 @@ fn every_key_is_read() {
     assert_eq!((limits.out_bytes_max, limits.session_bytes_max, limits.groups_per_client_max), (21, 22, 23));
     let instance = app.instance;
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
+    assert_eq!(app.cpu_share, CpuShare::from_millis(250));
     assert_eq!((app.turn_output_bytes_max, app.timers_max, app.state_bytes_max), (27, 28, 29));
     assert_eq!((app.log_lines_per_s, app.on_failure), (30, OnFailure::Suspend));
     let settings: Vec<_> =
@@ -170,6 +172,8 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         ("[node]\nroles = [\"worker\", \"boss\"]\n".into(), "t.toml:2:9: node.roles: ", "`boss`"),
         ("[gateway]\nlisten = \"host:1\"\n".into(), "t.toml:2:10: gateway.listen: ", "IP:PORT"),
         (text("on_failure = \"ignore\""), "t.toml:5:14: app[0].on_failure: ", "restart or suspend"),
+        (text("cpu_share = 0"), "t.toml:5:13: app[0].cpu_share: ", "from 0.01 to 1024"),
+        (text("cpu_share = \"half\""), "t.toml:5:13: app[0].cpu_share: ", "a number of cores such as 0.5"),
         (text("log_lines_per_s = 0"), "t.toml:5:19: app[0].log_lines_per_s: ", "1 to 1000000"),
         (text("origins = \"all\""), "t.toml:5:11: app[0].origins: ", "\"same\", \"any\""),
         (text("origins = [\"example.org\"]"), "app[0].origins", "scheme://host"),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use tidegate_base::{OnFailure, Protocol, Role, SlowPolicy};
+use tidegate_base::{CpuShare, OnFailure, Protocol, Role, SlowPolicy};
 use tidegate_gateway::settings::Origins;
 
 /// A whole number from `MIN` to `MAX`.
@@ -205,6 +205,34 @@ impl FromStr for Failing {
                 Err(format!("`{shown}` is not what a slot can do: use restart or suspend"))
             }
         }
+    }
+}
+
+/// How many cores an app may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub CpuShare);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Cores;
+        impl Visitor<'_> for Cores {
+            type Value = Share;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of cores such as 0.5")
+            }
+
+            fn visit_f64<E: de::Error>(self, cores: f64) -> Result<Share, E> {
+                CpuShare::from_cores(cores).map(Share).map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, cores: i64) -> Result<Share, E> {
+                // What has more digits than fit is out of range in any case.
+                #[expect(clippy::cast_precision_loss, reason = "see above")]
+                self.visit_f64(cores as f64)
+            }
+        }
+        from.deserialize_any(Cores)
     }
 }
 

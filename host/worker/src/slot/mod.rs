@@ -6,6 +6,7 @@
 mod call;
 mod health;
 mod lanes;
+mod pace;
 mod shared;
 mod start;
 mod switch;
@@ -38,8 +39,6 @@ use crate::intake::{Intake, Notice};
 
 /// Events handled in a row before others on the thread get their turn.
 const EVENTS_PER_ROUND: usize = 256;
-/// A round ends when its turns have asked a lane for so many bytes, so that a full queue is noticed.
-const STAGED_BYTES_MAX: usize = 1024 * 1024;
 
 pub(crate) struct Slot {
     parts: SlotParts,
@@ -89,12 +88,16 @@ impl Slot {
     pub async fn run(mut self) {
         while !self.stopping {
             self.wait_for_lanes().await;
+            let began = self.ticks();
             for _ in 0..EVENTS_PER_ROUND {
                 self.handle_notices().await;
-                if self.stopping || !self.has_instance().await || self.has_much_to_send() {
+                if self.stopping || !self.has_instance().await || self.is_held_up() {
                     break;
                 }
                 if !self.run_owed().await && !self.next_event().await {
+                    break;
+                }
+                if self.ticks() != began {
                     break;
                 }
             }
@@ -109,11 +112,13 @@ impl Slot {
 
     /// Until something comes in or a timer is due; at least once past the other tasks of this thread.
     async fn rest(&mut self) {
-        // Without an instance, what came in for it does not count.
-        let serves = self.instance.is_some();
-        let due = match serves {
-            true => self.core(|core| core.timers.next()).flatten(),
-            false => self.health.next(),
+        // Without an instance, or over the budget, what came in for it does not count.
+        let over_until = self.over_budget_until();
+        let serves = self.instance.is_some() && over_until.is_none();
+        let due = match (&self.instance, over_until) {
+            (Some(_), None) => self.core(|core| core.timers.next()).flatten(),
+            (Some(_), Some(until)) => Some(until),
+            (None, _) => self.health.next(),
         };
         let intake = &mut self.intake;
         let has_work = |intake: &Intake| if serves { !intake.is_empty() } else { intake.has_notices() };
@@ -154,11 +159,6 @@ impl Slot {
         if waited {
             counters::QUEUE_WAITS.inc();
         }
-    }
-
-    /// What the turns of this round said must leave before the next turn.
-    fn has_much_to_send(&mut self) -> bool {
-        self.core(|core| core.out.staged() > STAGED_BYTES_MAX).unwrap_or(false)
     }
 
     async fn handle_notices(&mut self) {
@@ -248,11 +248,15 @@ impl Slot {
     }
 
     async fn run_timers(&mut self) {
+        let began = self.ticks();
         for _ in 0..EVENTS_PER_ROUND {
+            if self.is_held_up() {
+                return;
+            }
             let now = std::time::Instant::now();
             let Some(key) = self.core(|core| core.timers.pop(now)).flatten() else { return };
             self.turn(Call::Timer(&key), None).await;
-            if self.has_much_to_send() {
+            if self.ticks() != began {
                 return;
             }
         }

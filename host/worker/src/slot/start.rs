@@ -101,7 +101,8 @@ impl Slot {
         let Some(core) = self.home.lock().take() else { return Err(SlotStartError::Busy) };
         let host = SlotHost::serving(core, self.home.clone());
         let edition = Arc::clone(&self.parts.edition);
-        let starting = Instance::start(&edition.template, host, edition.app.limits);
+        let WorkerApp { limits, budget, .. } = &*edition.app;
+        let starting = Instance::start_within(&edition.template, host, *limits, budget);
         let started = reading(&mut self.intake, starting).await;
         let mut instance = started.map_err(SlotStartError::Start)?;
         if let Some(core) = instance.host().core() {

@@ -146,7 +146,8 @@ impl Slot {
         }
         let (app, slot) = (Arc::clone(&edition.app), self.parts.slot);
         let inbox = Arc::clone(&self.parts.shared.inbox);
-        self.parts.runtime.spawn(self.parts.slow.movable(say_good_bye(old, app, slot, inbox)));
+        let good_bye = say_good_bye(old, app, slot, inbox);
+        self.parts.runtime.spawn(self.parts.slow.movable_of(&edition.app.budget, good_bye));
     }
 
     fn asks(&self) -> Asks {
