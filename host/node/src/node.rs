@@ -158,7 +158,7 @@ impl Node {
             gateway.abort();
         }
         let worker = self.shared.worker.write().take();
-        if let Some(mut worker) = worker
+        if let Some(worker) = worker
             && tokio::time::timeout_at(until, worker.stop()).await.is_err()
         {
             tracing::warn!("turns were cut: they did not end in time");

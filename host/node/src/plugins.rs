@@ -103,10 +103,11 @@ pub(crate) fn replace(
     version: VersionRef,
     component: Bytes,
 ) -> Result<(), PluginError> {
-    if version.digest != loaded.app.module.digest() {
+    if loaded.app.module.as_ref().is_none_or(|module| module.digest() != version.digest) {
         let app = loaded.app.name.clone();
-        loaded.app.module =
+        let module =
             modules.load(&component).map_err(|error| PluginError::Load { app: app.clone(), error })?;
+        loaded.app.module = Some(module);
         tracing::info!(%app, %version, "the version that was deployed last is loaded instead");
         loaded.component = component;
     }

@@ -38,6 +38,15 @@ impl Module {
     }
 }
 
+/// The same bytes.
+impl PartialEq for Module {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest() == other.digest()
+    }
+}
+
+impl Eq for Module {}
+
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Module").field("digest", &self.digest()).field("exports", &self.exports()).finish()

@@ -28,6 +28,7 @@ pub const SWITCHES_MAX: usize = 4096;
 /// | `Prepare` | [`slot_prepared`](Self::slot_prepared) or `slot_failed`: then nothing is ready beside the slot's own |
 /// | `Switch` | [`slot_switched`](Self::slot_switched), `slot_failed`: then the slot runs on as before, the fresh instance is gone, or [`slot_again`](Self::slot_again): the same, and it is asked once more |
 /// | `Discard` | [`slot_discarded`](Self::slot_discarded) |
+/// | `Empty` | [`slot_emptied`](Self::slot_emptied) |
 /// | `Unload`, `Report` | none |
 ///
 /// A slot that traps restarts by itself with what it runs; that changes nothing here. Asked to switch meanwhile, it
@@ -37,11 +38,12 @@ pub const SWITCHES_MAX: usize = 4096;
 /// What the rules are: a version is prepared in all slots before the first switches to it, slots switch one after the
 /// other, and the first failure halts the rest where they are until the register says what now. Going back to the stable
 /// version goes on past failures; what cannot return keeps what it runs and says so. Nothing is tried twice until
-/// something else is wanted, or [`retry`](Self::retry) is called.
+/// something else is wanted, or [`retry`](Self::retry) is called. While no version is stable (an app of whose nothing was
+/// ever deployed) slots are empty, and going back empties them.
 #[derive(Debug)]
 pub struct Rollout {
     app: AppName,
-    own: VersionRef,
+    own: Option<VersionRef>,
     goal: Option<Goal>,
     slots: Vec<Slot>,
     modules: Vec<Module>,
@@ -85,6 +87,11 @@ pub enum Do {
         /// The slot.
         slot: u32,
     },
+    /// End the instance that the slot runs, in good order: there is no version to go back to.
+    Empty {
+        /// The slot.
+        slot: u32,
+    },
     /// No slot needs the module any more.
     Unload(Digest),
     /// [`Rollout::report`] has something new for the register. Without a register there is nobody to tell.
@@ -94,7 +101,8 @@ pub enum Do {
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Goal {
-    stable: VersionRef,
+    /// None: nothing was deployed yet, and the settings name no plugin.
+    stable: Option<VersionRef>,
     rollout: Option<DesiredRollout>,
 }
 
@@ -113,12 +121,13 @@ enum ModuleState {
 }
 
 impl Rollout {
-    /// An app with so many empty slots, all numbered from 0. `own` is what the worker's settings name: number 0 and
-    /// the module's digest. Nothing is done until [`desired`](Self::desired) or [`alone`](Self::alone).
-    pub fn new(app: AppName, own: VersionRef, slots: u32) -> Self {
+    /// An app with so many empty slots, all numbered from 0. `own` is what the worker's settings name, if they name a
+    /// plugin: number 0 and the module's digest. Nothing is done until [`desired`](Self::desired) or
+    /// [`alone`](Self::alone).
+    pub fn new(app: AppName, own: impl Into<Option<VersionRef>>, slots: u32) -> Self {
         Self {
             app,
-            own,
+            own: own.into(),
             goal: None,
             slots: (0..slots).map(|_| Slot::default()).collect(),
             modules: Vec::new(),
@@ -165,8 +174,8 @@ impl Rollout {
 
     /// The register says what should run; replaces what it said before.
     pub fn desired(&mut self, desired: &DesiredApp) {
-        let stable = desired.stable.unwrap_or(self.own);
-        let rollout = desired.rollout.filter(|rollout| rollout.version != stable);
+        let stable = desired.stable.or(self.own);
+        let rollout = desired.rollout.filter(|rollout| Some(rollout.version) != stable);
         let goal = Goal { stable, rollout };
         let Some(before) = self.goal.replace(goal) else {
             self.report_due = true;
@@ -197,17 +206,17 @@ impl Rollout {
 
     /// Whether this is the version that every slot goes back to.
     pub fn is_stable(&self, version: VersionRef) -> bool {
-        self.goal.is_some_and(|goal| goal.stable == version)
+        self.goal.is_some_and(|goal| goal.stable == Some(version))
     }
 
     /// Tries again what failed with the stable version. Whoever drives this calls it now and then while
     /// [`is_stuck`](Self::is_stuck).
     pub fn retry(&mut self) {
         let Some(goal) = self.goal.filter(|_| self.stable_failure.is_some()) else { return };
+        let Some(stable) = goal.stable else { return };
         self.stable_failure = None;
-        self.slots.iter_mut().for_each(|slot| slot.refused.retain(|version| *version != goal.stable));
-        let digest = goal.stable.digest;
-        self.modules.retain(|module| module.digest != digest || module.state != ModuleState::Failed);
+        self.slots.iter_mut().for_each(|slot| slot.refused.retain(|version| *version != stable));
+        self.modules.retain(|module| module.digest != stable.digest || module.state != ModuleState::Failed);
         self.report_due = true;
     }
 
@@ -232,7 +241,7 @@ impl Rollout {
         if goal.rollout.is_some_and(|rollout| rollout.version.digest == digest) {
             self.failure.get_or_insert_with(|| failure.clone());
         }
-        if goal.stable.digest == digest {
+        if goal.stable.is_some_and(|stable| stable.digest == digest) {
             self.stable_failure.get_or_insert(failure);
         }
     }
@@ -301,6 +310,16 @@ impl Rollout {
         }
     }
 
+    /// The slot runs nothing any more.
+    pub fn slot_emptied(&mut self, slot: u32) {
+        let Some(it) = self.slot_mut(slot) else { return };
+        if it.doing == Some(Doing::Empty) {
+            it.doing = None;
+            it.runs = None;
+            self.report_due = true;
+        }
+    }
+
     /// The slot did not switch, but may in another way: it is asked once more. The fresh instance is gone.
     pub fn slot_again(&mut self, slot: u32) {
         if let Some(it) = self.slot_mut(slot) {
@@ -314,7 +333,8 @@ impl Rollout {
         let goal = self.goal;
         let Some(it) = self.slot_mut(slot) else { return };
         let Some(version) = it.fail() else { return };
-        let of = |goal: Goal| (goal.stable == version, goal.rollout.is_some_and(|r| r.version == version));
+        let of =
+            |goal: Goal| (goal.stable == Some(version), goal.rollout.is_some_and(|r| r.version == version));
         let (is_stable, is_new) = goal.map(of).unwrap_or_default();
         if is_stable || is_new {
             it.refused.push(version);
@@ -368,8 +388,7 @@ impl Rollout {
     }
 
     fn next_load(&mut self, goal: Goal) -> Option<Do> {
-        let wanted =
-            [Some(goal.stable), goal.rollout.filter(|r| r.phase != RolloutPhase::Back).map(|r| r.version)];
+        let wanted = [goal.stable, goal.rollout.filter(|r| r.phase != RolloutPhase::Back).map(|r| r.version)];
         let version = wanted.into_iter().flatten().find(|version| self.module(version.digest).is_none())?;
         self.modules.push(Module { digest: version.digest, state: ModuleState::Fetching });
         self.report_due = true;
@@ -388,6 +407,7 @@ impl Rollout {
             Doing::Prepare(version) => Do::Prepare { slot, version },
             Doing::Switch(version) => Do::Switch { slot, version },
             Doing::Discard => Do::Discard { slot },
+            Doing::Empty => Do::Empty { slot },
         })
     }
 
@@ -396,8 +416,11 @@ impl Rollout {
             return None;
         }
         let want = self.want(goal, at, slot);
-        let (Want::Run(version) | Want::Beside(version)) = want else {
-            return slot.prepared.map(|_| Doing::Discard);
+        let version = match want {
+            Want::Run(version) | Want::Beside(version) => version,
+            Want::Keep | Want::Nothing if slot.prepared.is_some() => return Some(Doing::Discard),
+            Want::Keep => return None,
+            Want::Nothing => return Some(Doing::Empty),
         };
         if slot.prepared == Some(version) {
             let now = matches!(want, Want::Run(_)) && self.may_switch(goal, version);
@@ -410,14 +433,14 @@ impl Rollout {
             return None;
         }
         // A stable version that starts in an empty slot has nothing to take over and nothing to wait for.
-        let first = slot.runs.is_none() && version == goal.stable;
+        let first = slot.runs.is_none() && Some(version) == goal.stable;
         Some(if first { Doing::Start(version) } else { Doing::Prepare(version) })
     }
 
     fn next_unload(&mut self, goal: Goal) -> Option<Do> {
         let needed = |digest: Digest| {
             let new = goal.rollout.filter(|r| r.phase != RolloutPhase::Back);
-            goal.stable.digest == digest
+            goal.stable.is_some_and(|stable| stable.digest == digest)
                 || new.is_some_and(|r| r.version.digest == digest)
                 || self.slots.iter().any(|slot| slot.versions().any(|version| version.digest == digest))
         };

@@ -1,14 +1,16 @@
 //! One app of the worker and what there is of its versions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tidegate_base::Digest;
 use tidegate_runtime::{Engine, Module};
 use tidegate_wire::control::{AppReport, Failure, Stage, VersionRef};
 use tidegate_wire::{Do, Rollout};
 use tokio::runtime::Handle;
 
+use crate::capacity::Capacity;
 use crate::edition::Edition;
 use crate::prepare::{Hand, Prepared, Switched, Unswitched};
 use crate::settings::WorkerApp;
@@ -31,12 +33,19 @@ pub(crate) struct Conducted {
     pub slots: Vec<Reach>,
     pub modules: HashMap<Digest, Module>,
     pub prepared: HashMap<u32, Box<Prepared>>,
+    /// Empty slots whose first instance is on its way: it serves as soon as it is ready.
+    pub starting: HashSet<u32>,
     /// What each slot handed over when it left a version, to go back to it, as long as slots move.
     kept: HashMap<u32, Kept>,
     /// What the numbers of events said at each slot's last switch: lost, repeated and reordered.
     audits: HashMap<u32, [u32; 3]>,
-    /// That of the slots is always among them, and has the app's settings.
+    /// The app's settings, for versions to come.
+    settings: Arc<WorkerApp>,
+    /// Those that slots run or have ready, and maybe others.
     editions: Vec<(VersionRef, Arc<Edition>)>,
+    capacity: Arc<Mutex<Capacity>>,
+    /// Its share of the pool for instances beside those of the slots.
+    room: u32,
     /// Since something was stuck.
     ticks: u32,
     /// How many of them until it is tried again.
@@ -59,20 +68,27 @@ impl Kept {
 }
 
 impl Conducted {
-    /// An app whose slots all run `edition`.
-    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>) -> Self {
+    /// An app whose slots all run `edition`, or are empty if it has no code.
+    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>, capacity: Arc<Mutex<Capacity>>) -> Self {
         let app = &edition.app;
-        let own = VersionRef { number: app.version, digest: app.module.digest() };
-        let mut rollout = Rollout::new(app.name.clone(), own, app.slots);
+        let own = app.module.as_ref().map(|module| {
+            let version = VersionRef { number: app.version, digest: module.digest() };
+            (version, module.clone())
+        });
+        let mut rollout = Rollout::new(app.name.clone(), own.as_ref().map(|(own, _)| *own), app.slots);
         rollout.alone();
         let mut it = Self {
             rollout,
-            modules: HashMap::from([(own.digest, app.module.clone())]),
+            editions: own.iter().map(|(own, _)| (*own, Arc::clone(edition))).collect(),
+            modules: own.into_iter().map(|(own, module)| (own.digest, module)).collect(),
+            settings: Arc::new(app.without_module()),
+            capacity,
+            room: 0,
             slots,
             prepared: HashMap::new(),
+            starting: HashSet::new(),
             kept: HashMap::new(),
             audits: HashMap::new(),
-            editions: vec![(own, Arc::clone(edition))],
             ticks: 0,
             retry_ticks: 1,
         };
@@ -93,6 +109,25 @@ impl Conducted {
         self.rollout.report(judged)
     }
 
+    /// The slot runs something.
+    pub fn is_taken(&self, slot: u32) -> bool {
+        self.rollout.slots().nth(slot as usize).flatten().is_some()
+    }
+
+    /// Makes sure that there is room for an instance beside that of every slot that runs one. An empty slot's first
+    /// instance takes the slot's own place.
+    pub fn find_room(&mut self, slot: u32) -> Result<(), Failure> {
+        let taken = self.rollout.slots().flatten().count();
+        let wanted = u32::try_from(taken).unwrap_or(u32::MAX);
+        if wanted <= self.room {
+            return Ok(());
+        }
+        let found = self.capacity.lock().begin_swap(self.rollout.app(), wanted);
+        found.map_err(|error| Failure::new(Some(slot), Stage::Capacity, error.to_string()))?;
+        self.room = wanted;
+        Ok(())
+    }
+
     pub fn switched(&mut self, Switched { switch, state }: Switched) {
         let slot = switch.slot;
         let from = self.rollout.slots().nth(slot as usize).flatten();
@@ -104,6 +139,8 @@ impl Conducted {
         if let Some(before) = self.audits.insert(slot, [switch.lost, switch.repeated, switch.reordered]) {
             self.rollout.slot_audited(slot, before);
         }
+        // One of the two is what was asked for.
+        self.rollout.slot_started(slot);
         self.rollout.slot_switched(switch);
     }
 
@@ -150,6 +187,9 @@ impl Conducted {
     pub fn forget(&mut self) {
         if !self.rollout.is_moving() {
             self.kept = HashMap::new();
+            if std::mem::take(&mut self.room) > 0 {
+                self.capacity.lock().end_swap(self.rollout.app());
+            }
             (self.ticks, self.retry_ticks) = (0, 1);
         }
     }
@@ -180,11 +220,11 @@ impl Conducted {
         // Those that no slot runs and none has ready are of no more use.
         self.editions.retain(|(_, edition)| Arc::strong_count(edition) > 1);
         let failed = |reason| Failure::new(None, Stage::Verify, reason);
-        let (module, like) = (self.modules.get(&version.digest).cloned(), self.editions.first());
-        let (Some(module), Some((_, like))) = (module, like) else {
+        let Some(module) = self.modules.get(&version.digest).cloned() else {
             return Err(failed("its module is not loaded".into()));
         };
-        let app = WorkerApp { module, version: version.number, ..WorkerApp::clone(&like.app) };
+        let module = Some(module);
+        let app = WorkerApp { module, version: version.number, ..WorkerApp::clone(&self.settings) };
         let edition = Arc::new(Edition::new(engine, app).map_err(|error| failed(error.to_string()))?);
         self.editions.push((version, Arc::clone(&edition)));
         Ok(edition)

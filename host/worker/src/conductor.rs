@@ -7,6 +7,7 @@
 //!                              +---------------------------+
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use crate::conducted::Conducted;
 use crate::held::Asks;
 use crate::inbox::SlotMsg;
 use crate::prepare::{Place, Prepared, SwitchOrder, Switched, Unswitched, prepare};
+use crate::roster::{AppId, Change, Roster};
 use crate::settings::WorkerSettings;
 
 /// Where a worker gets the modules of versions that it is told to run.
@@ -80,15 +82,25 @@ const TELL: Duration = Duration::from_secs(10);
 enum Input {
     Desired(Vec<DesiredApp>),
     Ping(oneshot::Sender<()>),
-    Loaded(usize, Digest, Result<Module, Failure>),
-    Prepared(usize, u32, Result<Box<Prepared>, Failure>),
-    Switched(usize, u32, VersionRef, Result<Switched, Unswitched>),
-    FirstEvent(usize, u32, u64),
+    Loaded(AppId, Digest, Result<Module, Failure>),
+    Prepared(AppId, u32, VersionRef, Result<Box<Prepared>, Failure>),
+    Switched(AppId, u32, VersionRef, Result<Switched, Unswitched>),
+    FirstEvent(AppId, u32, u64),
+    Emptied(AppId, u32),
 }
 
 /// What all apps share.
 pub(crate) struct Conductor {
-    pub apps: Vec<Conducted>,
+    /// Answers for one that is gone meanwhile find nobody.
+    apps: BTreeMap<AppId, Conducted>,
+    /// What the register said last, for apps that come after it.
+    desired: Vec<DesiredApp>,
+    parts: Parts,
+}
+
+/// What a conductor is made of.
+pub(crate) struct Parts {
+    pub roster: Arc<Roster>,
     pub engine: Engine,
     pub slow: Arc<SlowPool>,
     pub settings: Arc<WorkerSettings>,
@@ -97,15 +109,37 @@ pub(crate) struct Conductor {
 
 impl Conductor {
     /// Starts on the current runtime; ends with the last of the orders' clones.
-    pub fn start(self) -> Orders {
+    pub fn start(parts: Parts) -> Orders {
+        let mut it = Self { apps: BTreeMap::new(), desired: Vec::new(), parts };
+        it.follow_roster();
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
-        let (tell, reports) = watch::channel(self.reports());
-        tokio::spawn(self.run(inputs.downgrade(), taken, tell));
+        let (tell, reports) = watch::channel(it.reports());
+        tokio::spawn(it.run(inputs.downgrade(), taken, tell));
         Orders { inputs, reports }
     }
 
     fn reports(&self) -> Vec<AppReport> {
-        self.apps.iter().map(Conducted::report).collect()
+        self.apps.values().map(Conducted::report).collect()
+    }
+
+    /// Takes up the apps that have come, and lets go of those that have gone. True: there are any.
+    fn follow_roster(&mut self) -> bool {
+        let changes = self.parts.roster.take();
+        let news = !changes.is_empty();
+        for change in changes {
+            match change {
+                Change::Add(id, mut app) => {
+                    // The register may have spoken of it before it was here.
+                    if let Some(desired) = self.desired.iter().find(|wanted| wanted.app == *app.rollout.app())
+                    {
+                        app.rollout.desired(desired);
+                    }
+                    self.apps.insert(id, *app);
+                }
+                Change::Remove(id) => drop(self.apps.remove(&id)),
+            }
+        }
+        news
     }
 
     async fn run(
@@ -121,32 +155,36 @@ impl Conductor {
         // Who waits until what was ordered before is taken up.
         let mut pings = Vec::new();
         loop {
-            let moving = self.apps.iter().any(|app| app.rollout.is_moving());
-            let ticked = tokio::select! {
+            let moving = self.apps.values().any(|app| app.rollout.is_moving());
+            let mut news = false;
+            let input = tokio::select! {
                 input = taken.recv() => match input {
-                    Some(Input::Ping(reply)) => {
-                        pings.push(reply);
-                        false
-                    }
-                    Some(input) => {
-                        self.on_input(input);
-                        false
-                    }
+                    Some(input) => Some(input),
                     None => return,
                 },
+                () = self.parts.roster.changed() => None,
                 _ = tick.tick(), if moving => {
-                    self.on_tick();
-                    true
+                    self.apps.values_mut().for_each(Conducted::tick);
+                    news = true;
+                    None
                 }
-                _ = tell_again.tick() => true,
+                _ = tell_again.tick() => {
+                    news = true;
+                    None
+                }
             };
             // Whoever waits for an answer needs a way back.
             let Some(inputs) = inputs.upgrade() else { return };
-            let mut news = ticked;
-            for app in 0..self.apps.len() {
-                self.with(app, Conducted::audit);
-                news |= self.act(app, &inputs);
-                self.with(app, Conducted::forget);
+            news |= self.follow_roster();
+            match input {
+                Some(Input::Ping(reply)) => pings.push(reply),
+                Some(input) => self.on_input(input, &inputs),
+                None => {}
+            }
+            for id in self.apps.keys().copied().collect::<Vec<_>>() {
+                self.with(id, Conducted::audit);
+                news |= self.act(id, &inputs);
+                self.with(id, Conducted::forget);
             }
             if news {
                 let reports = self.reports();
@@ -163,18 +201,15 @@ impl Conductor {
         }
     }
 
-    fn on_tick(&mut self) {
-        self.apps.iter_mut().for_each(Conducted::tick);
-    }
-
-    fn on_input(&mut self, input: Input) {
+    fn on_input(&mut self, input: Input, inputs: &mpsc::Sender<Input>) {
         match input {
             Input::Desired(desired) => {
-                for wanted in desired {
-                    if let Some(app) = self.apps.iter_mut().find(|app| *app.rollout.app() == wanted.app) {
-                        app.rollout.desired(&wanted);
+                for wanted in &desired {
+                    if let Some(app) = self.apps.values_mut().find(|app| *app.rollout.app() == wanted.app) {
+                        app.rollout.desired(wanted);
                     }
                 }
+                self.desired = desired;
             }
             Input::Loaded(app, digest, loaded) => self.with(app, |app| match loaded {
                 Ok(module) => {
@@ -183,17 +218,27 @@ impl Conductor {
                 }
                 Err(failure) => app.rollout.module_failed(digest, failure),
             }),
-            Input::Prepared(app, slot, prepared) => self.with(app, |app| match prepared {
+            Input::Prepared(app, slot, version, prepared) => match prepared {
                 Ok(prepared) => {
-                    app.prepared.insert(slot, prepared);
-                    app.rollout.slot_prepared(slot);
+                    self.with(app, |app| {
+                        app.prepared.insert(slot, prepared);
+                        app.rollout.slot_prepared(slot);
+                    });
+                    // What starts in an empty slot has nothing to wait for.
+                    if self.apps.get_mut(&app).is_some_and(|app| app.starting.remove(&slot)) {
+                        self.switch(app, slot, version, inputs);
+                    }
                 }
-                Err(failure) => app.rollout.slot_failed(slot, failure),
-            }),
+                Err(failure) => self.with(app, |app| {
+                    app.starting.remove(&slot);
+                    app.rollout.slot_failed(slot, failure);
+                }),
+            },
             Input::Switched(app, slot, to, switched) => self.with(app, |app| match switched {
                 Ok(switched) => app.switched(switched),
                 Err(unswitched) => app.not_switched(slot, to, unswitched),
             }),
+            Input::Emptied(app, slot) => self.with(app, |app| app.rollout.slot_emptied(slot)),
             // Answered when everything before it is done.
             Input::Ping(_) => {}
             Input::FirstEvent(app, slot, after_us) => {
@@ -202,26 +247,31 @@ impl Conductor {
         }
     }
 
-    fn with(&mut self, app: usize, change: impl FnOnce(&mut Conducted)) {
-        if let Some(app) = self.apps.get_mut(app) {
+    fn with(&mut self, app: AppId, change: impl FnOnce(&mut Conducted)) {
+        if let Some(app) = self.apps.get_mut(&app) {
             change(app);
         }
     }
 
     /// Does what there is to do for an app. True: there is something to report.
-    fn act(&mut self, app: usize, inputs: &mpsc::Sender<Input>) -> bool {
+    fn act(&mut self, app: AppId, inputs: &mpsc::Sender<Input>) -> bool {
         let mut news = false;
-        while let Some(todo) = self.apps.get_mut(app).and_then(|app| app.rollout.poll()) {
+        while let Some(todo) = self.apps.get_mut(&app).and_then(|app| app.rollout.poll()) {
             match todo {
                 Do::Load(version) => self.load(app, version, inputs),
-                Do::Start { slot, version } | Do::Prepare { slot, version } => {
+                Do::Start { slot, version } => {
+                    self.with(app, |app| {
+                        app.starting.insert(slot);
+                    });
                     self.prepare(app, slot, version, inputs);
                 }
+                Do::Prepare { slot, version } => self.prepare(app, slot, version, inputs),
                 Do::Switch { slot, version } => self.switch(app, slot, version, inputs),
                 Do::Discard { slot } => self.with(app, |app| {
                     app.prepared.remove(&slot);
                     app.rollout.slot_discarded(slot);
                 }),
+                Do::Empty { slot } => self.empty(app, slot, inputs),
                 Do::Unload(digest) => self.with(app, |app| app.unload(digest)),
                 Do::Report => news = true,
             }
@@ -229,9 +279,9 @@ impl Conductor {
         news
     }
 
-    fn load(&mut self, app: usize, version: VersionRef, inputs: &mpsc::Sender<Input>) {
-        let Some(it) = self.apps.get_mut(app) else { return };
-        let loading = tokio::spawn(self.source.load(it.rollout.app(), version));
+    fn load(&mut self, app: AppId, version: VersionRef, inputs: &mpsc::Sender<Input>) {
+        let Some(it) = self.apps.get_mut(&app) else { return };
+        let loading = tokio::spawn(self.parts.source.load(it.rollout.app(), version));
         let inputs = inputs.clone();
         tokio::spawn(async move {
             let loaded = loading.await.unwrap_or_else(|error| {
@@ -241,33 +291,50 @@ impl Conductor {
         });
     }
 
-    fn prepare(&mut self, app: usize, slot: u32, version: VersionRef, inputs: &mpsc::Sender<Input>) {
-        let Some(it) = self.apps.get_mut(app) else { return };
+    fn prepare(&mut self, app: AppId, slot: u32, version: VersionRef, inputs: &mpsc::Sender<Input>) {
+        let Some(it) = self.apps.get_mut(&app) else { return };
         let Some(reach) = it.slots.get(slot as usize).cloned() else { return };
-        let edition = match it.edition(&self.engine, version) {
+        let edition = it.find_room(slot).and_then(|()| it.edition(&self.parts.engine, version));
+        let edition = match edition {
             Ok(edition) => edition,
-            Err(failure) => return it.rollout.slot_failed(slot, failure),
+            Err(failure) => {
+                it.starting.remove(&slot);
+                return it.rollout.slot_failed(slot, failure);
+            }
         };
         let place = Place {
             slot,
-            worker: self.settings.name.as_str().into(),
+            is_first: !it.is_taken(slot),
+            worker: self.parts.settings.name.as_str().into(),
             log: Arc::clone(&reach.shared.log),
-            asks: Asks { inbox: Arc::clone(&reach.shared.inbox), wait: self.settings.query_wait },
+            asks: Asks { inbox: Arc::clone(&reach.shared.inbox), wait: self.parts.settings.query_wait },
         };
         // On the slot's own thread, so that two instances of one slot never use two cores.
         let budget = Arc::clone(&edition.app.budget);
-        let preparing = reach.runtime.spawn(self.slow.movable_of(&budget, prepare(edition, place)));
+        let preparing = reach.runtime.spawn(self.parts.slow.movable_of(&budget, prepare(edition, place)));
         let inputs = inputs.clone();
         tokio::spawn(async move {
             let prepared = preparing.await.unwrap_or_else(|error| {
                 Err(Failure::new(Some(slot), Stage::Worker, format!("the worker failed: {error}")))
             });
-            let _ = inputs.send(Input::Prepared(app, slot, prepared.map(Box::new))).await;
+            let _ = inputs.send(Input::Prepared(app, slot, version, prepared.map(Box::new))).await;
         });
     }
 
-    fn switch(&mut self, app: usize, slot: u32, to: VersionRef, inputs: &mpsc::Sender<Input>) {
-        let Some(it) = self.apps.get_mut(app) else { return };
+    fn empty(&mut self, app: AppId, slot: u32, inputs: &mpsc::Sender<Input>) {
+        let Some(reach) = self.apps.get(&app).and_then(|it| it.slots.get(slot as usize)) else { return };
+        let (done, emptied) = oneshot::channel();
+        reach.shared.inbox.push(SlotMsg::Empty(done));
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            // A slot that has ended is empty as well.
+            let _ = emptied.await;
+            let _ = inputs.send(Input::Emptied(app, slot)).await;
+        });
+    }
+
+    fn switch(&mut self, app: AppId, slot: u32, to: VersionRef, inputs: &mpsc::Sender<Input>) {
+        let Some(it) = self.apps.get_mut(&app) else { return };
         let hand = it.hand(slot, to);
         let failed = |reason: &str| Failure::new(Some(slot), Stage::Worker, reason.into());
         let (Some(reach), Some(prepared)) = (it.slots.get(slot as usize), it.prepared.remove(&slot)) else {

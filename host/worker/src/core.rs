@@ -132,7 +132,7 @@ impl SlotCore {
     pub fn take_over(&mut self, app: Arc<WorkerApp>, wishes: Wishes, now: Instant) -> TimersMoved {
         self.app = app;
         let before = self.timers.len();
-        if !self.app.module.exports().has(Exports::TIMER) {
+        if !self.app.exports().has(Exports::TIMER) {
             self.timers.clear();
         }
         let dropped = before - self.timers.len();
@@ -142,6 +142,13 @@ impl SlotCore {
         wishes.timers.into_iter().for_each(|op| self.timers.apply(op, now));
         self.say(&wishes.commands);
         TimersMoved { carried, set, dropped }
+    }
+
+    /// There is nothing to run any more, and no lane.
+    pub fn leave(&mut self, app: Arc<WorkerApp>) {
+        self.app = app;
+        self.timers.clear();
+        self.turn = Turn::default();
     }
 
     /// Sends what a held instance wished to say, as a turn of nobody's. A command that cannot be followed here (a patch
@@ -319,8 +326,7 @@ mod tests {
     fn lane(gateway: GatewayId, app: &WorkerApp) -> Arc<LazyLane> {
         let peer = |role| Peer { role, name: NodeName::new("n").unwrap(), address: None };
         let (link, _) = memory_pair(peer(Role::Worker), peer(Role::Gateway));
-        let (losses, _) = tokio::sync::mpsc::channel(1);
-        let offer = LaneOffer { link, generation: 1, place: 0, losses };
+        let offer = LaneOffer { link, generation: 1, place: 0, losses: Arc::default() };
         let hello = LaneHello {
             app: app.name.clone(),
             slot: 0,

@@ -16,17 +16,33 @@ use crate::settings::WorkerApp;
 pub(crate) struct Edition {
     /// The app's settings, with this version's module and number.
     pub app: Arc<WorkerApp>,
-    pub template: Template<SlotHost>,
+    /// None: nothing was deployed yet.
+    pub template: Option<Template<SlotHost>>,
 }
 
 impl Edition {
     pub fn new(engine: &Engine, app: WorkerApp) -> Result<Self, TemplateError> {
-        let template = Template::new(engine, &app.module)?;
+        let template = app.module.as_ref().map(|module| Template::new(engine, module)).transpose()?;
         Ok(Self { app: Arc::new(app), template })
     }
 
     pub fn exports(&self) -> Exports {
-        self.app.module.exports()
+        self.app.exports()
+    }
+
+    /// Whether there is something to run.
+    pub fn has_code(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// What gateways get to know of a slot that runs it. None: it does not serve.
+    pub fn serves(&self) -> Option<(u32, Exports)> {
+        self.has_code().then(|| (self.app.version, self.exports()))
+    }
+
+    /// The app without anything to run.
+    pub fn empty_of(app: &WorkerApp) -> Self {
+        Self { app: Arc::new(app.without_module()), template: None }
     }
 }
 

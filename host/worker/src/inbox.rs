@@ -36,6 +36,9 @@ pub(crate) enum SlotMsg {
     Switch(Box<SwitchOrder>),
     /// What an instance asked for that the slot has let go.
     Say(Vec<Kept>),
+    /// There is no version to run any more: the instance ends, in good order, and the slot stays empty. Answered when
+    /// that is done.
+    Empty(oneshot::Sender<()>),
     /// Leave, gracefully.
     Stop,
 }

@@ -48,6 +48,7 @@ pub(crate) enum Notice {
     Ask(Query, oneshot::Sender<Asked>),
     Switch(Box<SwitchOrder>),
     Say(Vec<Kept>),
+    Empty(oneshot::Sender<()>),
     Stop,
 }
 
@@ -159,6 +160,7 @@ impl Intake {
             }
             SlotMsg::GatewayStopped(gateway) => self.notices.push_back(Notice::GatewayStopped(gateway)),
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
+            SlotMsg::Empty(done) => self.notices.push_back(Notice::Empty(done)),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
             SlotMsg::Ask(query, asked) => self.notices.push_back(Notice::Ask(query, asked)),
             SlotMsg::Switch(order) => self.notices.push_back(Notice::Switch(order)),

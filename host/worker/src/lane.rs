@@ -12,9 +12,10 @@ use tidegate_link::{LaneTx, Link};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::encode;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use crate::inbox::{Inbox, SlotMsg};
+use crate::table::Place;
 
 /// A lane that a slot may open on a link.
 #[derive(Debug)]
@@ -22,17 +23,42 @@ pub(crate) struct LaneOffer {
     pub link: Link,
     /// Grows with every lane between the slot and the gateway.
     pub generation: u64,
-    /// The slot's place among those of the link.
-    pub place: usize,
-    /// Where its loss is told. There is room: each slot of the link has one lane at a time and tells of it once.
-    pub losses: mpsc::Sender<LaneLoss>,
+    /// The slot's place among those of its shard.
+    pub place: Place,
+    /// Where its loss is told.
+    pub losses: Arc<Losses>,
 }
 
 /// A lane was lost: the slot's place, and the lane's generation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneLoss {
-    pub place: usize,
+    pub place: Place,
     pub generation: u64,
+}
+
+/// The lanes of one link that were lost and not offered again yet. Bounded: each slot has one lane at a time on a link,
+/// and tells of it once.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    lost: Mutex<Vec<LaneLoss>>,
+    told: Notify,
+}
+
+impl Losses {
+    fn tell(&self, loss: LaneLoss) {
+        self.lost.lock().push(loss);
+        self.told.notify_one();
+    }
+
+    /// Waits for one. Cancel-safe.
+    pub async fn next(&self) -> LaneLoss {
+        loop {
+            if let Some(loss) = self.lost.lock().pop() {
+                return loss;
+            }
+            self.told.notified().await;
+        }
+    }
 }
 
 /// Takes batches at once; those that come before the lane is open wait for it. Bounded as an open lane is: a slot
@@ -152,8 +178,7 @@ impl LazyLane {
         }
         if !matches!(was, State::Lost) {
             let LaneOffer { generation, place, .. } = self.offer;
-            // Nobody listens any more if the link is down.
-            let _ = self.offer.losses.try_send(LaneLoss { place, generation });
+            self.offer.losses.tell(LaneLoss { place, generation });
         }
     }
 }

@@ -1,35 +1,29 @@
 //! Links to gateways: what is announced to them, and what they ask for.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::{Link, LinkError};
 use tidegate_wire::control::{AppSlots, BadControl, Control, GATEWAY_STOPPED, SlotUp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::inbox::SlotMsg;
-use crate::lane::{LaneLoss, LaneOffer};
+use crate::lane::{LaneLoss, LaneOffer, Losses};
 use crate::offers::Offers;
-use crate::slot::{Announced, SlotShared};
+use crate::table::{Place, SlotEntry, SlotTable};
 
 /// The slots of one shard, as a link's task needs them.
 #[derive(Debug, Clone)]
 pub(crate) struct ShardSlots {
-    pub slots: Arc<[SlotEntry]>,
+    pub table: Arc<SlotTable>,
     /// Changes when the gateways must hear of it.
-    pub announced: watch::Receiver<Announced>,
-}
-
-/// How a slot is reached.
-#[derive(Debug, Clone)]
-pub(crate) struct SlotEntry {
-    pub app: AppName,
-    pub slot: u32,
-    pub shared: Arc<SlotShared>,
+    pub news: watch::Receiver<u64>,
 }
 
 /// Serves a link to a gateway until it ends.
@@ -43,16 +37,20 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
         return link.close(tidegate_link::code::FIRST_FREE, "a gateway says its id first");
     };
     tracing::info!(gateway = %link.peer().name, %id, "linked to a gateway");
-    let (losses, mut lost) = mpsc::channel(shard.slots.len().max(1));
-    let mut served = Served::new(&shard, link.clone(), id, losses);
+    let mut served = Served::new(Arc::clone(&shard.table), link.clone(), id);
     let mut news = true;
     loop {
-        if news && control.send(Control::Slots(served.up()).to_bytes()).is_err() {
-            break;
+        if news {
+            // What comes between the two is told with the next.
+            shard.news.borrow_and_update();
+            served.follow();
+            if control.send(Control::Slots(served.up()).to_bytes()).is_err() {
+                break;
+            }
         }
-        let due = served.timeout();
+        let due = served.offers.timeout();
         news = tokio::select! {
-            changed = shard.announced.changed() => match changed {
+            changed = shard.news.changed() => match changed {
                 Ok(()) => true,
                 Err(_) => break,
             },
@@ -63,7 +61,7 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
                 }
                 Err(_) => break,
             },
-            Some(LaneLoss { place, generation }) = lost.recv() => {
+            LaneLoss { place, generation } = served.losses.next() => {
                 served.offers.lost(Instant::now(), place, generation)
             }
             // All lanes of a link are lost with it: it offers none any more.
@@ -76,7 +74,7 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
     // A worker that leaves keeps the link until its slots have finished.
     let error = link.closed().await;
     tracing::info!(gateway = %link.peer().name, %error, "not linked to a gateway any more");
-    for entry in shard.slots.iter() {
+    for entry in served.slots.values() {
         entry.shared.inbox.push(SlotMsg::LinkDown(id));
         if is_stopped(&error) {
             entry.shared.inbox.push(SlotMsg::GatewayStopped(id));
@@ -91,28 +89,38 @@ pub fn is_stopped(end: &LinkError) -> bool {
 
 /// What one link offers.
 struct Served {
-    slots: Arc<[SlotEntry]>,
-    announced: watch::Receiver<Announced>,
+    table: Arc<SlotTable>,
+    /// The table's revision that it has followed.
+    seen: Option<u64>,
+    /// The slots that got a lane on this link and are not gone.
+    slots: BTreeMap<Place, SlotEntry>,
     link: Link,
     gateway: GatewayId,
     offers: Offers,
-    losses: mpsc::Sender<LaneLoss>,
+    losses: Arc<Losses>,
 }
 
 impl Served {
-    /// Offers a lane of every slot.
-    fn new(shard: &ShardSlots, link: Link, gateway: GatewayId, losses: mpsc::Sender<LaneLoss>) -> Self {
-        let (slots, announced) = (Arc::clone(&shard.slots), shard.announced.clone());
-        let seed = RandomState::new().hash_one(gateway);
-        let offers = Offers::new(Instant::now(), seed, slots.iter().map(|_| next_generation()));
-        let served = Self { slots, announced, link, gateway, offers, losses };
-        (0..served.slots.len()).for_each(|place| served.offer(place));
-        served
+    fn new(table: Arc<SlotTable>, link: Link, gateway: GatewayId) -> Self {
+        let offers = Offers::new(RandomState::new().hash_one(gateway));
+        let (slots, losses) = (BTreeMap::new(), Arc::default());
+        Self { table, seen: None, slots, link, gateway, offers, losses }
     }
 
-    /// When to renew lanes; a slot that leaves needs none any more.
-    fn timeout(&self) -> Option<Instant> {
-        self.offers.timeout().filter(|_| !self.announced.borrow().leaving)
+    /// Offers a lane of every slot that has come; those that leave need none any more.
+    fn follow(&mut self) {
+        let Some((seen, entries)) = self.table.changed(self.seen) else { return };
+        self.seen = Some(seen);
+        self.offers.retain(|place| entries.get(&place).is_some_and(|entry| !entry.leaving));
+        self.slots.retain(|place, _| entries.contains_key(place));
+        for (place, entry) in entries {
+            if entry.leaving || self.offers.has(place) {
+                continue;
+            }
+            self.slots.insert(place, entry);
+            self.offers.add(Instant::now(), place, next_generation());
+            self.offer(place);
+        }
     }
 
     /// Offers lanes again whose pause is over. False: there are none.
@@ -122,9 +130,9 @@ impl Served {
         !renewed.is_empty()
     }
 
-    fn offer(&self, place: usize) {
-        if let (Some(entry), Some(generation)) = (self.slots.get(place), self.offers.generation(place)) {
-            let (link, losses) = (self.link.clone(), self.losses.clone());
+    fn offer(&self, place: Place) {
+        if let (Some(entry), Some(generation)) = (self.slots.get(&place), self.offers.generation(place)) {
+            let (link, losses) = (self.link.clone(), Arc::clone(&self.losses));
             let offer = LaneOffer { link, generation, place, losses };
             entry.shared.inbox.push(SlotMsg::LaneUp(self.gateway, offer));
         }
@@ -132,17 +140,17 @@ impl Served {
 
     fn up(&self) -> Vec<AppSlots> {
         let mut apps: Vec<AppSlots> = Vec::new();
-        if self.announced.borrow().leaving {
-            return apps;
-        }
-        for (place, entry) in self.slots.iter().enumerate() {
-            let Some(generation) = self.offers.generation(place) else { continue };
-            let up = SlotUp { slot: entry.slot, generation };
-            // One entry per version: while a swap goes on, slots run different ones.
-            let (version, exports) = entry.shared.current();
-            match apps.iter_mut().find(|a| a.app == entry.app && a.version == version) {
-                Some(app) => app.slots.push(up),
-                None => apps.push(AppSlots { app: entry.app.clone(), version, exports, slots: vec![up] }),
+        // One entry per version: while a swap goes on, slots run different ones.
+        let mut known: FxHashMap<(&AppName, u32), usize> = FxHashMap::default();
+        for (place, entry) in &self.slots {
+            let Some(generation) = self.offers.generation(*place) else { continue };
+            let Some((version, exports)) = entry.shared.announced() else { continue };
+            let at = *known.entry((&entry.app, version)).or_insert_with(|| {
+                apps.push(AppSlots { app: entry.app.clone(), version, exports, slots: Vec::new() });
+                apps.len() - 1
+            });
+            if let Some(app) = apps.get_mut(at) {
+                app.slots.push(SlotUp { slot: entry.slot, generation });
             }
         }
         apps
@@ -159,9 +167,10 @@ impl ShardSlots {
     }
 
     fn lane_wanted(&self, gateway: GatewayId, app: &AppName, slot: u32) {
-        match self.slots.iter().find(|e| e.app == *app && e.slot == slot) {
-            Some(entry) => entry.shared.inbox.push(SlotMsg::LaneWanted(gateway)),
-            None => tracing::warn!(%app, slot, "a gateway wants a lane to a slot that is not here"),
+        match self.table.find(app, slot) {
+            Some(shared) => shared.inbox.push(SlotMsg::LaneWanted(gateway)),
+            // It may have left meanwhile; the news of that is on its way.
+            None => tracing::debug!(%app, slot, "a gateway wants a lane to a slot that is not here"),
         }
     }
 }

@@ -68,14 +68,19 @@ pub(crate) struct Place {
     pub worker: Arc<str>,
     pub log: Arc<AppLog>,
     pub asks: Asks,
+    /// Whether there is nothing in the slot that it would follow.
+    pub is_first: bool,
 }
 
 /// Starts an instance whose effects are held back, `on-worker-start` included. Bounded by the clocks of its two turns.
 pub(crate) async fn prepare(edition: Arc<Edition>, place: Place) -> Result<Prepared, Failure> {
     let app = Arc::clone(&edition.app);
     let failed = |stage, reason| Failure::new(Some(place.slot), stage, reason);
+    let Some(template) = &edition.template else {
+        return Err(failed(Stage::Worker, "there is no module to start".into()));
+    };
     let host = SlotHost::held(Held::new(Arc::clone(&app), place.slot, place.log, place.asks));
-    let starting = Instance::start_within(&edition.template, host, app.limits, &app.budget);
+    let starting = Instance::start_within(template, host, app.limits, &app.budget);
     let mut instance = starting.await.map_err(|error| {
         let stage = match error {
             StartError::NoRoom(_) | StartError::Memory(_) => Stage::Capacity,
@@ -88,10 +93,11 @@ pub(crate) async fn prepare(edition: Arc<Edition>, place: Place) -> Result<Prepa
         slots: app.slots,
         worker: place.worker.to_string(),
         version: app.version,
-        reason: StartReason::Swap,
+        reason: if place.is_first { StartReason::New } else { StartReason::Swap },
     };
     instance.on_worker_start(&info).await.map_err(|fault| failed(Stage::Start, fault.to_string()))?;
-    match instance.host().kept().and_then(|held| held.failed.take()) {
+    let refused = instance.host().kept().and_then(|held| held.failed.take());
+    match refused {
         Some(reason) => Err(failed(Stage::Start, reason)),
         None => Ok(Prepared { edition, instance }),
     }

@@ -39,7 +39,7 @@ pub(crate) struct TimerRule {
 
 impl TimerRule {
     pub fn of(app: &WorkerApp) -> Self {
-        let has_callback = app.module.exports().has(Exports::TIMER);
+        let has_callback = app.exports().has(Exports::TIMER);
         Self { has_callback, timers_max: app.timers_max }
     }
 

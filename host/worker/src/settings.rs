@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_base::{AppName, CpuShare, NodeName, limits};
+use tidegate_base::{AppName, CpuShare, Exports, NodeName, limits};
 use tidegate_runtime::{CpuBudget, Limits, Module};
 use tidegate_wire::Grant;
 
@@ -50,13 +50,13 @@ pub enum OnFailure {
 }
 
 /// An app on a worker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerApp {
     /// Its name.
     pub name: AppName,
-    /// Its plugin.
-    pub module: Module,
-    /// Its version, from 1.
+    /// Its plugin. None: nothing was deployed yet, and its slots stay empty until something is.
+    pub module: Option<Module>,
+    /// Its version, from 1. 0: what the worker's own settings name, or nothing yet.
     pub version: u32,
     /// How many slots it has here.
     pub slots: u32,
@@ -85,10 +85,15 @@ pub struct WorkerApp {
 impl WorkerApp {
     /// Defaults: version 1, one slot.
     pub fn new(name: AppName, module: Module) -> Self {
+        Self { module: Some(module), version: 1, ..Self::empty(name) }
+    }
+
+    /// Defaults for an app that has no version yet: one slot, which is empty until the first deployment.
+    pub fn empty(name: AppName) -> Self {
         Self {
             name,
-            module,
-            version: 1,
+            module: None,
+            version: 0,
             slots: 1,
             limits: Limits::default(),
             budget: Arc::new(CpuBudget::new(CpuShare::default())),
@@ -101,5 +106,21 @@ impl WorkerApp {
             on_failure: OnFailure::default(),
             settings: Vec::new(),
         }
+    }
+
+    /// The callbacks that its plugin exports; none if it has no plugin yet.
+    pub fn exports(&self) -> Exports {
+        self.module.as_ref().map(Module::exports).unwrap_or_default()
+    }
+
+    /// Whether the other app is set up as this one, whatever is deployed and whoever keeps its budget.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let other = Self { budget: Arc::clone(&self.budget), ..other.without_module() };
+        self.without_module() == other
+    }
+
+    /// The settings alone, without what is deployed.
+    pub(crate) fn without_module(&self) -> Self {
+        Self { module: None, version: 0, ..self.clone() }
     }
 }

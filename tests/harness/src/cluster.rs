@@ -37,6 +37,7 @@ pub struct ClusterBuilder {
     heartbeats: Vec<Option<Heartbeat>>,
     origins: Origins,
     apps: Vec<AppName>,
+    later: Vec<AppName>,
     limits: AppLimits,
     times: Times,
     worker: Box<dyn Fn(&mut WorkerSettings)>,
@@ -144,6 +145,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Apps of these names besides, which gateways have and no worker has yet.
+    pub fn later(mut self, names: &[&str]) -> Self {
+        self.later = names.iter().map(|name| AppName::new(name).unwrap()).collect();
+        self
+    }
+
     /// Changes the app's limits on gateways.
     pub fn limits(mut self, change: impl FnOnce(&mut AppLimits)) -> Self {
         change(&mut self.limits);
@@ -205,7 +212,8 @@ impl ClusterBuilder {
                 limits: self.limits,
             };
             let name = NodeName::new(&format!("gateway-{n}")).unwrap();
-            cluster.add_gateway(name, self.apps.iter().map(app).collect(), self.times, self.shards);
+            let apps = self.apps.iter().chain(&self.later).map(app).collect();
+            cluster.add_gateway(name, apps, self.times, self.shards);
         }
         for _ in 0..self.workers {
             cluster.add_worker().await;
@@ -228,6 +236,7 @@ impl Cluster {
             heartbeats: Vec::new(),
             origins: Origins::Any,
             apps: vec![AppName::new("test").unwrap()],
+            later: Vec::new(),
             limits: AppLimits::default(),
             // A test ends its cluster before its clients, which do not answer a farewell that nobody reads.
             times: Times { linger: Duration::from_millis(300), ..Times::default() },
@@ -301,6 +310,28 @@ impl Cluster {
         of_app.map(|(.., address)| *address).nth(listener).expect("a listener")
     }
 
+    /// Where WebSocket clients of an app connect.
+    pub fn ws_of(&self, gateway: usize, app: &str) -> SocketAddr {
+        let is_it = |name: &AppName| *name == AppName::new(app).unwrap();
+        let mut of_app = self.gateways[gateway].addresses.iter().filter(|(name, ..)| is_it(name));
+        of_app.find(|(_, protocol, _)| *protocol == Protocol::Ws).expect("a listener").2
+    }
+
+    /// How many slots of an app a gateway knows.
+    pub fn slots_of(&self, gateway: usize, app: &str) -> usize {
+        self.gateways[gateway].gateway.lock().unwrap().load(&AppName::new(app).unwrap()).len()
+    }
+
+    /// A worker that runs.
+    pub fn worker(&self, number: usize) -> Worker {
+        self.workers[number].as_ref().expect("a worker").worker.clone()
+    }
+
+    /// An app that a worker may be given, of the module of this plugin.
+    pub fn app_of(&self, name: &str, plugin: &str) -> WorkerApp {
+        WorkerApp::new(AppName::new(name).unwrap(), modules().load(&component(plugin)).unwrap())
+    }
+
     /// Takes the app of a worker to the next version, or back if that fails.
     pub async fn swap(&mut self, worker: usize, plugin: &str) -> RolloutReport {
         self.swapper(worker).swap(component(plugin)).await
@@ -353,7 +384,7 @@ impl Cluster {
 
     /// Stops a worker gracefully.
     pub async fn stop_worker(&mut self, number: usize) {
-        let mut node = self.workers[number].take().expect("a worker");
+        let node = self.workers[number].take().expect("a worker");
         node.worker.stop().await;
         node.links.iter().flatten().for_each(|link| link.close(0, "stopped"));
     }

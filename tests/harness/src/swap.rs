@@ -50,12 +50,23 @@ impl ModuleSource for Shelf {
 pub struct Swapper {
     orders: Orders,
     app: AppName,
-    stable: VersionRef,
+    /// None: nothing was deployed yet.
+    stable: Option<VersionRef>,
 }
 
 impl Swapper {
     pub(crate) fn new(orders: Orders, app: AppName, stable: VersionRef) -> Self {
-        Self { orders, app, stable }
+        Self { orders, app, stable: Some(stable) }
+    }
+
+    /// How an app of the same worker is taken to its first version and others.
+    pub fn of_empty(&self, app: &str) -> Self {
+        Self { orders: self.orders.clone(), app: AppName::new(app).unwrap(), stable: None }
+    }
+
+    /// Whether the worker has the app, as far as its conductor knows.
+    pub fn is_known(&self) -> bool {
+        self.orders.reports().borrow().iter().any(|report| report.app == self.app)
     }
 
     /// Takes the app to the next version, or back if that fails, and says how it went.
@@ -66,7 +77,10 @@ impl Swapper {
 
     /// The next version, if it is this component; the worker is told nothing.
     pub fn shelve(&self, component: Vec<u8>) -> VersionRef {
-        VersionRef { number: self.stable.number + 1, digest: Shelf::put(component) }
+        VersionRef {
+            number: self.stable.map_or(0, |stable| stable.number) + 1,
+            digest: Shelf::put(component),
+        }
     }
 
     /// Takes the app to this version, or back if that fails, and says how it went.
@@ -107,6 +121,12 @@ impl Swapper {
         self.until(reached).await
     }
 
+    /// Says that this version is what runs, and waits for nothing.
+    pub async fn say_stable(&mut self, version: VersionRef) {
+        self.stable = Some(version);
+        self.say(None).await;
+    }
+
     /// Orders one phase of a rollout, and waits for nothing.
     pub async fn begin(&mut self, version: VersionRef, phase: RolloutPhase) {
         self.say(Some(DesiredRollout { version, phase })).await;
@@ -114,7 +134,7 @@ impl Swapper {
 
     /// This version is what runs from now on.
     pub async fn commit(&mut self, version: VersionRef) {
-        self.stable = version;
+        self.stable = Some(version);
         self.end().await;
     }
 
@@ -127,11 +147,11 @@ impl Swapper {
 
     /// What runs.
     pub fn stable(&self) -> VersionRef {
-        self.stable
+        self.stable.expect("something was deployed")
     }
 
     async fn say(&self, rollout: Option<DesiredRollout>) {
-        let desired = DesiredApp { app: self.app.clone(), stable: Some(self.stable), rollout };
+        let desired = DesiredApp { app: self.app.clone(), stable: self.stable, rollout };
         self.orders.desired(vec![desired]).await;
     }
 

@@ -32,6 +32,8 @@ pub(crate) fn done(slot: &mut SlotTruth, what: Do) -> Result<(), String> {
             slot.beside = None;
             before.beside.is_some()
         }
+        // Every app here has a plugin of its own to go back to.
+        Do::Empty { .. } => false,
         Do::Load(_) | Do::Unload(_) | Do::Report => true,
     };
     if fits { Ok(()) } else { Err(format!("{what:?} in a slot with {before:?}")) }

@@ -140,7 +140,7 @@ impl Worker {
                     Do::Load(_) => Duration::from_millis(500),
                     Do::Start { .. } | Do::Prepare { .. } => Duration::from_millis(50),
                     Do::Switch { .. } => Duration::ZERO,
-                    Do::Discard { .. } => Duration::from_millis(1),
+                    Do::Discard { .. } | Do::Empty { .. } => Duration::from_millis(1),
                 };
                 if let Some(slot) = slot_of(what).and_then(|slot| app.slots.get_mut(slot as usize)) {
                     slot.busy = true;
@@ -246,7 +246,7 @@ impl App {
                 let refuses = !back(version) && is(Some(version), Manners::Refuses);
                 clings || refuses || random.one_in(if back(version) { faults.back } else { faults.switch })
             }
-            Do::Discard { .. } | Do::Unload(_) | Do::Report => false,
+            Do::Discard { .. } | Do::Empty { .. } | Do::Unload(_) | Do::Report => false,
         };
         fails.then(|| random.one_in(3))
     }
@@ -266,6 +266,7 @@ impl App {
             }
             Do::Prepare { .. } => self.rollout.slot_prepared(number),
             Do::Discard { .. } => self.rollout.slot_discarded(number),
+            Do::Empty { .. } => return Err(format!("slot {number} is emptied, but its app has a plugin")),
             Do::Switch { version, .. } => {
                 let (switch, state) = slot.switched(version.number, Manners::of(version.digest), world)?;
                 self.keeper.switched(number, before, state, switch.state_lost);
@@ -342,7 +343,8 @@ pub(crate) fn slot_of(what: Do) -> Option<u32> {
         Do::Start { slot, .. }
         | Do::Prepare { slot, .. }
         | Do::Switch { slot, .. }
-        | Do::Discard { slot } => Some(slot),
+        | Do::Discard { slot }
+        | Do::Empty { slot } => Some(slot),
         Do::Load(_) | Do::Unload(_) | Do::Report => None,
     }
 }

@@ -35,6 +35,15 @@ pub struct CpuBudget {
     used_ns: AtomicU64,
 }
 
+/// The very same one.
+impl PartialEq for CpuBudget {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for CpuBudget {}
+
 /// What the turns of an app have used, and how long they were kept waiting. All of it only ever grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CpuUse {

@@ -22,6 +22,7 @@ pub(super) enum Doing {
     Prepare(VersionRef),
     Switch(VersionRef),
     Discard,
+    Empty,
 }
 
 impl Slot {
@@ -38,6 +39,8 @@ impl Slot {
             }
             // It is to go anyway; the answer to the discarding is still to come.
             Some(Doing::Discard) => None,
+            // What it runs is to go, and there is nothing beside it.
+            Some(Doing::Empty) => None,
             None => self.prepared.take(),
         }
     }
@@ -46,7 +49,7 @@ impl Slot {
     pub fn versions(&self) -> impl Iterator<Item = VersionRef> {
         let doing = match self.doing {
             Some(Doing::Start(version) | Doing::Prepare(version) | Doing::Switch(version)) => Some(version),
-            Some(Doing::Discard) | None => None,
+            Some(Doing::Discard | Doing::Empty) | None => None,
         };
         [self.runs, self.prepared, doing].into_iter().flatten()
     }
@@ -57,6 +60,7 @@ impl Slot {
             Some(Doing::Prepare(version)) => self.prepared.is_none() && self.runs != Some(version),
             Some(Doing::Switch(version)) => self.prepared == Some(version) && self.runs != Some(version),
             Some(Doing::Discard) => self.prepared.is_some(),
+            Some(Doing::Empty) => self.runs.is_some() && self.prepared.is_none(),
             None => true,
         };
         match () {

@@ -13,18 +13,27 @@ pub(super) enum Want {
     Beside(VersionRef),
     /// It should run this version.
     Run(VersionRef),
+    /// It should be empty.
+    Nothing,
 }
 
 impl Rollout {
     pub(super) fn want(&self, goal: Goal, at: usize, slot: &Slot) -> Want {
-        let stable = goal.stable;
         let Some(rollout) = goal.rollout.filter(|rollout| rollout.phase != RolloutPhase::Back) else {
-            let keep = slot.runs == Some(stable) || self.refuses(slot, stable);
-            return if keep { Want::Keep } else { Want::Run(stable) };
+            return match goal.stable {
+                Some(stable) if slot.runs == Some(stable) || self.refuses(slot, stable) => Want::Keep,
+                Some(stable) => Want::Run(stable),
+                None if slot.runs.is_some() => Want::Nothing,
+                None => Want::Keep,
+            };
         };
         let version = rollout.version;
         // An empty slot serves nobody: the version that is known to be good comes first.
-        if slot.runs.is_none() && !self.refuses(slot, stable) && slot.prepared.is_none() {
+        if let Some(stable) = goal.stable
+            && slot.runs.is_none()
+            && !self.refuses(slot, stable)
+            && slot.prepared.is_none()
+        {
             return Want::Run(stable);
         }
         // A slot that runs neither version (it could not go back from an earlier one) goes straight to the new one: a
@@ -40,22 +49,25 @@ impl Rollout {
     pub(super) fn may_switch(&self, goal: Goal, version: VersionRef) -> bool {
         let quiet = !self.slots.iter().any(|slot| matches!(slot.doing, Some(Doing::Switch(_))));
         let ready = |slot: &Slot| slot.runs == Some(version) || slot.prepared == Some(version);
-        quiet && (version == goal.stable || self.slots.iter().all(ready))
+        quiet && (Some(version) == goal.stable || self.slots.iter().all(ready))
     }
 
     pub(super) fn rollout_report(&self) -> Option<RolloutReport> {
         let goal = self.goal?;
         let (version, step, failure) = match goal.rollout {
-            None => (goal.stable, self.catching_up(goal)?, &self.stable_failure),
+            None => {
+                let stable = goal.stable.map_or(0, |stable| stable.number);
+                (stable, self.catching_up(goal)?, &self.stable_failure)
+            }
             Some(rollout) if rollout.phase == RolloutPhase::Back => {
                 let step = self.going_back(goal);
                 let failure = if step == Step::Stuck { &self.stable_failure } else { &self.failure };
-                (rollout.version, step, failure)
+                (rollout.version.number, step, failure)
             }
-            Some(rollout) => (rollout.version, self.going_on(rollout), &self.failure),
+            Some(rollout) => (rollout.version.number, self.going_on(rollout), &self.failure),
         };
         let switches = self.switches.clone();
-        Some(RolloutReport { version: version.number, step, failure: failure.clone(), switches })
+        Some(RolloutReport { version, step, failure: failure.clone(), switches })
     }
 
     fn refuses(&self, slot: &Slot, version: VersionRef) -> bool {
@@ -79,8 +91,9 @@ impl Rollout {
 
     /// None: there is nothing to catch up with.
     fn catching_up(&self, goal: Goal) -> Option<Step> {
-        let stable = goal.stable;
-        if !self.is_busy(goal) {
+        let is_busy = self.is_busy(goal);
+        let Some(stable) = goal.stable else { return is_busy.then_some(Step::GoingBack) };
+        if !is_busy {
             let there = self.slots.iter().all(|slot| slot.runs == Some(stable));
             return (!there).then_some(Step::Stuck);
         }
@@ -90,7 +103,7 @@ impl Rollout {
     }
 
     fn going_back(&self, goal: Goal) -> Step {
-        let elsewhere = |slot: &Slot| slot.runs.is_some_and(|version| version != goal.stable);
+        let elsewhere = |slot: &Slot| slot.runs.is_some_and(|version| Some(version) != goal.stable);
         match self.is_busy(goal) {
             true => Step::GoingBack,
             false if self.slots.iter().any(elsewhere) => Step::Stuck,

@@ -14,7 +14,8 @@ fn rollout(slots: u32) -> Rollout {
 fn want(stable: u32, rollout: Option<(u32, RolloutPhase)>) -> DesiredApp {
     DesiredApp {
         app: AppName::new("chat").unwrap(),
-        stable: Some(version(stable)),
+        // Nothing was deployed: number 0.
+        stable: (stable > 0).then(|| version(stable)),
         rollout: rollout.map(|(number, phase)| DesiredRollout { version: version(number), phase }),
     }
 }
@@ -43,6 +44,7 @@ fn answer(rollout: &mut Rollout, what: Do) {
         Do::Prepare { slot, .. } => rollout.slot_prepared(slot),
         Do::Switch { slot, .. } => rollout.slot_switched(SlotSwitch { slot, ..SlotSwitch::default() }),
         Do::Discard { slot } => rollout.slot_discarded(slot),
+        Do::Empty { slot } => rollout.slot_emptied(slot),
         Do::Unload(_) | Do::Report => {}
     }
 }
@@ -283,12 +285,41 @@ fn the_same_module_again_is_not_loaded_twice() {
 }
 
 #[test]
+fn the_first_version_of_an_app_starts_in_empty_slots_and_what_goes_back_leaves_them_empty() {
+    let mut rollout = Rollout::new(AppName::new("chat").unwrap(), None, 2);
+    rollout.alone();
+    assert_eq!((settle(&mut rollout), runs(&rollout)), (vec![], vec![None, None]));
+    rollout.desired(&want(0, Some((1, RolloutPhase::Prepare))));
+    let prepare = |slot| Do::Prepare { slot, version: version(1) };
+    assert_eq!(settle(&mut rollout), [Do::Load(version(1)), prepare(0), prepare(1)]);
+    assert_eq!((runs(&rollout), step(&rollout)), (vec![None, None], Some((1, Step::Prepared))));
+    rollout.desired(&want(0, Some((1, switch(2)))));
+    drain(&mut rollout);
+    rollout.slot_switched(SlotSwitch::default());
+    drain(&mut rollout);
+    rollout.slot_failed(1, failure(Stage::Restore));
+    rollout.desired(&want(0, Some((1, RolloutPhase::Back))));
+    assert_eq!(drain(&mut rollout), [Do::Empty { slot: 0 }]);
+    assert_eq!(step(&rollout), Some((1, Step::GoingBack)));
+    rollout.slot_emptied(0);
+    assert_eq!(settle(&mut rollout), [Do::Unload(version(1).digest)]);
+    assert_eq!((runs(&rollout), step(&rollout)), (vec![None, None], Some((1, Step::Back))));
+    rollout.desired(&want(0, Some((2, switch(2)))));
+    settle(&mut rollout);
+    rollout.desired(&want(2, None));
+    settle(&mut rollout);
+    assert_eq!((runs(&rollout), step(&rollout)), (vec![Some(2); 2], None));
+    assert_eq!(rollout.report(Vec::new()).rollout, None);
+}
+
+#[test]
 fn answers_that_nothing_asked_for_change_nothing() {
     let mut rollout = stable(1, 1);
     rollout.slot_started(0);
     rollout.slot_prepared(0);
     rollout.slot_switched(SlotSwitch::default());
     rollout.slot_discarded(0);
+    rollout.slot_emptied(0);
     rollout.slot_failed(0, failure(Stage::Save));
     rollout.slot_failed(9, failure(Stage::Save));
     rollout.module_failed(version(1).digest, failure(Stage::Fetch));
@@ -310,7 +341,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     let phase =
         prop_oneof![Just(RolloutPhase::Prepare), (0..4u32).prop_map(switch), Just(RolloutPhase::Back),];
     prop_oneof![
-        2 => (1..4u32, proptest::option::of((1..5u32, phase))).prop_map(|(s, r)| Happens::Desired(s, r)),
+        2 => (0..4u32, proptest::option::of((1..5u32, phase))).prop_map(|(s, r)| Happens::Desired(s, r)),
         8 => any::<usize>().prop_map(Happens::Answered),
         2 => any::<usize>().prop_map(Happens::Failed),
         1 => (0..3u32).prop_map(Happens::Lost),
@@ -324,7 +355,7 @@ fn fail(rollout: &mut Rollout, what: Do) {
         Do::Start { slot, .. } | Do::Prepare { slot, .. } | Do::Switch { slot, .. } => {
             rollout.slot_failed(slot, failure(Stage::Start));
         }
-        Do::Discard { .. } | Do::Unload(_) | Do::Report => answer(rollout, what),
+        Do::Discard { .. } | Do::Empty { .. } | Do::Unload(_) | Do::Report => answer(rollout, what),
     }
 }
 
@@ -332,10 +363,11 @@ proptest! {
     #[test]
     fn whatever_happens_a_worker_ends_where_the_register_wants_it(
         slots in 1..4u32,
+        has_own in any::<bool>(),
         story in proptest::collection::vec(happens(), 0..60),
-        last in 1..5u32,
+        last in 0..5u32,
     ) {
-        let mut rollout = rollout(slots);
+        let mut rollout = Rollout::new(AppName::new("chat").unwrap(), has_own.then(|| version(0)), slots);
         let mut open: Vec<Do> = Vec::new();
         for next in story {
             match next {
@@ -351,7 +383,7 @@ proptest! {
                 // The instance beside the slot's own is gone; not while the slot does something else.
                 Happens::Lost(slot) => {
                     let of = |what: &Do| matches!(*what, Do::Start { slot: s, .. } | Do::Prepare { slot: s, .. }
-                        | Do::Switch { slot: s, .. } | Do::Discard { slot: s } if s == slot);
+                        | Do::Switch { slot: s, .. } | Do::Discard { slot: s } | Do::Empty { slot: s } if s == slot);
                     if !open.iter().any(of) {
                         rollout.slot_failed(slot, failure(Stage::Worker));
                     }
@@ -368,8 +400,9 @@ proptest! {
         rollout.retry();
         open.into_iter().for_each(|what| answer(&mut rollout, what));
         settle(&mut rollout);
-        prop_assert_eq!(runs(&rollout), vec![Some(last); slots as usize]);
+        let runs_last = last > 0 || has_own;
+        prop_assert_eq!(runs(&rollout), vec![runs_last.then_some(last); slots as usize]);
         prop_assert_eq!(step(&rollout), None);
-        prop_assert_eq!(rollout.modules.len(), 1);
+        prop_assert_eq!(rollout.modules.len(), usize::from(runs_last));
     }
 }

@@ -4,6 +4,7 @@
 //! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
 
 mod call;
+mod empty;
 mod health;
 mod lanes;
 mod pace;
@@ -27,7 +28,7 @@ use tokio::sync::oneshot;
 
 use self::call::Call;
 use self::health::Health;
-pub(crate) use self::shared::{Announced, SlotParts, SlotShared};
+pub(crate) use self::shared::{News, SlotParts, SlotShared, tell};
 pub use self::start::SlotStartError;
 pub(crate) use self::turn::failed_upgrade;
 use crate::app_log::Sparse;
@@ -45,7 +46,7 @@ pub(crate) struct Slot {
     tally: Arc<Tally>,
     intake: Intake,
     home: Home,
-    /// None: it could not be started anew yet.
+    /// None: it could not be started anew yet, or there is nothing to run.
     instance: Option<Instance<SlotHost>>,
     health: Health,
     /// Lines about faults and failed starts.
@@ -70,7 +71,10 @@ impl Slot {
         let home = Home::default();
         *home.lock() = Some(Box::new(core));
         Self {
-            tally: parts.shared.stats.begin(parts.edition.app.version),
+            tally: match parts.edition.serves() {
+                Some((version, _)) => parts.shared.stats.begin(version),
+                None => Arc::default(),
+            },
             parts,
             intake,
             home,
@@ -118,7 +122,7 @@ impl Slot {
         let due = match (&self.instance, over_until) {
             (Some(_), None) => self.core(|core| core.timers.next()).flatten(),
             (Some(_), Some(until)) => Some(until),
-            (None, _) => self.health.next(),
+            (None, _) => self.health.next().filter(|_| self.parts.edition.has_code()),
         };
         let intake = &mut self.intake;
         let has_work = |intake: &Intake| if serves { !intake.is_empty() } else { intake.has_notices() };
@@ -168,12 +172,14 @@ impl Slot {
                 Notice::LaneDown(gateway) => self.lane_down(gateway),
                 Notice::GatewayStopped(gateway) => self.gateway_stopped(gateway),
                 Notice::GatewayGone(gateway) => self.gateway_gone(gateway),
-                Notice::LaneWanted(gateway) => self.intake.open(gateway),
+                // Of an empty slot, the gateway will hear that it has no use for it.
+                Notice::LaneWanted(gateway) if self.parts.edition.has_code() => self.intake.open(gateway),
+                Notice::LaneWanted(_) => {}
                 Notice::Ack(gateway, parts) => {
                     self.core(|core| core.out.on_ack(gateway, parts));
                 }
                 Notice::Ask(query, asked) => {
-                    if let Some(waiting) = self.core(|core| core.ask(&query)) {
+                    if let Some(waiting) = self.ask(&query) {
                         // Gone: whoever asked does not wait any more.
                         let _ = asked.send(waiting);
                     }
@@ -181,6 +187,11 @@ impl Slot {
                 Notice::Switch(order) => self.on_switch(*order).await,
                 Notice::Say(commands) => {
                     self.core(|core| core.say(&commands));
+                }
+                Notice::Empty(done) => {
+                    self.empty().await;
+                    // Whoever ordered it may be gone; the slot is empty.
+                    let _ = done.send(());
                 }
                 Notice::Stop => self.stopping = true,
             }
@@ -262,19 +273,9 @@ impl Slot {
         }
     }
 
-    /// The slot leaves: what it did not read goes to other slots.
+    /// The slot leaves.
     async fn leave(mut self) {
-        self.turn(Call::Stop, None).await;
-        self.core(|core| core.out.drain());
-        self.flush();
-        let lanes: Vec<_> = self.core(|core| core.out.lanes().cloned().collect()).unwrap_or_default();
-        let finish = async {
-            for lane in &lanes {
-                lane.finish().await;
-            }
-        };
-        // Both ends of a lane always read, also at its end.
-        reading(&mut self.intake, finish).await;
+        self.say_good_bye().await;
     }
 
     /// The running turn, or the last one.

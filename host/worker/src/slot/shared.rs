@@ -16,7 +16,7 @@ use crate::settings::WorkerSettings;
 
 /// What a slot is made of.
 pub(crate) struct SlotParts {
-    /// The version that it starts with.
+    /// The version that it starts with, or nothing to run.
     pub edition: Arc<Edition>,
     pub slot: u32,
     pub shared: Arc<SlotShared>,
@@ -34,39 +34,59 @@ pub(crate) struct SlotShared {
     pub stats: SlotStats,
     /// That of the app on this worker.
     pub log: Arc<AppLog>,
-    /// The version that it runs, or runs again as soon as it has restarted, and what that exports.
-    current: Mutex<(u32, Exports)>,
-    /// Told when the gateways must hear of another version.
-    news: Arc<watch::Sender<Announced>>,
+    standing: Mutex<Standing>,
+    /// Told when the gateways must hear of it.
+    news: News,
 }
 
-/// What the links announce: all slots, unless the worker leaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Announced {
-    pub leaving: bool,
-    /// Counts changes of slots' versions.
-    pub changes: u64,
+/// Counts what gateways must hear of: slots that come, change their version, or leave.
+pub(crate) type News = Arc<watch::Sender<u64>>;
+
+/// Tells the gateways.
+pub(crate) fn tell(news: &watch::Sender<u64>) {
+    news.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// The version that it runs, or runs again as soon as it has restarted, and what that exports.
+    runs: Option<(u32, Exports)>,
+    /// Its first instance was started, or was to be.
+    is_up: bool,
 }
 
 impl SlotShared {
-    pub fn new(edition: &Edition, news: Arc<watch::Sender<Announced>>, log: Arc<AppLog>) -> Self {
+    /// Of a slot that is not up yet.
+    pub fn new(edition: &Edition, news: News, log: Arc<AppLog>) -> Self {
         Self {
             inbox: Arc::default(),
             queries: Arc::default(),
             stats: SlotStats::default(),
             log,
-            current: Mutex::new((edition.app.version, edition.exports())),
+            standing: Mutex::new(Standing { runs: edition.serves(), is_up: false }),
             news,
         }
     }
 
-    /// The version that it runs, and what that exports.
-    pub fn current(&self) -> (u32, Exports) {
-        *self.current.lock()
+    /// The version that it runs, and what that exports. None: it is empty.
+    pub fn current(&self) -> Option<(u32, Exports)> {
+        self.standing.lock().runs
+    }
+
+    /// What gateways are to know of it. None: it takes no clients.
+    pub fn announced(&self) -> Option<(u32, Exports)> {
+        let standing = *self.standing.lock();
+        standing.runs.filter(|_| standing.is_up)
+    }
+
+    /// From now on it takes clients, if it has something to run.
+    pub fn come_up(&self) {
+        self.standing.lock().is_up = true;
+        tell(&self.news);
     }
 
     pub(super) fn set_current(&self, edition: &Edition) {
-        *self.current.lock() = (edition.app.version, edition.exports());
-        self.news.send_modify(|announced| announced.changes = announced.changes.wrapping_add(1));
+        self.standing.lock().runs = edition.serves();
+        tell(&self.news);
     }
 }

@@ -19,6 +19,9 @@ impl Slot {
     /// # Errors
     /// Why it did not start; it is in the log as well.
     pub async fn start(&mut self) -> Result<(), SlotStartError> {
+        if !self.parts.edition.has_code() {
+            return Ok(());
+        }
         let started = self.start_instance(StartReason::New).await;
         if let Err(error) = &started {
             self.not_started(error);
@@ -31,7 +34,8 @@ impl Slot {
         if self.instance.is_some() {
             return true;
         }
-        if !self.health.may_start(Instant::now()) {
+        // An empty slot has nothing to start, nor has one that is being emptied.
+        if self.parts.shared.current().is_none() || !self.health.may_start(Instant::now()) {
             return false;
         }
         self.parts.shared.stats.restarted();
@@ -98,11 +102,12 @@ impl Slot {
     }
 
     pub(super) async fn start_instance(&mut self, reason: StartReason) -> Result<(), SlotStartError> {
+        let edition = Arc::clone(&self.parts.edition);
+        let Some(template) = &edition.template else { return Err(SlotStartError::Empty) };
         let Some(core) = self.home.lock().take() else { return Err(SlotStartError::Busy) };
         let host = SlotHost::serving(core, self.home.clone());
-        let edition = Arc::clone(&self.parts.edition);
         let WorkerApp { limits, budget, .. } = &*edition.app;
-        let starting = Instance::start_within(&edition.template, host, *limits, budget);
+        let starting = Instance::start_within(template, host, *limits, budget);
         let started = reading(&mut self.intake, starting).await;
         let mut instance = started.map_err(SlotStartError::Start)?;
         if let Some(core) = instance.host().core() {
@@ -143,6 +148,9 @@ pub enum SlotStartError {
     /// on-worker-start returned an error.
     #[error("on-worker-start failed: {0}")]
     Refused(String),
+    /// The app has no version.
+    #[error("nothing was deployed yet: `tidegate deploy` the app")]
+    Empty,
     /// The slot's state is lent to another instance.
     #[error("the slot has an instance already")]
     Busy,
@@ -151,6 +159,6 @@ pub enum SlotStartError {
 impl SlotStartError {
     /// Whether the plugin is to blame, and not the host or a lack of room.
     const fn is_plugins(&self) -> bool {
-        !matches!(self, Self::Busy | Self::Start(StartError::NoRoom(_)))
+        !matches!(self, Self::Busy | Self::Empty | Self::Start(StartError::NoRoom(_)))
     }
 }

@@ -25,4 +25,5 @@ mod support;
 mod swap;
 mod trust;
 mod turns;
+mod worker_apps;
 mod workers;

@@ -134,6 +134,7 @@ impl Playing {
                 });
             }
             (Do::Discard { slot }, _) => self.rollout.slot_discarded(slot),
+            (Do::Empty { slot }, _) => self.rollout.slot_emptied(slot),
             (Do::Unload(_) | Do::Report, _) => {}
         }
     }

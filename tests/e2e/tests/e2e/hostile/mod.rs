@@ -47,7 +47,7 @@ impl Siege {
     ) -> Self {
         let quiet = held("callbacks");
         let settle = move |app: &mut WorkerApp| match app.name.tenant() {
-            "quiet" => app.module = quiet.clone(),
+            "quiet" => app.module = Some(quiet.clone()),
             _ => change(app),
         };
         let names = [format!("rogue/{case}"), format!("quiet/{case}")];
