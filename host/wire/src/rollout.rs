@@ -204,6 +204,12 @@ impl Rollout {
         }
     }
 
+    /// The app has so many slots from now on: those that come are empty, and of those that go nothing is asked any more.
+    pub fn resize(&mut self, slots: u32) {
+        self.slots.resize_with(slots as usize, Slot::default);
+        self.report_due = true;
+    }
+
     /// Whether this is the version that every slot goes back to.
     pub fn is_stable(&self, version: VersionRef) -> bool {
         self.goal.is_some_and(|goal| goal.stable == Some(version))

@@ -17,7 +17,6 @@ const TELL_AFTER: Duration = Duration::from_secs(1);
 /// The log of one app on this worker: all of its slots and versions share it.
 #[derive(Debug)]
 pub(crate) struct AppLog {
-    lines_per_s: u32,
     pace: Mutex<LinePace>,
 }
 
@@ -32,7 +31,12 @@ struct Admitted {
 impl AppLog {
     /// So many lines a second, and twice as many at once.
     pub fn new(lines_per_s: u32) -> Self {
-        Self { lines_per_s, pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())) }
+        Self { pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())) }
+    }
+
+    /// So many from now on.
+    pub fn set_pace(&self, lines_per_s: u32) {
+        self.pace.lock().set_rate(lines_per_s);
     }
 
     /// A line of the plugin, if it may be written.
@@ -57,7 +61,7 @@ impl AppLog {
         let now = Instant::now();
         let Admitted { passes, tell_dropped } = self.pace.lock().line(now);
         if let Some(dropped) = tell_dropped {
-            let (WorkerApp { name, version, .. }, most) = (app, self.lines_per_s);
+            let WorkerApp { name, version, log_lines_per_s: most, .. } = app;
             tracing::warn!(target: "plugin", app = %name, version, slot, dropped, "{dropped} log lines were dropped: the app may write {most} a second (log_lines_per_s)");
         }
         if !passes {
@@ -80,8 +84,12 @@ struct LinePace {
 impl LinePace {
     /// Nothing was written yet.
     fn new(lines_per_s: u32, now: Instant) -> Self {
-        let rate = Rate::per_second(lines_per_s.into()).map(|rate| rate.with_burst(BURST_S));
-        Self { rate, meter: RateMeter::default(), since: now, dropped: Sparse::default() }
+        let (rate, meter) = (rate(lines_per_s), RateMeter::default());
+        Self { rate, meter, since: now, dropped: Sparse::default() }
+    }
+
+    fn set_rate(&mut self, lines_per_s: u32) {
+        self.rate = rate(lines_per_s);
     }
 
     /// A line is to be written.
@@ -95,6 +103,10 @@ impl LinePace {
         };
         Admitted { passes, tell_dropped }
     }
+}
+
+fn rate(lines_per_s: u32) -> Option<Rate> {
+    Rate::per_second(lines_per_s.into()).map(|rate| rate.with_burst(BURST_S))
 }
 
 /// Something that may happen very often and is told at most once a second.
@@ -165,6 +177,19 @@ mod tests {
         let later = start + Duration::from_millis(1000);
         assert_eq!(pace.line(later), Admitted { passes: true, tell_dropped: Some(501) });
         assert_eq!(pace.line(later), WRITTEN);
+    }
+
+    #[test]
+    fn another_pace_holds_from_the_next_line_on() {
+        let start = Instant::now();
+        let mut pace = LinePace::new(1, start);
+        let passed = |pace: &mut LinePace, now| (0..500).filter(|_| pace.line(now).passes).count();
+        assert_eq!(passed(&mut pace, start), 2);
+        pace.set_rate(100);
+        let later = start + Duration::from_secs(10);
+        assert_eq!(passed(&mut pace, later), 200);
+        pace.set_rate(1);
+        assert!(passed(&mut pace, later + Duration::from_secs(10)) <= 2);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::inbox::SlotMsg;
 use crate::roster::{AppId, Change, Roster};
 use crate::settings::{WorkerApp, WorkerSettings};
 use crate::slot::{News, Slot, SlotParts, SlotShared, SlotStartError, tell};
-use crate::table::SlotTable;
+use crate::table::{SlotEntry, SlotTable};
 use crate::worker::WorkerError;
 
 /// How long an instance that was ended may take to go.
@@ -58,6 +58,7 @@ pub(crate) struct RunningApp {
     /// As it was added, without its module.
     pub settings: WorkerApp,
     pub slots: Vec<RunningSlot>,
+    log: Arc<AppLog>,
     /// How it is told that it is gone, once it leaves.
     leaving: Option<(Ending, watch::Receiver<bool>)>,
 }
@@ -65,6 +66,7 @@ pub(crate) struct RunningApp {
 #[derive(Debug)]
 pub(crate) struct RunningSlot {
     pub shared: Arc<SlotShared>,
+    runtime: Handle,
     /// None: whoever ends the slot has it.
     task: Option<JoinHandle<()>>,
 }
@@ -106,20 +108,10 @@ pub enum AddAppError {
     #[error(transparent)]
     NoCapacity(#[from] NoCapacity),
     /// Its instances may be larger than the places for them.
-    #[error(
-        "app {app}: `memory_mib` is {memory_mib}, but this worker's instances have {allowed_mib} at most: lower it, or \
-         raise `memory_mib` of [worker]"
-    )]
-    Memory {
-        /// The app.
-        app: AppName,
-        /// What the app may use.
-        memory_mib: u32,
-        /// What an instance of this worker may have.
-        allowed_mib: u32,
-    },
+    #[error(transparent)]
+    Memory(#[from] TooMuchMemory),
     /// Another app of this name is here.
-    #[error("app {app} is on this worker with other settings: remove it first")]
+    #[error("app {app} is on this worker with other settings: configure it, or remove it first")]
     Different {
         /// The app.
         app: AppName,
@@ -127,6 +119,47 @@ pub enum AddAppError {
     /// The worker leaves.
     #[error("the worker is stopping: add the app when it runs again")]
     Stopping,
+}
+
+/// Settings that an app of a worker cannot get.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureAppError {
+    /// There is no such app, or it is being removed.
+    #[error("app {app} is not on this worker: add it first")]
+    NotHere {
+        /// The app.
+        app: AppName,
+    },
+    /// Too few places for plugin instances are left.
+    #[error(transparent)]
+    NoCapacity(#[from] NoCapacity),
+    /// Its instances may be larger than the places for them.
+    #[error(transparent)]
+    Memory(#[from] TooMuchMemory),
+}
+
+/// An app whose instances may be larger than a worker's places for them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "app {app}: `memory_mib` is {memory_mib}, but this worker's instances have {allowed_mib} at most: lower it, or raise \
+     `memory_mib` of [worker]"
+)]
+pub struct TooMuchMemory {
+    /// The app.
+    pub app: AppName,
+    /// What the app may use.
+    pub memory_mib: u32,
+    /// What an instance of the worker may have.
+    pub allowed_mib: u32,
+}
+
+/// What other settings of an app come to.
+#[derive(Debug)]
+pub(crate) struct Configured {
+    /// Some of them hold with the next deployment.
+    pub waits: bool,
+    /// Slots leave.
+    pub gone: Option<Gone>,
 }
 
 /// A slot whose first instance has not started. Dropping it starts that as well.
@@ -198,11 +231,7 @@ impl Inner {
     /// Adds an app, unless it is here already.
     pub fn launch(&self, app: &WorkerApp) -> Result<Launch, AddAppError> {
         let name = || app.name.clone();
-        let allowed_mib = self.engine.settings().memory_mib;
-        let memory_mib = app.limits.memory_mib;
-        if memory_mib > allowed_mib {
-            return Err(AddAppError::Memory { app: name(), memory_mib, allowed_mib });
-        }
+        self.check_memory(app)?;
         let edition = Edition::new(&self.engine, app.clone());
         let edition = edition.map_err(|error| AddAppError::Template { app: name(), error })?;
         let mut apps = self.apps.lock();
@@ -222,31 +251,116 @@ impl Inner {
         Ok(Launch::Here(self.take_in(&mut apps, &Arc::new(edition))))
     }
 
+    fn check_memory(&self, app: &WorkerApp) -> Result<(), TooMuchMemory> {
+        let (allowed_mib, memory_mib) = (self.engine.settings().memory_mib, app.limits.memory_mib);
+        match memory_mib > allowed_mib {
+            true => Err(TooMuchMemory { app: app.name.clone(), memory_mib, allowed_mib }),
+            false => Ok(()),
+        }
+    }
+
     fn take_in(&self, apps: &mut Apps, edition: &Arc<Edition>) -> Vec<First> {
         let id = apps.next;
         apps.next += 1;
         let log = Arc::new(AppLog::new(edition.app.log_lines_per_s));
-        let (mut slots, mut reaches, mut first) = (Vec::new(), Vec::new(), Vec::new());
-        for (slot, shard) in (0..edition.app.slots).zip(self.shards.iter().cycle()) {
-            let shared = Arc::new(SlotShared::new(edition, Arc::clone(&self.news), Arc::clone(&log)));
-            shard.table.add(edition.app.name.clone(), slot, Arc::clone(&shared));
-            let runtime = shard.runtime.clone();
-            reaches.push(Reach { runtime: runtime.clone(), shared: Arc::clone(&shared) });
-            let (task, start) = launch_slot(SlotParts {
-                edition: Arc::clone(edition),
-                slot,
-                shared: Arc::clone(&shared),
-                settings: Arc::clone(&self.settings),
-                runtime,
-                slow: Arc::clone(&self.slow),
-            });
-            slots.push(RunningSlot { shared, task: Some(task) });
+        let (mut slots, mut first) = (Vec::new(), Vec::new());
+        for slot in 0..edition.app.slots {
+            let Some((running, start)) = self.launch_slot(edition, slot, &log) else { continue };
+            slots.push(running);
             first.push(start);
         }
-        let conducted = Conducted::new(edition, reaches, Arc::clone(&self.capacity));
+        let conducted = Conducted::new(edition, reaches(&slots), Arc::clone(&self.capacity));
         self.roster.push(Change::Add(id, Box::new(conducted)));
-        apps.running.push(RunningApp { id, settings: edition.app.without_module(), slots, leaving: None });
+        let settings = edition.app.without_module();
+        apps.running.push(RunningApp { id, settings, slots, log, leaving: None });
         first
+    }
+
+    /// A slot on its shard. It waits for the word to start its first instance. None: there is no shard.
+    fn launch_slot(
+        &self,
+        edition: &Arc<Edition>,
+        slot: u32,
+        log: &Arc<AppLog>,
+    ) -> Option<(RunningSlot, First)> {
+        let shard = self.shards.get(slot as usize % self.shards.len().max(1))?;
+        let shared = Arc::new(SlotShared::new(edition, Arc::clone(&self.news), Arc::clone(log)));
+        let app = edition.app.name.clone();
+        shard.table.add(app.clone(), slot, Arc::clone(&shared));
+        let parts = SlotParts {
+            edition: Arc::clone(edition),
+            slot,
+            shared: Arc::clone(&shared),
+            settings: Arc::clone(&self.settings),
+            runtime: shard.runtime.clone(),
+            slow: Arc::clone(&self.slow),
+        };
+        let (go, may_go) = oneshot::channel();
+        let (up, is_up) = oneshot::channel();
+        let own = Arc::clone(&shared);
+        let run = async move {
+            let mut slot = Slot::new(parts);
+            // Gone: nobody waits for it.
+            let _ = may_go.await;
+            let started = slot.start().await;
+            // Its clients wait for it even if it did not start: it is tried again.
+            own.come_up();
+            let _ = up.send(started);
+            slot.run().await;
+        };
+        let runtime = shard.runtime.clone();
+        let task = Some(runtime.spawn(self.slow.movable_of(&edition.app.budget, run)));
+        Some((RunningSlot { shared, runtime, task }, First { app, slot, go, up: is_up }))
+    }
+
+    /// Gives an app other settings.
+    pub fn configure(self: &Arc<Self>, now: &WorkerApp) -> Result<Configured, ConfigureAppError> {
+        self.check_memory(now)?;
+        let mut apps = self.apps.lock();
+        let app = apps.running.iter_mut().find(|app| app.settings.name == now.name && app.leaving.is_none());
+        let Some(app) = app else { return Err(ConfigureAppError::NotHere { app: now.name.clone() }) };
+        // Who made the budget changes it; instances keep the one that they were started with.
+        let budget = Arc::clone(&app.settings.budget);
+        let settings = Arc::new(WorkerApp { budget, ..now.without_module() });
+        let waits = app.settings.waits_for(&settings);
+        let mut gone = None;
+        let (before, count) = (app.settings.slots, settings.slots);
+        if count > before {
+            self.capacity.lock().admit(&now.name, count)?;
+            let nothing = Arc::new(Edition::empty_of(&settings));
+            // Without code there is nothing to wait for: what runs comes by the conductor.
+            let come = (before..count).filter_map(|slot| self.launch_slot(&nothing, slot, &app.log));
+            app.slots.extend(come.map(|(slot, _)| slot));
+        } else if count < before {
+            let leaving = app.slots.split_off((count as usize).min(app.slots.len()));
+            gone = self.begin_shrink(&now.name, count, leaving);
+        }
+        app.log.set_pace(settings.log_lines_per_s);
+        app.settings = WorkerApp::clone(&settings);
+        self.roster.push(Change::Configure(app.id, settings, reaches(&app.slots)));
+        tracing::info!(app = %now.name, slots = count, waits, "an app has other settings");
+        Ok(Configured { waits, gone })
+    }
+
+    /// The slots of an app from `from` on leave.
+    fn begin_shrink(self: &Arc<Self>, name: &AppName, from: u32, slots: Vec<RunningSlot>) -> Option<Gone> {
+        let leaves = move |entry: &SlotEntry, name: &AppName| entry.app == *name && entry.slot >= from;
+        self.shards.iter().for_each(|shard| shard.table.leave(|entry| leaves(entry, name)));
+        tell(&self.news);
+        slots.iter().for_each(|slot| slot.shared.inbox.push(SlotMsg::Stop));
+        let tasks = slots.into_iter().filter_map(|slot| slot.task).collect();
+        let (tell_gone, gone) = watch::channel(false);
+        let (inner, name) = (Arc::clone(self), name.clone());
+        self.shards.first()?.runtime.spawn(async move {
+            inner.end(&name, tasks).await;
+            let is_gone = |entry: &SlotEntry| entry.leaving && leaves(entry, &name);
+            inner.shards.iter().for_each(|shard| shard.table.remove(is_gone));
+            if let Some(app) = inner.apps.lock().find(&name) {
+                inner.capacity.lock().take(&name, app.settings.slots);
+            }
+            let _ = tell_gone.send(true);
+        });
+        Some(Gone(gone))
     }
 
     /// An app begins to leave, on its own thread's time: it goes on if nobody waits. None: it is not here.
@@ -309,22 +423,8 @@ impl Inner {
     }
 }
 
-/// A slot on its shard. It waits for the word to start its first instance.
-fn launch_slot(parts: SlotParts) -> (JoinHandle<()>, First) {
-    let (app, slot, runtime) = (parts.edition.app.name.clone(), parts.slot, parts.runtime.clone());
-    let (shared, slow) = (Arc::clone(&parts.shared), Arc::clone(&parts.slow));
-    let budget = Arc::clone(&parts.edition.app.budget);
-    let (go, may_go) = oneshot::channel();
-    let (up, is_up) = oneshot::channel();
-    let run = async move {
-        let mut slot = Slot::new(parts);
-        // Gone: nobody waits for it.
-        let _ = may_go.await;
-        let started = slot.start().await;
-        // Its clients wait for it even if it did not start: it is tried again.
-        shared.come_up();
-        let _ = up.send(started);
-        slot.run().await;
-    };
-    (runtime.spawn(slow.movable_of(&budget, run)), First { app, slot, go, up: is_up })
+fn reaches(slots: &[RunningSlot]) -> Vec<Reach> {
+    let reach =
+        |slot: &RunningSlot| Reach { runtime: slot.runtime.clone(), shared: Arc::clone(&slot.shared) };
+    slots.iter().map(reach).collect()
 }

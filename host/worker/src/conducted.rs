@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::capacity::Capacity;
 use crate::edition::Edition;
+use crate::inbox::SlotMsg;
 use crate::prepare::{Hand, Prepared, Switched, Unswitched};
 use crate::settings::WorkerApp;
 use crate::slot::SlotShared;
@@ -107,6 +108,38 @@ impl Conducted {
         let mut judged = Vec::new();
         self.slots.iter().for_each(|slot| slot.shared.stats.add_to(&mut judged));
         self.rollout.report(judged)
+    }
+
+    /// Other settings, and all slots that there are now. What holds at once does so from the slots' next turns on, and in
+    /// what takes them over later; the rest holds in versions to come.
+    pub fn configure(&mut self, settings: &Arc<WorkerApp>, slots: Vec<Reach>) {
+        let count = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        if slots.len() != self.slots.len() {
+            self.rollout.resize(count);
+            self.prepared.retain(|slot, _| *slot < count);
+            self.starting.retain(|slot| *slot < count);
+            self.kept.retain(|slot, _| *slot < count);
+            self.audits.retain(|slot, _| *slot < count);
+        }
+        self.slots = slots;
+        for (_, edition) in &mut self.editions {
+            *edition = Arc::new(edition.with_live(settings));
+        }
+        for prepared in self.prepared.values_mut() {
+            prepared.edition = Arc::new(prepared.edition.with_live(settings));
+        }
+        self.settings = Arc::clone(settings);
+        // Behind whatever they were asked before.
+        self.slots.iter().for_each(|reach| reach.shared.inbox.push(SlotMsg::Configure(Arc::clone(settings))));
+    }
+
+    /// An instance is ready beside what a slot runs. The settings may have changed since it was asked for.
+    pub fn keep_ready(&mut self, slot: u32, mut prepared: Box<Prepared>) {
+        if slot as usize >= self.slots.len() {
+            return;
+        }
+        prepared.edition = Arc::new(prepared.edition.with_live(&self.settings));
+        self.prepared.insert(slot, prepared);
     }
 
     /// The slot runs something.

@@ -136,6 +136,9 @@ impl Conductor {
                     }
                     self.apps.insert(id, *app);
                 }
+                Change::Configure(id, settings, slots) => {
+                    self.with(id, |app| app.configure(&settings, slots));
+                }
                 Change::Remove(id) => drop(self.apps.remove(&id)),
             }
         }
@@ -221,7 +224,7 @@ impl Conductor {
             Input::Prepared(app, slot, version, prepared) => match prepared {
                 Ok(prepared) => {
                     self.with(app, |app| {
-                        app.prepared.insert(slot, prepared);
+                        app.keep_ready(slot, prepared);
                         app.rollout.slot_prepared(slot);
                     });
                     // What starts in an empty slot has nothing to wait for.

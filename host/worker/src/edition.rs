@@ -40,6 +40,11 @@ impl Edition {
         self.has_code().then(|| (self.app.version, self.exports()))
     }
 
+    /// The same version with those of the settings `now` that hold at once.
+    pub fn with_live(&self, now: &WorkerApp) -> Self {
+        Self { app: Arc::new(self.app.with_live(now)), template: self.template.clone() }
+    }
+
     /// The app without anything to run.
     pub fn empty_of(app: &WorkerApp) -> Self {
         Self { app: Arc::new(app.without_module()), template: None }

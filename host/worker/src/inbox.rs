@@ -12,6 +12,7 @@ use crate::held::Kept;
 use crate::lane::LaneOffer;
 use crate::prepare::SwitchOrder;
 use crate::query::Asked;
+use crate::settings::WorkerApp;
 
 /// What a slot is told.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) enum SlotMsg {
     Switch(Box<SwitchOrder>),
     /// What an instance asked for that the slot has let go.
     Say(Vec<Kept>),
+    /// The app's settings have changed: those that hold at once do from the next turn on.
+    Configure(Arc<WorkerApp>),
     /// There is no version to run any more: the instance ends, in good order, and the slot stays empty. Answered when
     /// that is done.
     Empty(oneshot::Sender<()>),

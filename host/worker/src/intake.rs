@@ -19,6 +19,7 @@ use crate::inbox::{Inbox, LaneWaker, SlotMsg};
 use crate::lane::{LaneOffer, LazyLane};
 use crate::prepare::SwitchOrder;
 use crate::query::{Asked, Queries};
+use crate::settings::WorkerApp;
 
 /// The reading ends of a slot's lanes, and what is read and not handled. Events are bounded by the credit that the
 /// slot granted.
@@ -48,6 +49,7 @@ pub(crate) enum Notice {
     Ask(Query, oneshot::Sender<Asked>),
     Switch(Box<SwitchOrder>),
     Say(Vec<Kept>),
+    Configure(Arc<WorkerApp>),
     Empty(oneshot::Sender<()>),
     Stop,
 }
@@ -160,6 +162,7 @@ impl Intake {
             }
             SlotMsg::GatewayStopped(gateway) => self.notices.push_back(Notice::GatewayStopped(gateway)),
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
+            SlotMsg::Configure(settings) => self.notices.push_back(Notice::Configure(settings)),
             SlotMsg::Empty(done) => self.notices.push_back(Notice::Empty(done)),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
             SlotMsg::Ask(query, asked) => self.notices.push_back(Notice::Ask(query, asked)),

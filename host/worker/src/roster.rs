@@ -1,9 +1,12 @@
 //! The apps that come to a worker and go, as its conductor hears of them.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::conducted::Conducted;
+use crate::conducted::{Conducted, Reach};
+use crate::settings::WorkerApp;
 
 /// Names an app of the worker from when it comes to when it goes; none is ever used again.
 pub(crate) type AppId = u64;
@@ -11,11 +14,13 @@ pub(crate) type AppId = u64;
 /// A change of the worker's apps.
 pub(crate) enum Change {
     Add(AppId, Box<Conducted>),
+    /// Other settings, and all slots that it has now.
+    Configure(AppId, Arc<WorkerApp>, Vec<Reach>),
     Remove(AppId),
 }
 
 /// Changes that the conductor has not taken up, in order; from before there is one, too. Bounded by the worker's apps:
-/// one that goes before it was taken up leaves nothing.
+/// one that goes before it was taken up leaves nothing, and of its settings the last are kept.
 #[derive(Default)]
 pub(crate) struct Roster {
     changes: Mutex<Vec<Change>>,
@@ -26,6 +31,9 @@ impl Roster {
     /// Tells the conductor, if there is one.
     pub fn push(&self, change: Change) {
         let mut changes = self.changes.lock();
+        if let Change::Configure(of, ..) | Change::Remove(of) = change {
+            changes.retain(|known| !matches!(known, Change::Configure(id, ..) if *id == of));
+        }
         if let Change::Remove(gone) = change {
             let before = changes.len();
             changes.retain(|known| !matches!(known, Change::Add(id, _) if *id == gone));

@@ -119,6 +119,24 @@ impl WorkerApp {
         self.without_module() == other
     }
 
+    /// The same version with those of the settings `now` that hold at once, in instances that run. The others are the
+    /// plugin's own strings, which it may have read when it started, and what an instance is made with.
+    pub(crate) fn with_live(&self, now: &Self) -> Self {
+        Self {
+            module: self.module.clone(),
+            version: self.version,
+            limits: self.limits,
+            budget: Arc::clone(&self.budget),
+            settings: self.settings.clone(),
+            ..now.clone()
+        }
+    }
+
+    /// Whether some of the settings `now` would hold only in instances to come.
+    pub(crate) fn waits_for(&self, now: &Self) -> bool {
+        self.limits != now.limits || self.settings != now.settings
+    }
+
     /// The settings alone, without what is deployed.
     pub(crate) fn without_module(&self) -> Self {
         Self { module: None, version: 0, ..self.clone() }

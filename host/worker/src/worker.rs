@@ -11,7 +11,7 @@ use tidegate_wire::control::VersionTally;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::apps::{AddAppError, Apps, Ending, Inner, Launch, Shard};
+use crate::apps::{AddAppError, Apps, ConfigureAppError, Configured, Ending, Inner, Launch, Shard};
 use crate::capacity::Capacity;
 use crate::conductor::{Conductor, ModuleSource, Orders, Parts};
 use crate::counters;
@@ -176,6 +176,28 @@ impl Worker {
             }
             None => false,
         }
+    }
+
+    /// Gives an app other settings while it runs; the module and the version of `app` do not count.
+    ///
+    /// These hold at once, from each slot's next turn on: `slots`, `turn_output_bytes_max`, `payload_bytes_max`,
+    /// `session_bytes_max`, `timers_max` (what is there stays), `state_bytes_max`, `log_lines_per_s`, `on_failure`. Slots that
+    /// come start what runs; those that go, the last ones, leave as in [`Worker::remove_app`], which is waited for. The
+    /// number of slots that an instance was told as it started stays.
+    ///
+    /// A `budget` keeps whom it has: whoever made it changes its share, at once for all who share it.
+    ///
+    /// These hold with the next deployment: `limits`, which an instance is made with, and `settings`, which a plugin may
+    /// have read when it started. True: some of them have changed.
+    ///
+    /// # Errors
+    /// The app is not here, or does not fit; nothing has changed then.
+    pub async fn configure_app(&self, app: &WorkerApp) -> Result<bool, ConfigureAppError> {
+        let Configured { waits, gone } = self.inner.configure(app)?;
+        if let Some(gone) = gone {
+            gone.wait().await;
+        }
+        Ok(waits)
     }
 
     /// How many shards it has.

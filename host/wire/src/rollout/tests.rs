@@ -313,6 +313,24 @@ fn the_first_version_of_an_app_starts_in_empty_slots_and_what_goes_back_leaves_t
 }
 
 #[test]
+fn slots_that_come_start_what_is_stable_and_take_part_and_those_that_go_are_not_missed() {
+    let mut rollout = stable(1, 2);
+    rollout.desired(&want(1, Some((2, RolloutPhase::Prepare))));
+    settle(&mut rollout);
+    rollout.resize(4);
+    let start = |slot| Do::Start { slot, version: version(1) };
+    let prepare = |slot| Do::Prepare { slot, version: version(2) };
+    assert_eq!(settle(&mut rollout), [start(2), start(3), prepare(2), prepare(3)]);
+    rollout.desired(&want(1, Some((2, switch(4)))));
+    drain(&mut rollout);
+    rollout.resize(1);
+    rollout.slot_failed(3, failure(Stage::Save));
+    rollout.slot_switched(SlotSwitch::default());
+    assert_eq!((settle(&mut rollout), runs(&rollout)), (vec![], vec![Some(2)]));
+    assert_eq!(step(&rollout), Some((2, Step::Switched)));
+}
+
+#[test]
 fn answers_that_nothing_asked_for_change_nothing() {
     let mut rollout = stable(1, 1);
     rollout.slot_started(0);
@@ -335,6 +353,7 @@ enum Happens {
     Failed(usize),
     Lost(u32),
     Retried,
+    Resized(u32),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -346,7 +365,19 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => any::<usize>().prop_map(Happens::Failed),
         1 => (0..3u32).prop_map(Happens::Lost),
         1 => Just(Happens::Retried),
+        1 => (1..4u32).prop_map(Happens::Resized),
     ]
+}
+
+fn slot_of(what: &Do) -> Option<u32> {
+    match *what {
+        Do::Start { slot, .. }
+        | Do::Prepare { slot, .. }
+        | Do::Switch { slot, .. }
+        | Do::Discard { slot }
+        | Do::Empty { slot } => Some(slot),
+        Do::Load(_) | Do::Unload(_) | Do::Report => None,
+    }
 }
 
 fn fail(rollout: &mut Rollout, what: Do) {
@@ -362,7 +393,7 @@ fn fail(rollout: &mut Rollout, what: Do) {
 proptest! {
     #[test]
     fn whatever_happens_a_worker_ends_where_the_register_wants_it(
-        slots in 1..4u32,
+        mut slots in 1..4u32,
         has_own in any::<bool>(),
         story in proptest::collection::vec(happens(), 0..60),
         last in 0..5u32,
@@ -382,13 +413,16 @@ proptest! {
                 }
                 // The instance beside the slot's own is gone; not while the slot does something else.
                 Happens::Lost(slot) => {
-                    let of = |what: &Do| matches!(*what, Do::Start { slot: s, .. } | Do::Prepare { slot: s, .. }
-                        | Do::Switch { slot: s, .. } | Do::Discard { slot: s } | Do::Empty { slot: s } if s == slot);
-                    if !open.iter().any(of) {
+                    if !open.iter().any(|what| slot_of(what) == Some(slot)) {
                         rollout.slot_failed(slot, failure(Stage::Worker));
                     }
                 }
                 Happens::Retried => rollout.retry(),
+                Happens::Resized(count) => {
+                    rollout.resize(count);
+                    slots = count;
+                    open.retain(|what| slot_of(what).is_none_or(|slot| slot < count));
+                }
                 Happens::Answered(_) | Happens::Failed(_) => {}
             }
             rollout.check_invariants().map_err(TestCaseError::fail)?;

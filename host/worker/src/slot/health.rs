@@ -72,6 +72,11 @@ impl Health {
         Self { on_failure, score: 0, state: State::Well, no_room: 0, serves_since: None, next: Some(now) }
     }
 
+    /// What becomes of the slot if it goes on failing. One that is suspended stays so.
+    pub fn set_on_failure(&mut self, on_failure: OnFailure) {
+        self.on_failure = on_failure;
+    }
+
     /// An instance serves from now on.
     pub fn started(&mut self, now: Instant) {
         self.no_room = 0;

@@ -37,6 +37,7 @@ use crate::counters;
 use crate::edition::Tally;
 use crate::host::{Home, SlotHost};
 use crate::intake::{Intake, Notice};
+use crate::settings::WorkerApp;
 
 /// Events handled in a row before others on the thread get their turn.
 const EVENTS_PER_ROUND: usize = 256;
@@ -165,6 +166,14 @@ impl Slot {
         }
     }
 
+    /// Between two turns: settings that hold at once.
+    fn configure(&mut self, settings: &WorkerApp) {
+        self.parts.edition = Arc::new(self.parts.edition.with_live(settings));
+        self.health.set_on_failure(settings.on_failure);
+        let app = Arc::clone(&self.parts.edition.app);
+        self.core(|core| core.app = app);
+    }
+
     async fn handle_notices(&mut self) {
         while let Some(notice) = self.intake.next_notice() {
             match notice {
@@ -188,6 +197,7 @@ impl Slot {
                 Notice::Say(commands) => {
                     self.core(|core| core.say(&commands));
                 }
+                Notice::Configure(settings) => self.configure(&settings),
                 Notice::Empty(done) => {
                     self.empty().await;
                     // Whoever ordered it may be gone; the slot is empty.

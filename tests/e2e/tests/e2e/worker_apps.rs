@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_base::AppName;
-use tidegate_harness::{Client, Cluster, LinkKind, SilentGateway, component, eventually};
+use tidegate_harness::{Client, Cluster, DEADLINE, LinkKind, SilentGateway, component, eventually};
 use tidegate_wire::control::{RolloutPhase, Stage, Step};
 use tidegate_worker::{AddAppError, NoCapacity, Worker, WorkerApp};
 
@@ -183,6 +183,61 @@ async fn apps_come_and_go_while_another_is_deployed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_an_app_change_while_it_runs_and_its_own_settings_with_the_next_version() {
+    let mut cluster = Cluster::of("callbacks").start().await;
+    let worker = cluster.worker(0);
+    let mut client = cluster.client(0).await;
+    let mut now = WorkerApp::empty(app("test"));
+    now.payload_bytes_max = 100;
+    assert!(!worker.configure_app(&now).await.unwrap());
+    until_echoes(&mut client, false).await;
+    // What is ready beside the slot when settings change has them as well.
+    let version = cluster.swapper(0).shelve(component("callbacks"));
+    cluster.swapper(0).order(version, RolloutPhase::Prepare, Step::Prepared).await;
+    now.payload_bytes_max = 1000;
+    now.settings = vec![("color".into(), "blue".into())];
+    assert!(worker.configure_app(&now).await.unwrap(), "the plugin's own settings wait");
+    until_echoes(&mut client, true).await;
+    let all = RolloutPhase::Switch { slots: 1 };
+    cluster.swapper(0).order(version, all, Step::Switched).await;
+    cluster.swapper(0).commit(version).await;
+    until_echoes(&mut client, true).await;
+    assert_eq!(client.call("setting", json!({"key": "color"})).await, json!(null));
+    let report = cluster.swapper(0).swap(component("callbacks")).await;
+    assert_eq!(report.failure, None);
+    assert_eq!(client.call("setting", json!({"key": "color"})).await, "blue");
+    let missing = worker.configure_app(&WorkerApp::empty(app("nobody"))).await.unwrap_err();
+    assert!(missing.to_string().contains("add it first"), "{missing}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_gets_more_slots_and_fewer_while_it_serves() {
+    let mut cluster = Cluster::of("callbacks").shards(2).start().await;
+    let worker = cluster.worker(0);
+    let address = cluster.ws(0);
+    let busy = tokio::spawn(async move {
+        let mut client = Client::of_callbacks(address).await;
+        echo_in_order(&mut client, 2000, 64, |n| format!("message {n}")).await;
+    });
+    for count in [4, 2, 3, 1] {
+        let now = WorkerApp { slots: count, ..WorkerApp::empty(app("test")) };
+        assert!(!worker.configure_app(&now).await.unwrap());
+        let count = count as usize;
+        eventually("the gateway knows", || (cluster.slots_of(0, "test") == count).then_some(())).await;
+        assert_eq!(cluster.swapper(0).report().slots.len(), count);
+    }
+    busy.await.unwrap();
+    let report = cluster.swapper(0).swap(component("callbacks")).await;
+    assert_eq!((report.failure, report.switches.len()), (None, 1));
+    let too_many = WorkerApp { slots: 1_000_000, ..WorkerApp::empty(app("test")) };
+    let refused = worker.configure_app(&too_many).await.unwrap_err();
+    assert!(refused.to_string().contains("raise `instances`"), "{refused}");
+    assert_eq!(slots(&worker, "test"), Some((2, 1)));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_register_said_of_an_app_before_it_was_here_counts() {
     let mut cluster = Cluster::of("callbacks").later(&["chat"]).start().await;
     let mut swapper = cluster.swapper(0).of_empty("chat");
@@ -225,6 +280,25 @@ const SHORT: Duration = Duration::from_millis(200);
 
 fn app(name: &str) -> AppName {
     AppName::new(name).unwrap()
+}
+
+/// Until a text of 200 bytes comes back, or does not any more: what changes does so between two turns.
+async fn until_echoes(client: &mut Client, wanted: bool) {
+    let text = "x".repeat(200);
+    let looking = async {
+        loop {
+            client.feed(text.clone()).await;
+            client.send("mark").await;
+            let echoed = client.text().await == text;
+            if echoed {
+                assert_eq!(client.text().await, "mark");
+            }
+            if echoed == wanted {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, looking).await.expect("the other limit");
 }
 
 /// The version of an app on a worker, and how many slots run something.
