@@ -36,6 +36,17 @@ impl Rate {
         Self { burst_ns, ..self }
     }
 
+    /// How many units a second.
+    pub const fn units(self) -> u64 {
+        self.per_second
+    }
+
+    /// In how many seconds the burst comes in.
+    pub const fn burst_seconds(self) -> u32 {
+        // It was made of so many.
+        (self.burst_ns / SECOND_NS) as u32
+    }
+
     /// How long so many units take.
     const fn time_of(self, units: u64) -> u64 {
         // Of more units than there are nanoseconds in half a year nobody is charged at once.

@@ -1,20 +1,22 @@
 //! An app on this gateway: its hub, its slots, and the lanes to them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
-use tidegate_base::{Exports, GatewayId};
+use tidegate_base::{AppName, Exports, GatewayId};
 use tidegate_link::{ControlTx, LaneTx};
 use tidegate_wire::EventLane;
 use tidegate_wire::control::{AppClients, Control, SlotUp};
 
 use crate::hub::Hub;
+use crate::limits::LiveLimits;
 use crate::pace::AppPace;
 use crate::router::{Router, SlotKey};
-use crate::settings::AppSettings;
+use crate::settings::{AppLimits, AppSettings, AppState, SharedSettings};
+use crate::web::Web;
 
 /// A client in need of something, named by what its shard needs to find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,14 +28,56 @@ pub(crate) struct Waiter {
 /// What all shards share of an app. The locks are short and never held while encoding or writing.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub settings: AppSettings,
+    /// No other app of this gateway ever has it.
+    pub number: u32,
+    pub name: AppName,
+    pub limits: LiveLimits,
+    pub web: Option<Web>,
+    life: AtomicU8,
+    /// Counts the changes of its life, so that what an earlier one has set off is not taken for a later one's.
+    epoch: AtomicU16,
+    shared: RwLock<Arc<SharedSettings>>,
     pub hub: Mutex<Hub>,
-    pub connections: AtomicUsize,
+    connections: AtomicUsize,
     /// One for each shard: what every message counts is not shared between threads.
     counts: Box<[Counts]>,
     pub pace: AppPace,
     refusals: Mutex<Refusals>,
     routing: Mutex<Routing>,
+}
+
+/// Where an app is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Active,
+    NoVersion,
+    Suspended,
+    /// It was removed: nothing new comes, what is there ends.
+    Removed,
+}
+
+impl From<AppState> for Life {
+    fn from(state: AppState) -> Self {
+        match state {
+            AppState::Active => Self::Active,
+            AppState::NoVersion => Self::NoVersion,
+            AppState::Suspended => Self::Suspended,
+        }
+    }
+}
+
+impl Life {
+    const ALL: [Self; 4] = [Self::Active, Self::NoVersion, Self::Suspended, Self::Removed];
+
+    /// What a client hears who cannot be served.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Active => "This app takes clients.",
+            Self::NoVersion => "This app has no version yet: try again later.",
+            Self::Suspended => "This app is suspended: try again later.",
+            Self::Removed => "This app was removed.",
+        }
+    }
 }
 
 /// What one shard has counted for one app since the gateway started.
@@ -95,8 +139,8 @@ impl Refusals {
 /// A lane to a slot.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// The app's number.
-    pub app: usize,
+    /// The app, which knows its lanes.
+    pub app: Weak<App>,
     pub key: SlotKey,
     /// Of the lanes of this slot on this link, the newest is in use.
     pub generation: u64,
@@ -119,7 +163,7 @@ pub(crate) struct LaneEvents {
 
 impl Lane {
     pub fn new(
-        app: usize,
+        app: &Arc<App>,
         key: SlotKey,
         generation: u64,
         exports: Exports,
@@ -128,6 +172,7 @@ impl Lane {
     ) -> Self {
         let state = Mutex::new(LaneEvents { events, paused: Vec::new(), closed: false });
         let exports = AtomicU16::new(exports.bits());
+        let app = Arc::downgrade(app);
         Self { app, key, generation, exports, tx, state, dirty: AtomicBool::new(false) }
     }
 
@@ -162,17 +207,72 @@ pub(crate) enum Binding {
 }
 
 impl App {
-    pub fn new(gateway: GatewayId, settings: AppSettings, shards: usize) -> Self {
+    pub fn new(gateway: GatewayId, number: u32, settings: &AppSettings, shards: usize) -> Self {
         let limits = &settings.limits;
         Self {
+            number,
+            name: settings.name.clone(),
+            limits: LiveLimits::new(limits),
+            web: settings.web.clone().map(|folder| Web::new(folder, shards)),
+            life: AtomicU8::new(Life::from(settings.state) as u8),
+            epoch: AtomicU16::new(0),
+            shared: RwLock::new(Arc::new(settings.shared.clone())),
             hub: Mutex::new(Hub::new(gateway, limits.session_bytes_max, limits.groups_per_client_max)),
-            settings,
             connections: AtomicUsize::new(0),
             counts: (0..shards).map(|_| Counts::default()).collect(),
             pace: AppPace::default(),
             refusals: Mutex::default(),
             routing: Mutex::default(),
         }
+    }
+
+    /// Other limits and another way to it from now on.
+    pub fn configure(&self, limits: &AppLimits, shared: SharedSettings) {
+        self.limits.set(limits);
+        self.hub.lock().set_limits(limits.session_bytes_max, limits.groups_per_client_max);
+        *self.shared.write() = Arc::new(shared);
+    }
+
+    /// How it is reached on shared ports.
+    pub fn shared(&self) -> Arc<SharedSettings> {
+        self.shared.read().clone()
+    }
+
+    pub fn life(&self) -> Life {
+        let number = self.life.load(Ordering::SeqCst);
+        Life::ALL.get(usize::from(number)).copied().unwrap_or(Life::Removed)
+    }
+
+    /// Begins another part of its life. None: it was in it already; else the epoch of the new one.
+    pub fn set_life(&self, life: Life) -> Option<u16> {
+        if self.life.swap(life as u8, Ordering::SeqCst) == life as u8 {
+            return None;
+        }
+        Some(self.epoch.fetch_add(1, Ordering::SeqCst).wrapping_add(1))
+    }
+
+    /// Counts the changes of its life.
+    pub fn epoch(&self) -> u16 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Counts a connection, if there may be one more.
+    pub fn enter(&self) -> bool {
+        let is_full = self.connections.fetch_add(1, Ordering::SeqCst) >= self.limits.connections_max();
+        if is_full {
+            self.connections.fetch_sub(1, Ordering::SeqCst);
+        }
+        !is_full
+    }
+
+    /// Counts a connection out. True: it was the last one.
+    pub fn exit(&self) -> bool {
+        self.connections.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// It is removed and nobody is left.
+    pub fn is_over(&self) -> bool {
+        self.life() == Life::Removed && self.connections.load(Ordering::SeqCst) == 0
     }
 
     /// A shard counts something.
@@ -188,7 +288,7 @@ impl App {
             self.counts.iter().map(|counts| of(counts).load(Ordering::Relaxed)).sum()
         };
         AppClients {
-            app: self.settings.name.clone(),
+            app: self.name.clone(),
             clients: self.connections.load(Ordering::Relaxed) as u64,
             opened: sum(|counts| &counts.opened),
             closed: sum(|counts| &counts.closed),
@@ -219,7 +319,7 @@ impl App {
                 waiters.insert(waiter);
             }
             LaneState::Idle(control) => {
-                let wanted = Control::LaneWanted { app: self.settings.name.clone(), slot: key.slot };
+                let wanted = Control::LaneWanted { app: self.name.clone(), slot: key.slot };
                 // A lost link removes its slots, and then those who wait here are told to bind anew.
                 let _ = control.send(wanted.to_bytes());
                 *state = LaneState::Wanted(FxHashSet::from_iter([waiter]));

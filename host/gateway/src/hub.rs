@@ -87,6 +87,12 @@ impl Hub {
         }
     }
 
+    /// Other limits from now on. What is larger already stays.
+    pub fn set_limits(&mut self, session_bytes_max: usize, groups_per_client_max: usize) {
+        self.session_bytes_max = session_bytes_max;
+        self.groups_per_client_max = groups_per_client_max;
+    }
+
     /// A client asks to be let in: it has nothing yet, also if it asked before.
     pub fn expect(&mut self, client: u32) {
         self.remove(client);

@@ -12,28 +12,35 @@
 mod app;
 mod counters;
 mod hub;
+mod limits;
 mod links;
+mod listen;
 mod pace;
 pub mod protocol;
+mod registry;
 mod router;
+pub mod routes;
 pub mod settings;
 mod shard;
 mod web;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use parking_lot::Mutex;
 use tidegate_base::{AppName, GatewayId};
 use tidegate_link::Link;
 use tidegate_wire::control::AppClients;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use self::app::App;
+use self::app::{App, Life};
 use self::links::{LinkContext, OpenLinks};
-use self::settings::{AppSettings, GatewaySettings};
+pub use self::registry::AppError;
+use self::registry::{Added, Registry};
+use self::settings::{AppLimits, AppSettings, AppState, GatewaySettings, SharedSettings};
 use self::shard::inbox::{Inbox, ShardMsg};
 use self::shard::{Shard, ShardParts};
 
@@ -44,7 +51,9 @@ pub struct Gateway {
     shards: Vec<Handle>,
     tasks: Vec<JoinHandle<()>>,
     aborts: Vec<AbortHandle>,
-    bound: Vec<Bound>,
+    bound: Mutex<Vec<Bound>>,
+    /// Held while apps are changed: one change at a time.
+    changes: Mutex<()>,
 }
 
 /// Where an app's clients connect.
@@ -63,16 +72,9 @@ pub struct Bound {
 /// A gateway that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// An address cannot be listened on.
-    #[error("app {app} cannot listen on {address}: {error}; is something else running there?")]
-    Listen {
-        /// The app.
-        app: AppName,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
+    /// One of its apps cannot be served.
+    #[error(transparent)]
+    App(#[from] AppError),
     /// A shard cannot be set up.
     #[error("cannot set up a shard: {0}")]
     Shard(#[from] io::Error),
@@ -86,29 +88,35 @@ impl Gateway {
     /// current_thread runtime with a thread of its own.
     ///
     /// # Errors
-    /// An address is taken, or the system is out of descriptors.
+    /// An address is taken, two apps have the same route, or the system is out of descriptors.
     pub fn start(settings: GatewaySettings, shards: &[Handle]) -> Result<Self, GatewayError> {
         tidegate_telemetry::list(counters::ALL_COUNTERS);
         if shards.is_empty() {
             return Err(GatewayError::NoShards);
         }
-        let (mut sockets, bound) = listen(&settings.apps, shards.len())?;
-        let apps: Vec<_> =
-            settings.apps.into_iter().map(|app| Arc::new(App::new(settings.id, app, shards.len()))).collect();
+        let registry = Arc::new(Registry::new(settings.id, shards.len()));
+        let mut sockets: Vec<_> = shards.iter().map(|_| Vec::new()).collect();
+        let mut bound = Vec::new();
+        for app in &settings.apps {
+            let listening = listen::listen(app, shards.len())?;
+            let (Added::New(added) | Added::Changed(added, _)) = registry.add(app, true)?;
+            bound.extend(listening.bound);
+            for (all, of_app) in sockets.iter_mut().zip(listening.sockets) {
+                all.extend(of_app.into_iter().map(|(settings, socket)| (added.clone(), settings, socket)));
+            }
+        }
         let inboxes: Vec<_> = shards.iter().map(|_| Arc::new(Inbox::default())).collect();
         let open = OpenLinks::default();
-        let context = LinkContext { gateway: settings.id, apps: apps.into(), inboxes: inboxes.into(), open };
+        let context = LinkContext { gateway: settings.id, registry, inboxes: inboxes.into(), open };
         let serving = Arc::new(AtomicUsize::new(shards.len()));
         let clock = pace::Clock::start();
         let mut tasks = Vec::new();
-        for (index, handle) in shards.iter().enumerate() {
+        for ((index, handle), sockets) in shards.iter().enumerate().zip(sockets) {
             let parts = ShardParts {
                 index,
                 gateway: settings.id,
-                apps: context.apps.clone(),
                 inboxes: context.inboxes.clone(),
-                sockets: sockets.pop().unwrap_or_default(),
-                web: context.apps.iter().map(|a| a.settings.web.clone().map(web::Web::new)).collect(),
+                sockets,
                 times: settings.times,
                 serving: serving.clone(),
                 clock,
@@ -116,7 +124,8 @@ impl Gateway {
             let _on_its_runtime = handle.enter();
             tasks.push(handle.spawn(Shard::new(parts)?.run()));
         }
-        Ok(Self { context, shards: shards.to_vec(), tasks, aborts: Vec::new(), bound })
+        let (bound, changes) = (Mutex::new(bound), Mutex::default());
+        Ok(Self { context, shards: shards.to_vec(), tasks, aborts: Vec::new(), bound, changes })
     }
 
     /// Its id in this life.
@@ -125,8 +134,78 @@ impl Gateway {
     }
 
     /// What listens where.
-    pub fn bound(&self) -> &[Bound] {
-        &self.bound
+    pub fn bound(&self) -> Vec<Bound> {
+        self.bound.lock().clone()
+    }
+
+    /// Adds an app while the gateway runs: it listens on its ports, its routes hold, and its clients get the slots that
+    /// workers have announced. An app that is there already gets this state, these limits and these routes.
+    ///
+    /// # Errors
+    /// Nothing is changed: an address is taken, a route is another app's, an app that is there has other ports or another
+    /// folder, or there are [`APPS_MAX`](settings::APPS_MAX) apps.
+    pub fn add_app(&self, settings: &AppSettings) -> Result<(), AppError> {
+        let _alone = self.changes.lock();
+        if self.context.registry.knows(settings)? {
+            if let Added::Changed(app, epoch) = self.context.registry.add(settings, false)? {
+                self.life_changed(&app, epoch);
+            }
+            return Ok(());
+        }
+        let listening = listen::listen(settings, self.shards.len())?;
+        let (Added::New(app) | Added::Changed(app, _)) = self.context.registry.add(settings, false)?;
+        self.bound.lock().extend(listening.bound);
+        for (inbox, sockets) in self.context.inboxes.iter().zip(listening.sockets) {
+            if !sockets.is_empty() {
+                inbox.push(ShardMsg::Listen(app.clone(), sockets));
+            }
+        }
+        tracing::info!(app = %app.name, "an app was added");
+        Ok(())
+    }
+
+    /// Removes an app: it listens nowhere, has no route, and its name is free at once. Its clients are closed (1013 for
+    /// WebSocket), their on-close events have [`Times::app_end`](settings::Times::app_end) to be done, and then its
+    /// lanes are closed and everything about it is forgotten. False: there is no such app.
+    pub fn remove_app(&self, app: &AppName) -> bool {
+        let _alone = self.changes.lock();
+        let Some((app, epoch)) = self.context.registry.remove(app) else { return false };
+        self.bound.lock().retain(|bound| bound.app != app.name);
+        self.life_changed(&app, Some(epoch));
+        true
+    }
+
+    /// Takes clients of an app, or takes none: then those that are there are closed as those of a removed app are, and
+    /// others are refused, by HTTP status 503 if they speak WebSocket. Its ports and routes stay.
+    ///
+    /// # Errors
+    /// There is no such app.
+    pub fn set_app_state(&self, app: &AppName, state: AppState) -> Result<(), AppError> {
+        let _alone = self.changes.lock();
+        let (app, epoch) = self.context.registry.set_state(app, state)?;
+        self.life_changed(&app, epoch);
+        Ok(())
+    }
+
+    /// Gives an app other limits and other routes. Clients that are there stay, also those beyond a lower limit or of a
+    /// route that is gone; a heartbeat that was off begins with the next connections.
+    ///
+    /// # Errors
+    /// Nothing is changed: there is no such app, or a route is another app's.
+    pub fn configure_app(
+        &self,
+        app: &AppName,
+        limits: &AppLimits,
+        shared: &SharedSettings,
+    ) -> Result<(), AppError> {
+        let _alone = self.changes.lock();
+        self.context.registry.configure(app, limits, shared)?;
+        Ok(())
+    }
+
+    /// The names of its apps, in order.
+    pub fn apps(&self) -> Vec<AppName> {
+        self.context.registry.all().iter().map(|app| app.name.clone()).collect()
     }
 
     /// Serves a link to a worker until it ends. Its lanes live on shard `home` (modulo their number).
@@ -137,24 +216,24 @@ impl Gateway {
         }
     }
 
-    /// Whether every app has a slot that takes clients.
+    /// Whether every active app that it was started with has a slot that takes clients.
     pub fn is_ready(&self) -> bool {
-        self.context.apps.iter().all(|app| !app.load().is_empty())
+        self.context.registry.awaited().iter().all(|app| app.is_up())
     }
 
     /// How many clients each app has.
     pub fn clients(&self) -> Vec<(AppName, usize)> {
-        self.context.apps.iter().map(|app| (app.settings.name.clone(), app.hub.lock().len())).collect()
+        self.context.registry.all().iter().map(|app| (app.name.clone(), app.hub.lock().len())).collect()
     }
 
     /// What each app's clients did since the gateway started.
     pub fn census(&self) -> Vec<AppClients> {
-        self.context.apps.iter().map(|app| app.census()).collect()
+        self.context.registry.all().iter().map(|app| app.census()).collect()
     }
 
     /// How many clients each slot of an app has, by link and slot.
     pub fn load(&self, app: &AppName) -> Vec<usize> {
-        let app = self.context.apps.iter().find(|a| a.settings.name == *app);
+        let app = self.context.registry.get(app);
         app.map(|a| a.load().into_iter().map(|(_, clients)| clients).collect()).unwrap_or_default()
     }
 
@@ -163,7 +242,7 @@ impl Gateway {
     /// # Errors
     /// The first thing that does not.
     pub fn check_invariants(&self) -> Result<(), String> {
-        self.context.apps.iter().try_for_each(|app| app.hub.lock().check_invariants())
+        self.context.registry.all().iter().try_for_each(|app| app.hub.lock().check_invariants())
     }
 
     /// Stops: no new clients, the ones that are there are told and closed, their on-close events are done; then the links
@@ -197,44 +276,15 @@ impl Gateway {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.aborts.iter().for_each(AbortHandle::abort);
     }
-}
 
-type Sockets = Vec<Vec<(usize, usize, TcpListener)>>;
-
-/// One socket per shard and address: the kernel spreads the clients.
-fn listen(apps: &[AppSettings], shards: usize) -> Result<(Sockets, Vec<Bound>), GatewayError> {
-    let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    for (app, settings) in apps.iter().enumerate() {
-        for (number, listener) in settings.listeners.iter().enumerate() {
-            let mut address = listener.address;
-            for of_shard in &mut sockets {
-                let socket = bind(address).map_err(|error| GatewayError::Listen {
-                    app: settings.name.clone(),
-                    address: listener.address,
-                    error,
-                })?;
-                address = socket.local_addr()?;
-                of_shard.push((app, number, socket));
-            }
-            bound.push(Bound {
-                app: settings.name.clone(),
-                protocol: listener.protocol,
-                address,
-                web: settings.web.is_some() && listener.protocol == tidegate_base::Protocol::Ws,
-            });
+    /// Tells the shards of an app that takes no clients any more.
+    fn life_changed(&self, app: &Arc<App>, epoch: Option<u16>) {
+        let Some(epoch) = epoch else { return };
+        let life = app.life();
+        tracing::info!(app = %app.name, ?life, "an app has changed");
+        if life != Life::Active {
+            let inboxes = self.context.inboxes.iter();
+            inboxes.for_each(|inbox| inbox.push(ShardMsg::AppEnds(app.clone(), epoch)));
         }
     }
-    Ok((sockets, bound))
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    const BACKLOG: i32 = 4096;
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

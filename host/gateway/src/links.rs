@@ -7,18 +7,19 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tidegate_base::GatewayId;
-use tidegate_link::{ControlTx, LaneRx, LaneTx, Link};
-use tidegate_wire::control::{AppSlots, Control, GATEWAY_STOPPED, LaneHello};
+use tidegate_link::{LaneRx, LaneTx, Link};
+use tidegate_wire::control::{Control, GATEWAY_STOPPED, LaneHello};
 use tidegate_wire::{RawFrame, ToGateway};
 
-use crate::shard::inbox::{Apps, Inbox, NewLane, ShardMsg};
+use crate::registry::Registry;
+use crate::shard::inbox::{Inbox, NewLane, ShardMsg};
 use crate::shard::tell;
 
 /// What every link needs of the gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkContext {
     pub gateway: GatewayId,
-    pub apps: Apps,
+    pub registry: Arc<Registry>,
     pub inboxes: Arc<[Arc<Inbox>]>,
     pub open: OpenLinks,
 }
@@ -59,7 +60,8 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
                 Ok(message) => match Control::from_bytes(&message) {
                     Ok(Control::Slots(slots)) => {
                         announced = true;
-                        context.set_slots(number, home, &slots, &control);
+                        let freed = context.registry.announce(number, home, slots, &control);
+                        tell(&context.inboxes, &freed, ShardMsg::Rebind);
                     }
                     Ok(other) => break format!("it sent {other:?}, which a worker does not"),
                     Err(error) => break error.to_string(),
@@ -84,21 +86,9 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
     };
     tracing::info!(worker = %link.peer().name, reason, "a worker is not linked any more");
     context.open.links.lock().remove(&number);
-    context.set_slots(number, home, &[], &control);
+    let freed = context.registry.link_gone(number);
+    tell(&context.inboxes, &freed, ShardMsg::Rebind);
     link.close(0, &reason);
-}
-
-impl LinkContext {
-    fn set_slots(&self, link: u64, home: usize, slots: &[AppSlots], control: &ControlTx) {
-        for app in self.apps.iter() {
-            // One entry per version: while a swap goes on, slots of a worker run different ones.
-            let of_app = slots.iter().filter(|s| s.app == app.settings.name);
-            let up: Vec<_> =
-                of_app.flat_map(|s| s.slots.iter().map(move |slot| (*slot, s.exports))).collect();
-            let freed = app.set_slots(link, home, &up, control);
-            tell(&self.inboxes, &freed, ShardMsg::Rebind);
-        }
-    }
 }
 
 /// Reads the first frame of a lane and gives the lane to its shard.
@@ -110,7 +100,7 @@ async fn admit(context: LinkContext, link: u64, home: usize, tx: LaneTx, mut rx:
             return tx.reset();
         }
     };
-    let Some(app) = context.apps.iter().position(|a| a.settings.name == hello.app) else {
+    let Some(app) = context.registry.get(&hello.app) else {
         tracing::warn!(app = %hello.app, "a worker has an app that this gateway does not: its lane is refused");
         return tx.reset();
     };

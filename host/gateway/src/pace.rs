@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tidegate_base::{Rate, RateMeter};
 
-use crate::settings::Rates;
+use crate::limits::LiveRates;
 
 /// The gateway's clock for rates: nanoseconds since it started, the same on all shards.
 #[derive(Debug, Clone, Copy)]
@@ -31,16 +31,17 @@ pub(crate) struct ClientPace {
 impl ClientPace {
     /// Counts what a read brought. True: it was too much, and nothing more is read for now.
     #[inline]
-    pub fn charge(&mut self, rates: &Rates, messages: u64, bytes: u64, now: u64) -> bool {
-        let messages = rates.client_messages.map_or(0, |rate| self.messages.charge(rate, messages, now));
-        let bytes = rates.client_bytes.map_or(0, |rate| self.bytes.charge(rate, bytes, now));
+    pub fn charge(&mut self, rates: &LiveRates, messages: u64, bytes: u64, now: u64) -> bool {
+        let messages =
+            rates.client_messages.get().map_or(0, |rate| self.messages.charge(rate, messages, now));
+        let bytes = rates.client_bytes.get().map_or(0, |rate| self.bytes.charge(rate, bytes, now));
         messages > 0 || bytes > 0
     }
 
     /// Whether it has to be silent still.
-    pub fn is_over(&self, rates: &Rates, now: u64) -> bool {
+    pub fn is_over(&self, rates: &LiveRates, now: u64) -> bool {
         let over = |rate: Option<Rate>, meter: &RateMeter| rate.is_some_and(|rate| meter.wait(rate, now) > 0);
-        over(rates.client_messages, &self.messages) || over(rates.client_bytes, &self.bytes)
+        over(rates.client_messages.get(), &self.messages) || over(rates.client_bytes.get(), &self.bytes)
     }
 }
 
@@ -55,25 +56,25 @@ pub(crate) struct AppPace {
 impl AppPace {
     /// Counts what a read of any client brought. True: it was too much.
     #[inline]
-    pub fn charge(&self, rates: &Rates, messages: u64, bytes: u64, now: u64) -> bool {
-        let messages = self.messages.charge(rates.messages, messages, now);
-        let bytes = self.bytes.charge(rates.bytes, bytes, now);
+    pub fn charge(&self, rates: &LiveRates, messages: u64, bytes: u64, now: u64) -> bool {
+        let messages = self.messages.charge(rates.messages.get(), messages, now);
+        let bytes = self.bytes.charge(rates.bytes.get(), bytes, now);
         messages || bytes
     }
 
     /// Whether all must be silent still.
-    pub fn is_over(&self, rates: &Rates, now: u64) -> bool {
-        self.messages.is_over(rates.messages, now) || self.bytes.is_over(rates.bytes, now)
+    pub fn is_over(&self, rates: &LiveRates, now: u64) -> bool {
+        self.messages.is_over(rates.messages.get(), now) || self.bytes.is_over(rates.bytes.get(), now)
     }
 
     /// Whether a connection may be taken.
-    pub fn admits(&self, rates: &Rates, now: u64) -> bool {
-        !self.connects.is_over(rates.connects, now)
+    pub fn admits(&self, rates: &LiveRates, now: u64) -> bool {
+        !self.connects.is_over(rates.connects.get(), now)
     }
 
     /// Counts a connection that was taken.
-    pub fn admitted(&self, rates: &Rates, now: u64) {
-        self.connects.charge(rates.connects, 1, now);
+    pub fn admitted(&self, rates: &LiveRates, now: u64) {
+        self.connects.charge(rates.connects.get(), 1, now);
     }
 }
 
@@ -103,17 +104,18 @@ impl SharedMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Rates;
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn rates() -> Rates {
-        Rates {
+    fn rates() -> LiveRates {
+        LiveRates::new(&Rates {
             client_messages: Rate::per_second(10),
             client_bytes: Rate::per_second(1_000),
             messages: Rate::per_second(20),
             bytes: None,
             connects: Rate::per_second(2),
-        }
+        })
     }
 
     #[test]
@@ -147,6 +149,7 @@ mod tests {
     fn without_limits_nothing_is_counted() {
         let none =
             Rates { client_messages: None, client_bytes: None, messages: None, bytes: None, connects: None };
+        let none = LiveRates::new(&none);
         let (mut client, app) = (ClientPace::default(), AppPace::default());
         assert!(!client.charge(&none, u64::MAX, u64::MAX, 0) && !app.charge(&none, u64::MAX, u64::MAX, 0));
         assert!(app.admits(&none, 0) && !client.is_over(&none, 0) && !app.is_over(&none, 0));

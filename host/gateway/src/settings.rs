@@ -7,13 +7,17 @@ use std::time::Duration;
 use tidegate_base::{AppName, GatewayId, Protocol, Rate, limits};
 
 pub use crate::protocol::http::Origins;
+pub use crate::routes::{InvalidRoute, ROUTES_PER_APP_MAX, Route};
+
+/// Apps that a gateway may have at a time.
+pub const APPS_MAX: usize = 10_000;
 
 /// Settings of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
     /// Its id in this life: 48 random bits.
     pub id: GatewayId,
-    /// Its apps.
+    /// The apps that it starts with. It is ready when each of them has a slot.
     pub apps: Vec<AppSettings>,
     /// The times that bound every wait for a client.
     pub times: Times,
@@ -30,6 +34,9 @@ pub struct Times {
     pub slot: Duration,
     /// For a client to take what is queued for it and to close.
     pub linger: Duration,
+    /// For the clients of an app that is removed or suspended to go and for their on-close events to be done; what is
+    /// left then is forgotten.
+    pub app_end: Duration,
 }
 
 impl Default for Times {
@@ -39,6 +46,7 @@ impl Default for Times {
             decision: Duration::from_secs(5),
             slot: Duration::from_secs(30),
             linger: Duration::from_secs(5),
+            app_end: Duration::from_secs(10),
         }
     }
 }
@@ -48,15 +56,67 @@ impl Default for Times {
 pub struct AppSettings {
     /// Its name.
     pub name: AppName,
-    /// Where its clients connect.
+    /// Whether it takes clients.
+    pub state: AppState,
+    /// Its own ports; it may have none.
     pub listeners: Vec<ListenerSettings>,
+    /// How it is reached on shared ports.
+    pub shared: SharedSettings,
     /// A folder of static files, answered on the WebSocket ports.
     pub web: Option<PathBuf>,
     /// Its limits on this gateway.
     pub limits: AppLimits,
 }
 
-/// Limits of an app on a gateway. Memory for clients that read nothing is at most `connections_max` times
+impl AppSettings {
+    /// An active app with the default limits that nobody can reach: no ports, no routes, no files.
+    pub fn new(name: AppName) -> Self {
+        Self {
+            name,
+            state: AppState::Active,
+            listeners: Vec::new(),
+            shared: SharedSettings::default(),
+            web: None,
+            limits: AppLimits::default(),
+        }
+    }
+}
+
+/// Whether an app takes clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppState {
+    /// It does. If no slot of it is up they wait ([`Times::slot`]).
+    Active,
+    /// There is no code of it yet: clients are refused at once.
+    NoVersion,
+    /// It was stopped: clients are refused at once.
+    Suspended,
+}
+
+/// How an app is reached on ports that apps share.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SharedSettings {
+    /// Which requests are for it, at most [`ROUTES_PER_APP_MAX`]; of two apps, none may have the same.
+    pub routes: Vec<Route>,
+    /// Which pages may open a WebSocket; none: those that the port allows.
+    pub origins: Option<Origins>,
+    /// How silent clients are found.
+    pub heartbeat: SharedHeartbeat,
+}
+
+/// How silent clients of an app are found on a shared port.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SharedHeartbeat {
+    /// As the port does.
+    #[default]
+    OfListener,
+    /// Not at all.
+    Off,
+    /// Like this.
+    Own(Heartbeat),
+}
+
+/// Limits of an app on a gateway; they may be changed while it runs. Memory for clients that read nothing is at most `connections_max` times
 /// `out_bytes_max`; for clients that wait for credit at most one payload and one read (64 KiB) each.
 #[derive(Debug, Clone, Copy)]
 pub struct AppLimits {
@@ -134,7 +194,7 @@ pub enum SlowPolicy {
 }
 
 /// A place where clients connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// What is spoken there.
     pub protocol: Protocol,
@@ -147,7 +207,7 @@ pub struct ListenerSettings {
 }
 
 /// How silent clients are found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     /// A client that said nothing for this long is asked, and asked again.
     pub interval: Duration,

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tower_http::services::ServeDir;
 
-/// Connections served at once, per app and shard; more are closed.
+/// Connections of an app served at once for each shard of the gateway; more are closed.
 const CONNECTIONS_MAX: usize = 512;
 
 /// A folder of files.
@@ -27,8 +27,9 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    pub fn new(folder: PathBuf) -> Self {
-        Self { files: ServeDir::new(folder), permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    pub fn new(folder: PathBuf, shards: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX.saturating_mul(shards)));
+        Self { files: ServeDir::new(folder), permits }
     }
 
     /// Serves a connection of which `read` has been read already. Call it on the shard's runtime.

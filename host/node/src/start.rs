@@ -287,10 +287,10 @@ impl<'a> Parts<'a> {
     fn gateway(&mut self) -> Result<Gateway, NodeError> {
         let id = system::gateway_id().map_err(NodeError::system("give random numbers"))?;
         let app = |app: &crate::config::AppConfig| AppSettings {
-            name: app.name.clone(),
             listeners: app.listeners.clone(),
             web: app.web.clone(),
             limits: app.limits,
+            ..AppSettings::new(app.name.clone())
         };
         let apps = self.config.apps.iter().map(app).collect();
         let settings = GatewaySettings { id, apps, times: self.config.gateway.times };

@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tidegate_base::{AppName, Digest, GatewayId, NodeName, Protocol, Role};
@@ -206,10 +206,9 @@ impl ClusterBuilder {
             .collect();
         for n in 0..self.gateways {
             let app = |name: &AppName| AppSettings {
-                name: name.clone(),
                 listeners: listeners.clone(),
-                web: None,
                 limits: self.limits,
+                ..AppSettings::new(name.clone())
             };
             let name = NodeName::new(&format!("gateway-{n}")).unwrap();
             let apps = self.apps.iter().chain(&self.later).map(app).collect();
@@ -302,6 +301,11 @@ impl Cluster {
     /// Where a gateway's clients of a protocol connect.
     pub fn address(&self, gateway: usize, protocol: Protocol) -> SocketAddr {
         self.gateways[gateway].addresses.iter().find(|(_, p, _)| *p == protocol).expect("a listener").2
+    }
+
+    /// A gateway, to change its apps while it runs.
+    pub fn gateway(&self, gateway: usize) -> MutexGuard<'_, Gateway> {
+        self.gateways[gateway].gateway.lock().unwrap()
     }
 
     /// Where clients of a listener of an app connect; apps and listeners are counted as they were named.

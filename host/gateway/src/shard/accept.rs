@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::Interest;
@@ -11,7 +11,8 @@ use tidegate_base::{Addresses, Protocol};
 
 use super::conn::{Conn, Flags, Phase};
 use super::deadlines::Due;
-use super::{LeftOver, Shard, local_addr};
+use super::{LISTENER_TOKENS, LeftOver, Shard, local_addr};
+use crate::app::{App, Life};
 use crate::counters;
 use crate::pace::ClientPace;
 use crate::protocol::Codec;
@@ -23,7 +24,7 @@ const ACCEPTS_PER_ROUND: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub app: usize,
+    pub app: Arc<App>,
     pub settings: ListenerSettings,
     /// Where clients connect to; none if that is any address of this machine.
     local: Option<SocketAddr>,
@@ -32,7 +33,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub fn new(
-        app: usize,
+        app: Arc<App>,
         settings: ListenerSettings,
         socket: std::net::TcpListener,
         poll: &mio::Poll,
@@ -55,12 +56,25 @@ impl Listener {
 }
 
 impl Shard {
+    /// Listens for an app.
+    pub(super) fn listen(
+        &mut self,
+        app: Arc<App>,
+        settings: ListenerSettings,
+        socket: std::net::TcpListener,
+    ) -> io::Result<()> {
+        let entry = self.listeners.vacant_entry();
+        let token = mio::Token(LISTENER_TOKENS + entry.key());
+        entry.insert(Listener::new(app, settings, socket, self.poll.get_ref(), token)?);
+        Ok(())
+    }
+
     /// Takes connections until none waits, or enough for now.
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_PER_ROUND {
-            let Some(Some(listener)) = self.listeners.get(number) else { return };
-            let app = self.apps.get(listener.app);
-            if app.is_some_and(|app| !app.pace.admits(&app.settings.limits.rates, self.now)) {
+            let Some(listener) = self.listeners.get(number) else { return };
+            let app = &listener.app;
+            if !app.pace.admits(&app.limits.rates, self.now) {
                 // They wait in the backlog.
                 counters::ACCEPTS_THROTTLED.inc();
                 return self.deadlines.set(Due::Accept, number as u32, 0, Instant::now());
@@ -82,19 +96,21 @@ impl Shard {
     }
 
     fn admit(&mut self, number: usize, mut stream: TcpStream, remote: SocketAddr) {
-        let Some(Some(listener)) = self.listeners.get(number) else { return };
-        let (app_index, protocol, local) = (listener.app, listener.settings.protocol, listener.local);
-        let Some(app) = self.apps.get(app_index).cloned() else { return };
+        let Some(listener) = self.listeners.get(number) else { return };
+        let (app, protocol, local) = (listener.app.clone(), listener.settings.protocol, listener.local);
+        if protocol != Protocol::Ws && app.life() != Life::Active {
+            // There is no way to tell the client why.
+            return counters::REFUSED.inc();
+        }
         let Some(next_client) = self.next_client.checked_add(self.inboxes.len() as u32) else {
             tracing::error!("connection numbers are used up: restart this gateway, it gets a fresh id");
             return counters::REFUSED.inc();
         };
-        if app.connections.fetch_add(1, Ordering::Relaxed) >= app.settings.limits.connections_max {
-            app.connections.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(app = %app.settings.name, "connections_max is reached: a client is refused");
+        if !app.enter() {
+            tracing::warn!(app = %app.name, "connections_max is reached: a client is refused");
             return counters::REFUSED.inc();
         }
-        app.pace.admitted(&app.settings.limits.rates, self.now);
+        app.pace.admitted(&app.limits.rates, self.now);
         let client = std::mem::replace(&mut self.next_client, next_client);
         let entry = self.conns.vacant_entry();
         let key = entry.key();
@@ -104,13 +120,14 @@ impl Shard {
                 local.or_else(|| local_addr(&stream)).ok_or_else(|| io::ErrorKind::NotConnected.into())
             });
         let Ok(local) = ready else {
-            app.connections.fetch_sub(1, Ordering::Relaxed);
+            app.exit();
             return;
         };
+        app.count(self.index, |counts| &counts.opened, 1);
         entry.insert(Conn {
             stream: Some(stream),
             client,
-            app: app_index,
+            app: Some(app),
             listener: number,
             addresses: Addresses { remote, local, protocol },
             phase: Phase::Head,
@@ -131,7 +148,6 @@ impl Shard {
         });
         self.by_client.insert(client, key);
         counters::ACCEPTED.inc();
-        app.count(self.index, |counts| &counts.opened, 1);
         if protocol == Protocol::Ws {
             // The request is read when the socket says that it is there.
             self.deadlines.set(Due::Handshake, client, 0, Instant::now());

@@ -19,7 +19,7 @@ impl Shard {
     /// Applies one command of a part.
     pub(super) fn apply(
         &mut self,
-        app: usize,
+        app: &Arc<App>,
         lane: &Arc<Lane>,
         frame: &RawFrame<'_>,
     ) -> Result<(), FrameError> {
@@ -36,26 +36,25 @@ impl Shard {
         }
     }
 
-    fn command(&mut self, app_index: usize, lane: &Arc<Lane>, command: Command<'_>) {
-        let Some(app) = self.apps.get(app_index).cloned() else { return };
+    fn command(&mut self, app: &Arc<App>, lane: &Arc<Lane>, command: Command<'_>) {
         match command {
             Command::SendTo(client, message) => {
                 let shard = self.shard_of(client.connection);
                 if shard != self.index {
                     let op = Op::Send(message.kind, Bytes::copy_from_slice(message.payload));
-                    return self.send_remote(shard, app_index, Targets::One(client.connection), op);
+                    return self.send_remote(shard, app, Targets::One(client.connection), op);
                 }
-                if let Some(key) = self.key_in(client.connection, app_index) {
+                if let Some(key) = self.key_in(client.connection, app.number) {
                     self.send_one(key, &mut Encoded::new(message.kind, message.payload));
                 }
             }
             Command::Send { to, except, message } => {
-                let local = self.spread(app_index, &to, &except, false, || {
+                let local = self.spread(app, &to, &except, false, || {
                     Op::Send(message.kind, Bytes::copy_from_slice(message.payload))
                 });
                 let mut encoded = Encoded::new(message.kind, message.payload);
                 for client in &local {
-                    if let Some(key) = self.key_in(*client, app_index) {
+                    if let Some(key) = self.key_in(*client, app.number) {
                         self.send_one(key, &mut encoded);
                     }
                 }
@@ -64,37 +63,34 @@ impl Shard {
             Command::Close { to, except, code, reason, farewell } => {
                 let farewell = farewell.map(|m| (m.kind, Bytes::copy_from_slice(m.payload)));
                 let op = Op::Close { code: CloseCode(code), reason: reason.into(), farewell };
-                self.end_all(app_index, &to, &except, &op);
+                self.end_all(app, &to, &except, &op);
             }
-            Command::Destroy { to, except } => self.end_all(app_index, &to, &except, &Op::Destroy),
+            Command::Destroy { to, except } => self.end_all(app, &to, &except, &Op::Destroy),
             Command::Bind(client, uid) => app.hub.lock().bind(client.connection, &uid),
             Command::Unbind(client) => app.hub.lock().unbind(client.connection),
             Command::Join(client, group) => {
-                refused(&app, app.hub.lock().join(client.connection, &group));
+                refused(app, app.hub.lock().join(client.connection, &group));
             }
             Command::Leave(client, group) => app.hub.lock().leave(client.connection, &group),
             Command::Disband(group) => app.hub.lock().disband(&group),
             Command::SetSession(client, session) => {
-                self.write_session(app_index, lane, client, |hub| {
+                self.write_session(app, lane, client, |hub| {
                     hub.set_session(client.connection, session.as_deref())
                 });
             }
             Command::UpdateSession(client, patch) => {
-                self.write_session(app_index, lane, client, |hub| {
-                    hub.update_session(client.connection, &patch)
-                });
+                self.write_session(app, lane, client, |hub| hub.update_session(client.connection, &patch));
             }
         }
     }
 
     fn write_session(
         &mut self,
-        app_index: usize,
+        app: &App,
         lane: &Lane,
         client: ClientId,
         write: impl FnOnce(&mut Hub) -> Result<bool, HubError>,
     ) {
-        let Some(app) = self.apps.get(app_index) else { return };
         let written = write(&mut app.hub.lock());
         let op = match refused(app, written) {
             Some(false) => return,
@@ -105,13 +101,13 @@ impl Shard {
             // The slot believes that it is written.
             None => None,
         };
-        self.apply_to_one(app_index, client.connection, Op::SessionWritten(op));
+        self.apply_to_one(app, client.connection, Op::SessionWritten(op));
     }
 
-    fn end_all(&mut self, app_index: usize, to: &Audience<'_>, except: &[ClientId], op: &Op) {
-        let local = self.spread(app_index, to, except, true, || op.clone());
+    fn end_all(&mut self, app: &Arc<App>, to: &Audience<'_>, except: &[ClientId], op: &Op) {
+        let local = self.spread(app, to, except, true, || op.clone());
         for client in &local {
-            if let Some(key) = self.key_in(*client, app_index) {
+            if let Some(key) = self.key_in(*client, app.number) {
                 self.apply_op(key, op.clone());
             }
         }
@@ -121,7 +117,7 @@ impl Shard {
     /// Resolves an audience, sends `op` to the clients of other shards, and returns those of this one.
     fn spread(
         &mut self,
-        app_index: usize,
+        app: &App,
         to: &Audience<'_>,
         except: &[ClientId],
         departs: bool,
@@ -129,7 +125,6 @@ impl Shard {
     ) -> Vec<u32> {
         let mut local = std::mem::take(&mut self.resolved);
         local.clear();
-        let Some(app) = self.apps.get(app_index).cloned() else { return local };
         {
             let mut hub = app.hub.lock();
             // Who is not let in yet can be shown the door.
@@ -148,7 +143,7 @@ impl Shard {
                 let there: Vec<u32> =
                     local.iter().copied().filter(|c| *c as usize % shards == shard).collect();
                 if !there.is_empty() {
-                    self.send_remote(shard, app_index, Targets::Many(there), op());
+                    self.send_remote(shard, app, Targets::Many(there), op());
                 }
             }
             local.retain(|c| *c as usize % shards == index);
@@ -157,12 +152,12 @@ impl Shard {
     }
 
     /// Applies an operation to a client of any shard.
-    pub(super) fn apply_to_one(&mut self, app: usize, client: u32, op: Op) {
+    pub(super) fn apply_to_one(&mut self, app: &App, client: u32, op: Op) {
         let shard = self.shard_of(client);
         if shard != self.index {
             return self.send_remote(shard, app, Targets::One(client), op);
         }
-        if let Some(key) = self.key_in(client, app) {
+        if let Some(key) = self.key_in(client, app.number) {
             self.apply_op(key, op);
         }
     }
@@ -211,16 +206,16 @@ impl Shard {
         }
     }
 
-    fn send_remote(&mut self, shard: usize, app: usize, targets: Targets, op: Op) {
+    fn send_remote(&mut self, shard: usize, app: &App, targets: Targets, op: Op) {
         if let Some(ops) = self.remote.get_mut(shard) {
-            ops.push(RemoteOp { app, targets, op });
+            ops.push(RemoteOp { app: app.number, targets, op });
         }
     }
 
     /// A client of this shard, if it is one of the app's: an id is a name, never a credential.
-    fn key_in(&self, client: u32, app: usize) -> Option<usize> {
+    fn key_in(&self, client: u32, app: u32) -> Option<usize> {
         let key = self.by_client.get(&client).copied()?;
-        self.conns.get(key).filter(|c| c.app == app).map(|_| key)
+        self.conns.get(key).filter(|c| c.app.as_ref().is_some_and(|of| of.number == app)).map(|_| key)
     }
 }
 
@@ -243,7 +238,7 @@ fn refused<T>(app: &App, result: Result<T, HubError>) -> Option<T> {
         .inspect_err(|error| {
             counters::COMMANDS_REFUSED.inc();
             if app.may_log_refusal(Instant::now()) {
-                tracing::warn!(app = %app.settings.name, %error, "a command is refused");
+                tracing::warn!(app = %app.name, %error, "a command is refused");
             }
         })
         .ok()

@@ -8,7 +8,7 @@ use tidegate_base::{Addresses, CloseInfo, CloseReason};
 use tidegate_wire::{EventNo, Unfinished};
 
 use super::output::{Mark, OutQueue};
-use crate::app::Lane;
+use crate::app::{App, Lane};
 use crate::pace::ClientPace;
 use crate::protocol::Codec;
 use crate::protocol::http::AcceptKey;
@@ -19,7 +19,8 @@ pub(crate) struct Conn {
     /// None once the connection has ended.
     pub stream: Option<TcpStream>,
     pub client: u32,
-    pub app: usize,
+    /// None: it is not known yet which one it is for.
+    pub app: Option<Arc<App>>,
     pub listener: usize,
     pub addresses: Addresses,
     pub phase: Phase,

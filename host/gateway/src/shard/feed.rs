@@ -176,8 +176,8 @@ impl Shard {
     /// A client that spoke too fast has been silent for a while.
     pub(super) fn on_pace(&mut self, key: usize, now: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(app) = self.apps.get(conn.app) else { return };
-        let rates = &app.settings.limits.rates;
+        let Some(app) = &conn.app else { return };
+        let rates = &app.limits.rates;
         if conn.pace.is_over(rates, self.now) || app.pace.is_over(rates, self.now) {
             return self.deadlines.set(Due::Pace, conn.client, 0, now);
         }
@@ -255,7 +255,7 @@ impl Shard {
     /// Decodes `buf` into the lane until something stops it. Returns how many bytes are used. The lane is locked once.
     fn feed(&mut self, key: usize, app: &App, lane: &Arc<Lane>, buf: &mut [u8]) -> (usize, Stop) {
         let Some(conn) = self.conns.get_mut(key) else { return (0, Stop::Paused) };
-        let limits = Limits { payload_bytes_max: app.settings.limits.payload_bytes_max };
+        let limits = Limits { payload_bytes_max: app.limits.payload_bytes_max() };
         let mut state = lane.state.lock();
         let (mut used, mut sent) = (0, 0);
         let stop = loop {
@@ -264,7 +264,7 @@ impl Shard {
                 break Stop::Incomplete(1);
             }
             let can = !state.closed && state.events.can_send();
-            if !can || conn.in_flight >= app.settings.limits.client_events_max {
+            if !can || conn.in_flight >= app.limits.client_events_max() {
                 if state.closed {
                     // The news that the lane is gone is on its way and starts this client again.
                 } else if can {
@@ -296,7 +296,7 @@ impl Shard {
             }
         };
         drop(state);
-        let rates = &app.settings.limits.rates;
+        let rates = &app.limits.rates;
         let is_fast = conn.pace.charge(rates, sent, used as u64, self.now);
         if (is_fast | app.pace.charge(rates, sent, used as u64, self.now)) && !conn.is.throttled {
             conn.is.throttled = true;

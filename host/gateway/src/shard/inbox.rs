@@ -12,6 +12,7 @@ use tidegate_wire::{EventNo, Unfinished};
 
 use crate::app::{App, Lane};
 use crate::router::SlotKey;
+use crate::settings::ListenerSettings;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -30,6 +31,12 @@ pub(crate) enum ShardMsg {
     Exports(Arc<Lane>),
     /// Commands for clients of this shard.
     Ops(Vec<RemoteOp>),
+    /// An app has ports of its own, of which this shard gets one socket each.
+    Listen(Arc<App>, Vec<(ListenerSettings, std::net::TcpListener)>),
+    /// An app takes no clients from this epoch of its life on: those that are there go.
+    AppEnds(Arc<App>, u16),
+    /// An app that was removed has no clients any more.
+    AppIsOver(Arc<App>),
     /// Stop: say good-bye to every client.
     Stop,
     /// No shard has clients any more.
@@ -39,8 +46,8 @@ pub(crate) enum ShardMsg {
 /// An operation that came in on another shard's lane.
 #[derive(Debug)]
 pub(crate) struct RemoteOp {
-    /// The app whose slot asked for it: only its clients are meant.
-    pub app: usize,
+    /// The number of the app whose slot asked for it: only its clients are meant.
+    pub app: u32,
     pub targets: Targets,
     pub op: Op,
 }
@@ -82,7 +89,7 @@ pub(crate) struct Written {
 
 #[derive(Debug)]
 pub(crate) struct NewLane {
-    pub app: usize,
+    pub app: Arc<App>,
     pub hello: LaneHello,
     pub link: u64,
     pub tx: LaneTx,
@@ -156,6 +163,3 @@ impl Wake for LaneWaker {
         });
     }
 }
-
-/// The app with its number.
-pub(crate) type Apps = Arc<[Arc<App>]>;

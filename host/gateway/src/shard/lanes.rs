@@ -10,7 +10,7 @@ use tidegate_wire::{Carry, EventLane, FrameError, RawFrame, ToGateway};
 
 use super::Shard;
 use super::inbox::{LaneWaker, NewLane, Op, ShardMsg};
-use crate::app::{Lane, Waiter};
+use crate::app::{App, Lane, Waiter};
 use crate::counters;
 use crate::router::SlotKey;
 
@@ -22,7 +22,7 @@ pub(crate) struct LaneEnd {
     rx: LaneRx,
     carry: Carry,
     lane: Arc<Lane>,
-    app: usize,
+    app: Arc<App>,
     waker: Waker,
 }
 
@@ -37,13 +37,14 @@ impl LaneEnd {
 impl Shard {
     pub(super) fn add_lane(&mut self, new: NewLane) {
         let NewLane { app, hello, link, tx, rx, rest } = new;
-        let (Some(of), Some(inbox)) = (self.apps.get(app), self.inboxes.get(self.index).cloned()) else {
-            return;
-        };
+        let Some(inbox) = self.inboxes.get(self.index).cloned() else { return };
+        if app.is_over() {
+            return tx.reset();
+        }
         let key = SlotKey { link, slot: hello.slot };
         let events = EventLane::new(hello.credit_events, hello.credit_bytes);
-        let lane = Arc::new(Lane::new(app, key, hello.generation, hello.exports, tx, events));
-        let Some(waiters) = of.lane_opened(&lane) else {
+        let lane = Arc::new(Lane::new(&app, key, hello.generation, hello.exports, tx, events));
+        let Some(waiters) = app.lane_opened(&lane) else {
             tracing::warn!(slot = ?key, generation = hello.generation, "a stale lane is refused");
             return lane.tx.reset();
         };
@@ -83,8 +84,8 @@ impl Shard {
     /// False: the lane is gone.
     fn read_chunk(&mut self, number: usize, chunk: &Bytes) -> bool {
         let Some(end) = self.lanes.get_mut(number) else { return false };
-        let (lane, app, mut carry) = (end.lane.clone(), end.app, std::mem::take(&mut end.carry));
-        let read = carry.feed(chunk, |frame| self.on_frame(app, &lane, frame));
+        let (lane, app, mut carry) = (end.lane.clone(), end.app.clone(), std::mem::take(&mut end.carry));
+        let read = carry.feed(chunk, |frame| self.on_frame(&app, &lane, frame));
         if let Some(end) = self.lanes.get_mut(number) {
             end.carry = carry;
         }
@@ -97,7 +98,7 @@ impl Shard {
         true
     }
 
-    fn on_frame(&mut self, app: usize, lane: &Arc<Lane>, frame: &RawFrame<'_>) -> Result<(), FrameError> {
+    fn on_frame(&mut self, app: &Arc<App>, lane: &Arc<Lane>, frame: &RawFrame<'_>) -> Result<(), FrameError> {
         match ToGateway::decode(frame, self.gateway)? {
             ToGateway::Part(head, mut commands) => {
                 let effect = lane.state.lock().events.on_part(head)?;
@@ -153,7 +154,6 @@ impl Shard {
                 Ok(())
             }
             ToGateway::Query(number, query) => {
-                let Some(app) = self.apps.get(app) else { return Ok(()) };
                 let answer = app.hub.lock().answer(&query);
                 lane.state.lock().events.answer(number, &answer);
                 self.mark_dirty(lane);
@@ -179,19 +179,23 @@ impl Shard {
         };
         if !lost.is_empty() {
             counters::EVENTS_LOST.add(lost.len() as u64);
-            if let Some(app) = self.apps.get(end.app) {
-                app.count(self.index, |counts| &counts.lost, lost.len() as u64);
-            }
+            end.app.count(self.index, |counts| &counts.lost, lost.len() as u64);
             tracing::warn!(slot = ?end.lane.key, events = lost.len(), "a lane was lost with events that were not done");
         }
-        self.leave_lane(end.app, &end.lane, Vec::new());
+        self.leave_lane(&end.app, &end.lane, Vec::new());
+    }
+
+    /// Ends every lane of an app.
+    pub(super) fn lose_lanes(&mut self, app: &Arc<App>) {
+        let of_app = self.lanes.iter().filter(|(_, lane)| Arc::ptr_eq(&lane.app, app));
+        for number in of_app.map(|(number, _)| number).collect::<Vec<_>>() {
+            self.lose_lane(number);
+        }
     }
 
     /// The clients of a lane need another slot.
-    fn leave_lane(&mut self, app: usize, lane: &Arc<Lane>, unread: Vec<tidegate_wire::Unfinished>) {
-        if let Some(app) = self.apps.get(app) {
-            app.lane_gone(lane);
-        }
+    fn leave_lane(&mut self, app: &App, lane: &Arc<Lane>, unread: Vec<tidegate_wire::Unfinished>) {
+        app.lane_gone(lane);
         // What the slot said before it left comes before what another slot answers.
         self.flush_remote();
         let mut per_shard: Vec<Vec<_>> = self.inboxes.iter().map(|_| Vec::new()).collect();

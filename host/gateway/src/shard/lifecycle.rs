@@ -2,7 +2,6 @@
 
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tidegate_base::{CloseCode, CloseInfo, CloseReason, Event, Exports, Protocol};
@@ -11,9 +10,10 @@ use tidegate_wire::Unfinished;
 use super::conn::{Conn, Phase};
 use super::deadlines::Due;
 use super::feed::{attach, pause};
+use super::inbox::ShardMsg;
 use super::output::Queued;
 use super::{Shard, is_open};
-use crate::app::{App, Binding, Lane, Waiter};
+use crate::app::{App, Binding, Lane, Life, Waiter};
 use crate::counters;
 use crate::protocol::{encode_close, encode_ping, http};
 
@@ -24,7 +24,7 @@ impl Shard {
     /// The app and the lane of a client; binds it if it is not. None: it waits.
     pub(super) fn bound(&mut self, key: usize) -> Option<(Arc<App>, Arc<Lane>)> {
         let conn = self.conns.get_mut(key)?;
-        let app = self.apps.get(conn.app)?.clone();
+        let app = conn.app.clone()?;
         if let Some(lane) = &conn.lane {
             return Some((app, lane.clone()));
         }
@@ -48,7 +48,7 @@ impl Shard {
         for client in clients {
             let Some(key) = self.by_client.get(client).copied() else {
                 // It went away while its lane opened.
-                if let Some(app) = self.apps.get(lane.app) {
+                if let Some(app) = lane.app.upgrade() {
                     app.unbind(lane);
                 }
                 continue;
@@ -70,12 +70,14 @@ impl Shard {
         }
         conn.phase = Phase::Open;
         conn.is.heard = true;
-        let Some(app) = self.apps.get(conn.app) else { return };
+        let Some(app) = &conn.app else { return };
         app.hub.lock().open(conn.client);
         // Until it has a slot, nobody knows: workers may run different versions.
         conn.is.connect = conn.lane.as_ref().is_none_or(|lane| lane.exports().has(Exports::CONNECT));
-        let listener = conn.listener;
-        self.deadlines.set(Due::Heartbeat(listener), conn.client, 0, Instant::now());
+        let client = conn.client;
+        if let Some(heartbeat) = self.heartbeat_of(key) {
+            self.deadlines.set_heartbeat(heartbeat.interval, client, Instant::now());
+        }
         if self.stopping {
             return self.say_goodbye(key);
         }
@@ -125,7 +127,7 @@ impl Shard {
         conn.end_wait();
         conn.partial = Vec::new();
         conn.is.readable = true;
-        if let Some(app) = self.apps.get(conn.app) {
+        if let Some(app) = &conn.app {
             app.hub.lock().depart(conn.client);
         }
         self.deadlines.set(Due::Linger, conn.client, 0, Instant::now());
@@ -153,8 +155,8 @@ impl Shard {
         conn.out = Default::default();
         // The only descriptor of the socket: closing it takes it out of the epoll set as well.
         conn.stream = None;
-        let Some(app) = self.apps.get(conn.app) else { return };
         counters::CLOSED.inc();
+        let Some(app) = &conn.app else { return self.forget(key) };
         app.count(self.index, |counts| &counts.closed, 1);
         let left = {
             let mut hub = app.hub.lock();
@@ -180,13 +182,9 @@ impl Shard {
             if conn.is.paused {
                 return;
             }
-            let app = conn.app;
             match self.bound(key) {
                 Some((app, lane)) if self.send_last(key, &app, &lane) => self.mark_dirty(&lane),
-                // A gateway that stops does not wait for a slot that may never come.
-                None if self.stopping && !self.apps.get(app).is_some_and(|app| app.is_up()) => {
-                    return self.forget(key);
-                }
+                None if self.is_hopeless(key) => return self.forget(key),
                 _ => return,
             }
         }
@@ -194,6 +192,12 @@ impl Shard {
         if self.conns.get(key).is_some_and(|conn| conn.in_flight == 0) {
             self.forget(key);
         }
+    }
+
+    /// A gateway that stops, or an app that does, does not wait for a slot that may never come.
+    fn is_hopeless(&self, key: usize) -> bool {
+        let Some(app) = self.conns.get(key).and_then(|conn| conn.app.as_ref()) else { return true };
+        (self.stopping || app.life() != Life::Active) && !app.is_up()
     }
 
     /// Sends everything that is owed for a client that is gone. False: not yet.
@@ -237,20 +241,22 @@ impl Shard {
         }
     }
 
-    fn forget(&mut self, key: usize) {
+    pub(super) fn forget(&mut self, key: usize) {
         let Some(conn) = self.conns.try_remove(key) else { return };
         self.by_client.remove(&conn.client);
         let unsent = conn.stash.map_or(0, |stash| stash.len()) + usize::from(conn.farewell.is_some());
         counters::EVENTS_LOST.add(unsent as u64);
-        let Some(app) = self.apps.get(conn.app) else { return };
+        let Some(app) = conn.app else { return };
         app.count(self.index, |counts| &counts.lost, unsent as u64);
-        app.connections.fetch_sub(1, Ordering::Relaxed);
         app.hub.lock().remove(conn.client);
         if conn.is.binding {
             app.cancel(Waiter { shard: self.index, client: conn.client });
         }
         if let Some(lane) = conn.lane {
             app.unbind(&lane);
+        }
+        if app.exit() && app.is_over() {
+            self.inboxes.iter().for_each(|inbox| inbox.push(ShardMsg::AppIsOver(app.clone())));
         }
     }
 
@@ -320,19 +326,15 @@ impl Shard {
                 self.end(key, reason);
             }
             (Due::Pace, Phase::Open) => self.on_pace(key, now),
-            (Due::Heartbeat(listener), Phase::Open) => self.on_heartbeat(listener, key, now),
+            (Due::Heartbeat, Phase::Open) => self.on_heartbeat(key, now),
             _ => {}
         }
     }
 
-    fn on_heartbeat(&mut self, listener: usize, key: usize, now: Instant) {
-        let Some(heartbeat) =
-            self.listeners.get(listener).and_then(Option::as_ref).and_then(|l| l.settings.heartbeat.clone())
-        else {
-            return;
-        };
+    fn on_heartbeat(&mut self, key: usize, now: Instant) {
+        let Some(heartbeat) = self.heartbeat_of(key) else { return };
         let Some(conn) = self.conns.get_mut(key) else { return };
-        self.deadlines.set(Due::Heartbeat(listener), conn.client, 0, now);
+        self.deadlines.set_heartbeat(heartbeat.interval, conn.client, now);
         if std::mem::take(&mut conn.is.heard) {
             conn.misses = 0;
             return;
@@ -362,8 +364,12 @@ impl Shard {
 
     /// The gateway stops.
     pub(super) fn say_goodbye(&mut self, key: usize) {
-        let text = "This gateway stops: connect again.";
-        self.close_conn(key, CloseCode::GOING_AWAY, text, CloseReason::Shutdown);
+        self.send_away(key, CloseCode::GOING_AWAY, "This gateway stops: connect again.");
+    }
+
+    /// The client is to go, and what is still owed for it need not wait any more.
+    pub(super) fn send_away(&mut self, key: usize, code: CloseCode, text: &str) {
+        self.close_conn(key, code, text, CloseReason::Shutdown);
         if self.conns.get(key).is_some_and(|conn| matches!(conn.phase, Phase::Ended)) {
             self.send_farewell(key);
         }
@@ -381,10 +387,10 @@ impl Shard {
             }
             return;
         }
-        let Some(app) = self.apps.get(conn.app) else { return };
-        let limits = app.settings.limits;
+        let Some(app) = &conn.app else { return };
+        let limits = &app.limits;
         let shared = message.shared(protocol, &mut self.batch);
-        match conn.out.push(shared, limits.out_bytes_max, limits.slow_policy) {
+        match conn.out.push(shared, limits.out_bytes_max(), limits.slow_policy()) {
             Queued::Yes => {}
             Queued::Dropped(n) => counters::DROPPED.add(n),
             Queued::Overflow => {

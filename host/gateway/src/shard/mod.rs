@@ -10,6 +10,7 @@
 
 mod accept;
 mod apply;
+mod apps;
 pub(crate) mod conn;
 mod deadlines;
 mod feed;
@@ -36,12 +37,12 @@ use tokio::io::unix::AsyncFd;
 use self::accept::Listener;
 use self::conn::{Conn, Phase};
 use self::deadlines::{Deadlines, Due};
-use self::inbox::{Apps, Inbox, RemoteOp, ShardMsg};
+use self::inbox::{Inbox, RemoteOp, ShardMsg};
 use self::lanes::LaneEnd;
 use self::output::Batch;
-use crate::app::Lane;
+use crate::app::{App, Lane};
 use crate::pace::Clock;
-use crate::settings::Times;
+use crate::settings::{ListenerSettings, Times};
 
 /// Sockets looked at per round. Few enough that what the kernel and we keep of them is still in the cache when the
 /// answers are written: with 64 an echo costs a tenth less than with 1024.
@@ -54,12 +55,11 @@ const LISTENER_TOKENS: usize = usize::MAX / 2;
 pub(crate) struct Shard {
     index: usize,
     gateway: GatewayId,
-    apps: Apps,
     /// The inboxes of all shards, its own included.
     inboxes: Arc<[Arc<Inbox>]>,
     poll: AsyncFd<mio::Poll>,
     ready: mio::Events,
-    listeners: Vec<Option<Listener>>,
+    listeners: Slab<Listener>,
     conns: Slab<Conn>,
     by_client: FxHashMap<u32, usize>,
     next_client: u32,
@@ -79,7 +79,6 @@ pub(crate) struct Shard {
     /// When this round began, on that clock.
     now: u64,
     resolved: Vec<u32>,
-    web: Vec<Option<crate::web::Web>>,
     stopping: bool,
     /// The shards of this gateway that may still have clients.
     serving: Arc<AtomicUsize>,
@@ -100,11 +99,9 @@ enum LeftOver {
 pub(crate) struct ShardParts {
     pub index: usize,
     pub gateway: GatewayId,
-    pub apps: Apps,
     pub inboxes: Arc<[Arc<Inbox>]>,
-    /// App, listener's number in the app, and its socket.
-    pub sockets: Vec<(usize, usize, std::net::TcpListener)>,
-    pub web: Vec<Option<crate::web::Web>>,
+    /// Apps' own ports.
+    pub sockets: Vec<(Arc<App>, ListenerSettings, std::net::TcpListener)>,
     pub times: Times,
     /// The number of shards, shared by them.
     pub serving: Arc<AtomicUsize>,
@@ -115,33 +112,22 @@ impl Shard {
     /// A shard that listens. Call it on the runtime that will run it.
     pub fn new(parts: ShardParts) -> std::io::Result<Self> {
         let poll = mio::Poll::new()?;
-        let mut listeners = Vec::new();
-        let mut lengths = vec![
+        let lengths = [
             (Due::Handshake, parts.times.handshake),
             (Due::Decision, parts.times.decision),
             (Due::Slot, parts.times.slot),
             (Due::Linger, parts.times.linger),
             (Due::Accept, Duration::from_millis(100)),
             (Due::Pace, Duration::from_millis(10)),
+            (Due::AppEnd, parts.times.app_end),
         ];
-        for (app, number, socket) in parts.sockets {
-            let Some(settings) = parts.apps.get(app).and_then(|a| a.settings.listeners.get(number)) else {
-                continue;
-            };
-            if let Some(heartbeat) = &settings.heartbeat {
-                lengths.push((Due::Heartbeat(listeners.len()), heartbeat.interval));
-            }
-            let token = mio::Token(LISTENER_TOKENS + listeners.len());
-            listeners.push(Some(Listener::new(app, settings.clone(), socket, &poll, token)?));
-        }
         let shards = parts.inboxes.len();
-        Ok(Self {
+        let mut shard = Self {
             index: parts.index,
             gateway: parts.gateway,
-            apps: parts.apps,
             poll: readable(poll)?,
             ready: mio::Events::with_capacity(EVENTS_PER_ROUND),
-            listeners,
+            listeners: Slab::new(),
             conns: Slab::new(),
             by_client: FxHashMap::default(),
             next_client: (shards + parts.index) as u32,
@@ -156,12 +142,15 @@ impl Shard {
             clock: parts.clock,
             now: 0,
             resolved: Vec::new(),
-            web: parts.web,
             stopping: false,
             serving: parts.serving,
             emptied: false,
             inboxes: parts.inboxes,
-        })
+        };
+        for (app, settings, socket) in parts.sockets {
+            shard.listen(app, settings, socket)?;
+        }
+        Ok(shard)
     }
 
     /// Serves until it is told to stop and every client is gone.
@@ -273,6 +262,9 @@ impl Shard {
             ShardMsg::Resume(clients) => self.each(&clients, |shard, key| shard.resume(key)),
             ShardMsg::LaneGone(lane, unread) => self.on_lane_gone(&lane, unread),
             ShardMsg::Exports(lane) => self.clients_of(&lane).into_iter().for_each(|key| self.pump(key)),
+            ShardMsg::Listen(app, sockets) => self.listen_for(&app, sockets),
+            ShardMsg::AppEnds(app, epoch) => self.end_app(&app, epoch),
+            ShardMsg::AppIsOver(app) => self.lose_lanes(&app),
             ShardMsg::Ops(ops) => ops.into_iter().for_each(|op| self.apply_remote(op)),
             ShardMsg::Stop => self.stop(),
             // Looking at it was all that was wanted.
@@ -292,6 +284,7 @@ impl Shard {
         while let Some((due, client, stamp)) = self.deadlines.pop(now) {
             match due {
                 Due::Accept => self.accept(client as usize),
+                Due::AppEnd => self.app_end_is_due(client, stamp),
                 _ => {
                     if let Some(key) = self.by_client.get(&client).copied() {
                         self.on_due(due, key, stamp, now);
@@ -329,7 +322,7 @@ impl Shard {
 
     fn stop(&mut self) {
         self.stopping = true;
-        for listener in self.listeners.iter_mut().filter_map(Option::take) {
+        for listener in self.listeners.drain() {
             listener.close(self.poll.get_ref());
         }
         let keys: Vec<usize> = self.conns.iter().map(|(key, _)| key).collect();

@@ -54,6 +54,10 @@ impl Shard {
             }
             match self.parse_head(key) {
                 Ok(Asked::More) => {}
+                Ok(_) if let Some(text) = self.turned_away(key) => {
+                    let range = self.batch.encode(|out| http::refusal(503, text, out));
+                    return self.refuse(key, &range);
+                }
                 Ok(Asked::Upgrade(accept, head_bytes)) => return self.begin_upgrade(key, accept, head_bytes),
                 Ok(Asked::File) => return self.hand_to_web(key),
                 Err(error) => {
@@ -69,7 +73,7 @@ impl Shard {
         let Some(conn) = self.conns.get(key) else { return Ok(Asked::More) };
         let Some(head) = http::parse_head(&conn.partial, HEAD_BYTES_MAX)? else { return Ok(Asked::More) };
         let Some(accept) = head.upgrade() else { return Ok(Asked::File) };
-        if let Some(Some(listener)) = self.listeners.get(conn.listener) {
+        if let Some(listener) = self.listeners.get(conn.listener) {
             head.check_origin(&listener.settings.origins)?;
         }
         Ok(Asked::Upgrade(accept, head.bytes()))
@@ -164,7 +168,7 @@ impl Shard {
 
     fn hand_to_web(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(Some(web)) = self.web.get(conn.app) else {
+        let Some(web) = conn.app.as_ref().and_then(|app| app.web.clone()) else {
             let text = "This port speaks WebSocket. Connect with ws://, or give the app a folder of files: web = \"…\".";
             let range = self.batch.encode(|out| http::refusal(426, text, out));
             return self.refuse(key, &range);

@@ -1,0 +1,164 @@
+//! An app's limits while it runs: they may be changed at any time, and are read with every message, so each is an atomic
+//! number of its own. A reader may see some of them before a change and some after it, which harms nobody.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use tidegate_base::Rate;
+
+use crate::settings::{AppLimits, Rates, SlowPolicy};
+
+/// The limits that shards look at. Those of the hub are the hub's.
+#[derive(Debug)]
+pub(crate) struct LiveLimits {
+    connections_max: AtomicUsize,
+    payload_bytes_max: AtomicUsize,
+    out_bytes_max: AtomicUsize,
+    client_events_max: AtomicU32,
+    slow_policy: AtomicU8,
+    pub rates: LiveRates,
+}
+
+/// See [`Rates`].
+#[derive(Debug)]
+pub(crate) struct LiveRates {
+    pub client_messages: LiveRate,
+    pub client_bytes: LiveRate,
+    pub messages: LiveRate,
+    pub bytes: LiveRate,
+    pub connects: LiveRate,
+}
+
+/// A rate, or none.
+#[derive(Debug)]
+pub(crate) struct LiveRate {
+    /// 0: none.
+    units: AtomicU64,
+    burst_seconds: AtomicU32,
+}
+
+impl LiveLimits {
+    pub fn new(limits: &AppLimits) -> Self {
+        Self {
+            connections_max: AtomicUsize::new(limits.connections_max),
+            payload_bytes_max: AtomicUsize::new(limits.payload_bytes_max),
+            out_bytes_max: AtomicUsize::new(limits.out_bytes_max),
+            client_events_max: AtomicU32::new(limits.client_events_max),
+            slow_policy: AtomicU8::new(number(limits.slow_policy)),
+            rates: LiveRates::new(&limits.rates),
+        }
+    }
+
+    pub fn set(&self, limits: &AppLimits) {
+        self.connections_max.store(limits.connections_max, Ordering::Relaxed);
+        self.payload_bytes_max.store(limits.payload_bytes_max, Ordering::Relaxed);
+        self.out_bytes_max.store(limits.out_bytes_max, Ordering::Relaxed);
+        self.client_events_max.store(limits.client_events_max, Ordering::Relaxed);
+        self.slow_policy.store(number(limits.slow_policy), Ordering::Relaxed);
+        self.rates.set(&limits.rates);
+    }
+
+    pub fn connections_max(&self) -> usize {
+        self.connections_max.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn payload_bytes_max(&self) -> usize {
+        self.payload_bytes_max.load(Ordering::Relaxed)
+    }
+
+    pub fn out_bytes_max(&self) -> usize {
+        self.out_bytes_max.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn client_events_max(&self) -> u32 {
+        self.client_events_max.load(Ordering::Relaxed)
+    }
+
+    pub fn slow_policy(&self) -> SlowPolicy {
+        match self.slow_policy.load(Ordering::Relaxed) {
+            0 => SlowPolicy::Disconnect,
+            1 => SlowPolicy::DropNewest,
+            _ => SlowPolicy::DropOldest,
+        }
+    }
+}
+
+impl LiveRates {
+    pub fn new(rates: &Rates) -> Self {
+        Self {
+            client_messages: LiveRate::new(rates.client_messages),
+            client_bytes: LiveRate::new(rates.client_bytes),
+            messages: LiveRate::new(rates.messages),
+            bytes: LiveRate::new(rates.bytes),
+            connects: LiveRate::new(rates.connects),
+        }
+    }
+
+    fn set(&self, rates: &Rates) {
+        self.client_messages.set(rates.client_messages);
+        self.client_bytes.set(rates.client_bytes);
+        self.messages.set(rates.messages);
+        self.bytes.set(rates.bytes);
+        self.connects.set(rates.connects);
+    }
+}
+
+impl LiveRate {
+    fn new(rate: Option<Rate>) -> Self {
+        let (units, burst_seconds) = parts(rate);
+        Self { units: AtomicU64::new(units), burst_seconds: AtomicU32::new(burst_seconds) }
+    }
+
+    fn set(&self, rate: Option<Rate>) {
+        let (units, burst_seconds) = parts(rate);
+        self.units.store(units, Ordering::Relaxed);
+        self.burst_seconds.store(burst_seconds, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn get(&self) -> Option<Rate> {
+        let rate = Rate::per_second(self.units.load(Ordering::Relaxed))?;
+        Some(rate.with_burst(self.burst_seconds.load(Ordering::Relaxed)))
+    }
+}
+
+fn parts(rate: Option<Rate>) -> (u64, u32) {
+    rate.map_or((0, 0), |rate| (rate.units(), rate.burst_seconds()))
+}
+
+fn number(policy: SlowPolicy) -> u8 {
+    match policy {
+        SlowPolicy::Disconnect => 0,
+        SlowPolicy::DropNewest => 1,
+        SlowPolicy::DropOldest => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_what_is_read() {
+        let live = LiveLimits::new(&AppLimits::default());
+        for (policy, events) in
+            [(SlowPolicy::DropNewest, 1), (SlowPolicy::DropOldest, 2), (SlowPolicy::Disconnect, 3)]
+        {
+            let rates = Rates {
+                client_messages: Rate::per_second(5).map(|rate| rate.with_burst(7)),
+                bytes: Rate::per_second(u64::MAX),
+                connects: None,
+                ..Rates::default()
+            };
+            let limits =
+                AppLimits { slow_policy: policy, client_events_max: events, rates, ..AppLimits::default() };
+            live.set(&limits);
+            assert_eq!((live.slow_policy(), live.client_events_max()), (policy, events));
+            let read = &live.rates;
+            assert_eq!(read.client_messages.get(), rates.client_messages);
+            assert_eq!((read.bytes.get(), read.connects.get()), (rates.bytes, None));
+            assert_eq!(read.client_bytes.get(), rates.client_bytes);
+        }
+    }
+}
