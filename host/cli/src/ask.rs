@@ -11,7 +11,7 @@ use tidegate_node::status::{NodeEntry, Status};
 
 use crate::args::{LocalNode, NodesArgs, StatusArgs};
 use crate::failure::{Failure, Outcome};
-use crate::output::{columns, print, print_json};
+use crate::output::{app_of, columns, print, print_json};
 use crate::run;
 
 pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
@@ -91,7 +91,7 @@ fn lines(status: &Status) -> Vec<String> {
     });
     all.extend(columns(&apps.collect::<Vec<_>>()));
     let listeners = status.addresses.listeners.iter().map(|listener| {
-        vec![listener.app.clone(), listener.url.clone(), listener.web.clone().unwrap_or_default()]
+        vec![app_of(listener), listener.url.clone(), listener.web.clone().unwrap_or_default()]
     });
     all.extend(columns(&listeners.collect::<Vec<_>>()));
     let counted = status.counters.iter().filter(|(_, count)| **count > 0);

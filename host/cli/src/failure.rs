@@ -59,7 +59,10 @@ impl From<NodeError> for Failure {
             | NodeError::Engine(_)
             | NodeError::Plugin(PluginError::Cache(_)) => Self::CONFIG,
             NodeError::Plugin(_) | NodeError::Worker(_) | NodeError::Versions { .. } => Self::DATA,
-            NodeError::Listen { .. } | NodeError::Gateway(_) | NodeError::Link(_) => Self::UNAVAILABLE,
+            NodeError::Listen { .. }
+            | NodeError::ListenShared { .. }
+            | NodeError::Gateway(_)
+            | NodeError::Link(_) => Self::UNAVAILABLE,
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,
         };
         Self::new(code, error.to_string())

@@ -79,9 +79,14 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// Whose clients connect there.
+pub fn app_of(listener: &Listener) -> String {
+    listener.app.clone().unwrap_or_else(|| "by route".to_owned())
+}
+
 fn lines(addresses: &Addresses) -> Vec<String> {
     let row = |listener: &Listener| {
-        vec![listener.app.clone(), listener.url.clone(), listener.web.clone().unwrap_or_default()]
+        vec![app_of(listener), listener.url.clone(), listener.web.clone().unwrap_or_default()]
     };
     let mut rows: Vec<_> = addresses.listeners.iter().map(row).collect();
     if let Some(address) = addresses.gateway {
@@ -114,7 +119,7 @@ mod tests {
 
     fn addresses() -> Addresses {
         let listener = |app: &str, web: Option<&str>| Listener {
-            app: app.to_owned(),
+            app: Some(app.to_owned()),
             protocol: "ws".to_owned(),
             address: "127.0.0.1:7272".parse().unwrap(),
             url: "ws://127.0.0.1:7272".to_owned(),

@@ -3,8 +3,14 @@
 tidegate_telemetry::counters! {
     /// Client connections accepted.
     ACCEPTED = "tidegate_gateway_connections_accepted_total";
-    /// Client connections refused: the app or the process holds as many as it may.
+    /// Client connections refused: the app or the process holds as many as it may, or too many came to the app in a second.
     REFUSED = "tidegate_gateway_connections_refused_total";
+    /// Requests on a shared port that no app has a route for.
+    UNROUTED = "tidegate_gateway_requests_unrouted_total";
+    /// Requests for an app that is suspended or has no version.
+    TURNED_AWAY = "tidegate_gateway_requests_turned_away_total";
+    /// Connections to a shared port that were ended because others came and they had not said what they want.
+    CROWDED_OUT = "tidegate_gateway_connections_crowded_out_total";
     /// Client connections ended.
     CLOSED = "tidegate_gateway_connections_closed_total";
     /// Clients that waited for a slot until their time was up.

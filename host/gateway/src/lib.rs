@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
-use tidegate_base::{AppName, GatewayId};
+use tidegate_base::{AppName, GatewayId, Protocol};
 use tidegate_link::Link;
 use tidegate_wire::control::AppClients;
 use tokio::runtime::Handle;
@@ -42,7 +42,7 @@ pub use self::registry::AppError;
 use self::registry::{Added, Registry};
 use self::settings::{AppLimits, AppSettings, AppState, GatewaySettings, SharedSettings};
 use self::shard::inbox::{Inbox, ShardMsg};
-use self::shard::{Shard, ShardParts};
+use self::shard::{Serves, Shard, ShardParts};
 
 /// A running gateway. Dropping it does not stop it: call [`Gateway::stop`].
 #[derive(Debug)]
@@ -59,13 +59,13 @@ pub struct Gateway {
 /// Where an app's clients connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// The app.
-    pub app: AppName,
+    /// The app; none: every app that has a route.
+    pub app: Option<AppName>,
     /// What is spoken there.
-    pub protocol: tidegate_base::Protocol,
+    pub protocol: Protocol,
     /// The address, with the port that was really taken.
     pub address: SocketAddr,
-    /// Whether it also answers requests for files.
+    /// Whether it also answers requests for files of that app.
     pub web: bool,
 }
 
@@ -75,6 +75,25 @@ pub enum GatewayError {
     /// One of its apps cannot be served.
     #[error(transparent)]
     App(#[from] AppError),
+    /// An address that apps share cannot be listened on.
+    #[error("cannot listen on {address}, which apps share: {error}; is something else running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A protocol in which clients do not say what they want.
+    #[error(
+        "apps cannot share {address} by {}: its clients name neither host nor path; share it by WebSocket",
+        protocol.as_str()
+    )]
+    NotShared {
+        /// The address.
+        address: SocketAddr,
+        /// What is to be spoken there.
+        protocol: Protocol,
+    },
     /// A shard cannot be set up.
     #[error("cannot set up a shard: {0}")]
     Shard(#[from] io::Error),
@@ -84,25 +103,31 @@ pub enum GatewayError {
 }
 
 impl Gateway {
-    /// Listens on every address of every app and serves on these runtimes, one shard each; each is to be a
+    /// Listens on every address of every app and on the shared ones, and serves on these runtimes, one shard each; each is to be a
     /// current_thread runtime with a thread of its own.
     ///
     /// # Errors
-    /// An address is taken, two apps have the same route, or the system is out of descriptors.
+    /// An address is taken, a shared one is not for WebSocket, two apps have the same route, or the system is out of descriptors.
     pub fn start(settings: GatewaySettings, shards: &[Handle]) -> Result<Self, GatewayError> {
         tidegate_telemetry::list(counters::ALL_COUNTERS);
         if shards.is_empty() {
             return Err(GatewayError::NoShards);
         }
         let registry = Arc::new(Registry::new(settings.id, shards.len()));
-        let mut sockets: Vec<_> = shards.iter().map(|_| Vec::new()).collect();
-        let mut bound = Vec::new();
+        let shared = listen::listen_shared(&settings.listeners, shards.len())?;
+        let mut bound = shared.bound;
+        let serves = |serves: Serves| move |(settings, socket)| (serves.clone(), settings, socket);
+        let mut sockets: Vec<Vec<_>> = shared
+            .sockets
+            .into_iter()
+            .map(|of| of.into_iter().map(serves(Serves::Routes)).collect())
+            .collect();
         for app in &settings.apps {
             let listening = listen::listen(app, shards.len())?;
             let (Added::New(added) | Added::Changed(added, _)) = registry.add(app, true)?;
             bound.extend(listening.bound);
             for (all, of_app) in sockets.iter_mut().zip(listening.sockets) {
-                all.extend(of_app.into_iter().map(|(settings, socket)| (added.clone(), settings, socket)));
+                all.extend(of_app.into_iter().map(serves(Serves::App(added.clone()))));
             }
         }
         let inboxes: Vec<_> = shards.iter().map(|_| Arc::new(Inbox::default())).collect();
@@ -115,8 +140,10 @@ impl Gateway {
             let parts = ShardParts {
                 index,
                 gateway: settings.id,
+                registry: context.registry.clone(),
                 inboxes: context.inboxes.clone(),
                 sockets,
+                unrouted_max: settings.unrouted_max / shards.len(),
                 times: settings.times,
                 serving: serving.clone(),
                 clock,
@@ -170,7 +197,7 @@ impl Gateway {
     pub fn remove_app(&self, app: &AppName) -> bool {
         let _alone = self.changes.lock();
         let Some((app, epoch)) = self.context.registry.remove(app) else { return false };
-        self.bound.lock().retain(|bound| bound.app != app.name);
+        self.bound.lock().retain(|bound| bound.app.as_ref() != Some(&app.name));
         self.life_changed(&app, Some(epoch));
         true
     }

@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 
 use tidegate_base::Protocol;
 
-use crate::Bound;
 use crate::registry::AppError;
 use crate::settings::{AppSettings, ListenerSettings};
+use crate::{Bound, GatewayError};
 
-/// An app's ports.
+/// Ports of an app, or shared ones.
 #[derive(Debug)]
 pub(crate) struct Listening {
     /// What each shard gets.
@@ -25,11 +25,30 @@ pub(crate) fn listen(app: &AppSettings, shards: usize) -> Result<Listening, AppE
         let refused = |error| AppError::Listen { app: app.name.clone(), address: listener.address, error };
         let address = bind_all(listener, &mut sockets).map_err(refused)?;
         bound.push(Bound {
-            app: app.name.clone(),
+            app: Some(app.name.clone()),
             protocol: listener.protocol,
             address,
             web: app.web.is_some() && listener.protocol == Protocol::Ws,
         });
+    }
+    Ok(Listening { sockets, bound })
+}
+
+/// Listens on ports that apps share.
+pub(crate) fn listen_shared(
+    listeners: &[ListenerSettings],
+    shards: usize,
+) -> Result<Listening, GatewayError> {
+    let mut sockets: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    for listener in listeners {
+        let (address, protocol) = (listener.address, listener.protocol);
+        if protocol != Protocol::Ws {
+            return Err(GatewayError::NotShared { address, protocol });
+        }
+        let refused = |error| GatewayError::Listen { address, error };
+        let address = bind_all(listener, &mut sockets).map_err(refused)?;
+        bound.push(Bound { app: None, protocol, address, web: false });
     }
     Ok(Listening { sockets, bound })
 }

@@ -139,7 +139,6 @@ impl Registry {
     }
 
     /// The routes as they are now.
-    #[cfg(test)]
     pub fn routes(&self) -> Arc<RouteTable> {
         self.routes.read().clone()
     }

@@ -19,8 +19,20 @@ pub struct GatewaySettings {
     pub id: GatewayId,
     /// The apps that it starts with. It is ready when each of them has a slot.
     pub apps: Vec<AppSettings>,
+    /// Ports that apps share by their routes; WebSocket only.
+    pub listeners: Vec<ListenerSettings>,
+    /// Connections on shared ports that have not said yet what they want, on all of them together. When there are more, the
+    /// oldest of them are closed: whoever sends its request at once is not kept out by those who do not.
+    pub unrouted_max: usize,
     /// The times that bound every wait for a client.
     pub times: Times,
+}
+
+impl GatewaySettings {
+    /// A gateway without apps and ports.
+    pub fn new(id: GatewayId) -> Self {
+        Self { id, apps: Vec::new(), listeners: Vec::new(), unrouted_max: 16_384, times: Times::default() }
+    }
 }
 
 /// The times that bound every wait.

@@ -31,6 +31,16 @@ pub enum NodeError {
         /// What the system said.
         error: io::Error,
     },
+    /// An address that apps share cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {error}; stop what listens there, or change `address` in [[listener]]"
+    )]
+    ListenShared {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A plugin cannot run.
     #[error(transparent)]
     Plugin(#[from] PluginError),

@@ -73,6 +73,10 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
 }
 
 fn check_ports(config: &Config) -> Result<(), NodeError> {
+    for listener in &config.gateway.listeners {
+        let address = listener.address;
+        system::check_free(address).map_err(|error| NodeError::ListenShared { address, error })?;
+    }
     for app in &config.apps {
         for listener in &app.listeners {
             let address = listener.address;
@@ -288,12 +292,20 @@ impl<'a> Parts<'a> {
         let id = system::gateway_id().map_err(NodeError::system("give random numbers"))?;
         let app = |app: &crate::config::AppConfig| AppSettings {
             listeners: app.listeners.clone(),
+            shared: app.shared.clone(),
             web: app.web.clone(),
             limits: app.limits,
             ..AppSettings::new(app.name.clone())
         };
         let apps = self.config.apps.iter().map(app).collect();
-        let settings = GatewaySettings { id, apps, times: self.config.gateway.times };
+        let gateway = &self.config.gateway;
+        let settings = GatewaySettings {
+            id,
+            apps,
+            listeners: gateway.listeners.clone(),
+            unrouted_max: gateway.unrouted_max,
+            times: gateway.times,
+        };
         let gateway = Gateway::start(settings, &self.shards)?;
         self.shared.addresses.listeners = gateway.bound().iter().map(Listener::from).collect();
         Ok(gateway)

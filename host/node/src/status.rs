@@ -112,8 +112,9 @@ pub struct Addresses {
 /// A place where clients connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// `tenant/app`.
-    pub app: String,
+    /// `tenant/app`; none: the apps that have a route.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<String>,
     /// `ws`, `text`, `frame` or `tcp`.
     pub protocol: String,
     /// The address, with the port that was really taken.
@@ -129,7 +130,7 @@ impl From<&Bound> for Listener {
     fn from(bound: &Bound) -> Self {
         let protocol = scheme(bound.protocol);
         Self {
-            app: bound.app.to_string(),
+            app: bound.app.as_ref().map(ToString::to_string),
             protocol: protocol.to_owned(),
             address: bound.address,
             url: format!("{protocol}://{}", bound.address),
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn a_page_has_an_address_that_a_browser_can_open() {
         let bound = |address: &str, web| Bound {
-            app: AppName::new("chat").unwrap(),
+            app: AppName::new("chat").ok(),
             protocol: Protocol::Ws,
             address: address.parse().unwrap(),
             web,

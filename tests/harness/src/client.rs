@@ -67,6 +67,12 @@ impl Client {
         Self::connect(address).await.learn_id().await
     }
 
+    /// As [`of_callbacks`](Self::of_callbacks), by a port that apps share, with this host and path.
+    pub async fn of_callbacks_at(address: SocketAddr, host: &str, path: &str) -> Self {
+        let client = Self::connect_to(address, path, &[("host", host)]).await;
+        client.unwrap_or_else(|error| panic!("{host}{path}: {error}")).learn_id().await
+    }
+
     async fn learn_id(mut self) -> Self {
         let event = self.json().await;
         assert_eq!(event["event"], "connect", "{event}");

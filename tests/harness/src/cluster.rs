@@ -38,11 +38,16 @@ pub struct ClusterBuilder {
     origins: Origins,
     apps: Vec<AppName>,
     later: Vec<AppName>,
+    change_apps: ChangeApps,
+    shared: bool,
+    unrouted_max: Option<usize>,
     limits: AppLimits,
     times: Times,
     worker: Box<dyn Fn(&mut WorkerSettings)>,
     app: Box<dyn Fn(&mut WorkerApp)>,
 }
+
+type ChangeApps = Box<dyn Fn(usize, &mut AppSettings)>;
 
 /// A cluster in this process, but on threads of their own per node. Unless it is told otherwise it has one app.
 pub struct Cluster {
@@ -70,7 +75,7 @@ pub struct GatewayNode {
     /// The gateway.
     pub gateway: Arc<Mutex<Gateway>>,
     endpoint: Option<Endpoint>,
-    addresses: Vec<(AppName, Protocol, SocketAddr)>,
+    addresses: Vec<(Option<AppName>, Protocol, SocketAddr)>,
     name: NodeName,
     /// Last: the threads end when everything that runs on them is dropped.
     _shards: Shards,
@@ -151,6 +156,24 @@ impl ClusterBuilder {
         self
     }
 
+    /// Changes the apps' settings on gateways; apps are counted as they were named.
+    pub fn on_gateways(mut self, change: impl Fn(usize, &mut AppSettings) + 'static) -> Self {
+        self.change_apps = Box::new(change);
+        self
+    }
+
+    /// Gateways also have a port that the apps share by their routes.
+    pub fn shared_port(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// Connections on the shared port whose app is not known yet, at most.
+    pub fn unrouted_max(mut self, count: usize) -> Self {
+        self.unrouted_max = Some(count);
+        self
+    }
+
     /// Changes the app's limits on gateways.
     pub fn limits(mut self, change: impl FnOnce(&mut AppLimits)) -> Self {
         change(&mut self.limits);
@@ -205,14 +228,22 @@ impl ClusterBuilder {
             })
             .collect();
         for n in 0..self.gateways {
-            let app = |name: &AppName| AppSettings {
-                listeners: listeners.clone(),
-                limits: self.limits,
-                ..AppSettings::new(name.clone())
+            let app = |(number, name): (usize, &AppName)| {
+                let listeners = listeners.clone();
+                let mut app =
+                    AppSettings { listeners, limits: self.limits, ..AppSettings::new(name.clone()) };
+                (self.change_apps)(number, &mut app);
+                app
             };
+            let mut settings = GatewaySettings::new(next_gateway_id());
+            settings.apps = self.apps.iter().chain(&self.later).enumerate().map(app).collect();
+            settings.times = self.times;
+            settings.unrouted_max = self.unrouted_max.unwrap_or(settings.unrouted_max);
+            if self.shared {
+                settings.listeners.push(shared_listener(&self.origins));
+            }
             let name = NodeName::new(&format!("gateway-{n}")).unwrap();
-            let apps = self.apps.iter().chain(&self.later).map(app).collect();
-            cluster.add_gateway(name, apps, self.times, self.shards);
+            cluster.add_gateway(name, settings, self.shards);
         }
         for _ in 0..self.workers {
             cluster.add_worker().await;
@@ -236,6 +267,9 @@ impl Cluster {
             origins: Origins::Any,
             apps: vec![AppName::new("test").unwrap()],
             later: Vec::new(),
+            change_apps: Box::new(|_, _| {}),
+            shared: false,
+            unrouted_max: None,
             limits: AppLimits::default(),
             // A test ends its cluster before its clients, which do not answer a farewell that nobody reads.
             times: Times { linger: Duration::from_millis(300), ..Times::default() },
@@ -244,11 +278,8 @@ impl Cluster {
         }
     }
 
-    fn add_gateway(&mut self, name: NodeName, apps: Vec<AppSettings>, times: Times, shards: usize) {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0x00a0_0000_0001);
-        let id = GatewayId::new(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    fn add_gateway(&mut self, name: NodeName, settings: GatewaySettings, shards: usize) {
         let shards = Shards::start(name.as_str(), shards);
-        let settings = GatewaySettings { id, apps, times };
         let gateway = Gateway::start(settings, shards.handles()).unwrap();
         let addresses = gateway.bound().iter().map(|b| (b.app.clone(), b.protocol, b.address)).collect();
         let gateway = Arc::new(Mutex::new(gateway));
@@ -303,6 +334,12 @@ impl Cluster {
         self.gateways[gateway].addresses.iter().find(|(_, p, _)| *p == protocol).expect("a listener").2
     }
 
+    /// The port of a gateway that the apps share.
+    pub fn shared(&self, gateway: usize) -> SocketAddr {
+        let shared = self.gateways[gateway].addresses.iter().find(|(app, ..)| app.is_none());
+        shared.expect("a shared port").2
+    }
+
     /// A gateway, to change its apps while it runs.
     pub fn gateway(&self, gateway: usize) -> MutexGuard<'_, Gateway> {
         self.gateways[gateway].gateway.lock().unwrap()
@@ -310,14 +347,18 @@ impl Cluster {
 
     /// Where clients of a listener of an app connect; apps and listeners are counted as they were named.
     pub fn listener(&self, gateway: usize, app: usize, listener: usize) -> SocketAddr {
-        let of_app = self.gateways[gateway].addresses.iter().filter(|(name, ..)| *name == self.apps[app]);
+        let of_app = self.gateways[gateway]
+            .addresses
+            .iter()
+            .filter(|(name, ..)| name.as_ref() == Some(&self.apps[app]));
         of_app.map(|(.., address)| *address).nth(listener).expect("a listener")
     }
 
     /// Where WebSocket clients of an app connect.
     pub fn ws_of(&self, gateway: usize, app: &str) -> SocketAddr {
-        let is_it = |name: &AppName| *name == AppName::new(app).unwrap();
-        let mut of_app = self.gateways[gateway].addresses.iter().filter(|(name, ..)| is_it(name));
+        let name = AppName::new(app).unwrap();
+        let is_it = |known: &Option<AppName>| known.as_ref() == Some(&name);
+        let mut of_app = self.gateways[gateway].addresses.iter().filter(|(known, ..)| is_it(known));
         of_app.find(|(_, protocol, _)| *protocol == Protocol::Ws).expect("a listener").2
     }
 
@@ -430,6 +471,20 @@ impl Cluster {
                 self.stop_worker(number).await;
             }
         }
+    }
+}
+
+fn next_gateway_id() -> GatewayId {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0x00a0_0000_0001);
+    GatewayId::new(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+fn shared_listener(origins: &Origins) -> ListenerSettings {
+    ListenerSettings {
+        protocol: Protocol::Ws,
+        address: "127.0.0.1:0".parse().unwrap(),
+        origins: origins.clone(),
+        heartbeat: None,
     }
 }
 

@@ -22,9 +22,18 @@ use crate::settings::ListenerSettings;
 /// next round, which follows at once.
 const ACCEPTS_PER_ROUND: usize = 256;
 
+/// Whose clients connect to a port.
+#[derive(Debug, Clone)]
+pub(crate) enum Serves {
+    /// Those of one app.
+    App(Arc<App>),
+    /// Those of every app that has a route; which one is known when the request is there.
+    Routes,
+}
+
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub app: Arc<App>,
+    pub serves: Serves,
     pub settings: ListenerSettings,
     /// Where clients connect to; none if that is any address of this machine.
     local: Option<SocketAddr>,
@@ -33,7 +42,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub fn new(
-        app: Arc<App>,
+        serves: Serves,
         settings: ListenerSettings,
         socket: std::net::TcpListener,
         poll: &mio::Poll,
@@ -45,7 +54,7 @@ impl Listener {
         let local = socket.local_addr().ok().filter(|local| !local.ip().is_unspecified());
         let mut socket = TcpListener::from_std(socket);
         poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { app, settings, local, socket })
+        Ok(Self { serves, settings, local, socket })
     }
 
     /// Stops listening.
@@ -56,16 +65,16 @@ impl Listener {
 }
 
 impl Shard {
-    /// Listens for an app.
+    /// Listens.
     pub(super) fn listen(
         &mut self,
-        app: Arc<App>,
+        serves: Serves,
         settings: ListenerSettings,
         socket: std::net::TcpListener,
     ) -> io::Result<()> {
         let entry = self.listeners.vacant_entry();
         let token = mio::Token(LISTENER_TOKENS + entry.key());
-        entry.insert(Listener::new(app, settings, socket, self.poll.get_ref(), token)?);
+        entry.insert(Listener::new(serves, settings, socket, self.poll.get_ref(), token)?);
         Ok(())
     }
 
@@ -73,8 +82,9 @@ impl Shard {
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_PER_ROUND {
             let Some(listener) = self.listeners.get(number) else { return };
-            let app = &listener.app;
-            if !app.pace.admits(&app.limits.rates, self.now) {
+            if let Serves::App(app) = &listener.serves
+                && !app.pace.admits(&app.limits.rates, self.now)
+            {
                 // They wait in the backlog.
                 counters::ACCEPTS_THROTTLED.inc();
                 return self.deadlines.set(Due::Accept, number as u32, 0, Instant::now());
@@ -97,20 +107,19 @@ impl Shard {
 
     fn admit(&mut self, number: usize, mut stream: TcpStream, remote: SocketAddr) {
         let Some(listener) = self.listeners.get(number) else { return };
-        let (app, protocol, local) = (listener.app.clone(), listener.settings.protocol, listener.local);
-        if protocol != Protocol::Ws && app.life() != Life::Active {
-            // There is no way to tell the client why.
-            return counters::REFUSED.inc();
-        }
+        let (serves, protocol, local) = (listener.serves.clone(), listener.settings.protocol, listener.local);
         let Some(next_client) = self.next_client.checked_add(self.inboxes.len() as u32) else {
             tracing::error!("connection numbers are used up: restart this gateway, it gets a fresh id");
             return counters::REFUSED.inc();
         };
-        if !app.enter() {
-            tracing::warn!(app = %app.name, "connections_max is reached: a client is refused");
-            return counters::REFUSED.inc();
-        }
-        app.pace.admitted(&app.limits.rates, self.now);
+        let app = match serves {
+            Serves::App(app) if !self.takes(&app, protocol) => return counters::REFUSED.inc(),
+            Serves::App(app) => Some(app),
+            Serves::Routes => {
+                self.make_room();
+                None
+            }
+        };
         let client = std::mem::replace(&mut self.next_client, next_client);
         let entry = self.conns.vacant_entry();
         let key = entry.key();
@@ -120,14 +129,19 @@ impl Shard {
                 local.or_else(|| local_addr(&stream)).ok_or_else(|| io::ErrorKind::NotConnected.into())
             });
         let Ok(local) = ready else {
-            app.exit();
+            app.iter().for_each(|app| {
+                app.exit();
+            });
             return;
         };
-        app.count(self.index, |counts| &counts.opened, 1);
+        match &app {
+            Some(app) => app.count(self.index, |counts| &counts.opened, 1),
+            None => self.unrouted.add(client),
+        }
         entry.insert(Conn {
             stream: Some(stream),
             client,
-            app: Some(app),
+            app,
             listener: number,
             addresses: Addresses { remote, local, protocol },
             phase: Phase::Head,
@@ -154,5 +168,19 @@ impl Shard {
         } else {
             self.open(key);
         }
+    }
+
+    /// Whether an app takes one more connection on a port of its own; it is counted then.
+    fn takes(&self, app: &App, protocol: Protocol) -> bool {
+        // Who speaks HTTP is told why it is not served.
+        if protocol != Protocol::Ws && app.life() != Life::Active {
+            return false;
+        }
+        if !app.enter() {
+            tracing::warn!(app = %app.name, "connections_max is reached: a client is refused");
+            return false;
+        }
+        app.pace.admitted(&app.limits.rates, self.now);
+        true
     }
 }

@@ -8,10 +8,11 @@ use std::time::Instant;
 use tidegate_base::{CloseCode, CloseReason};
 
 use super::Shard;
+use super::accept::Serves;
 use super::conn::{Conn, Phase};
 use super::deadlines::Due;
 use crate::app::{App, Life};
-use crate::settings::{Heartbeat, ListenerSettings};
+use crate::settings::ListenerSettings;
 
 impl Shard {
     /// An app was added that has ports of its own.
@@ -21,7 +22,7 @@ impl Shard {
         }
         for (settings, socket) in sockets {
             let address = settings.address;
-            if let Err(error) = self.listen(app.clone(), settings, socket) {
+            if let Err(error) = self.listen(Serves::App(app.clone()), settings, socket) {
                 tracing::error!(app = %app.name, %address, %error, "a shard cannot listen on a port of the app");
             }
         }
@@ -61,20 +62,11 @@ impl Shard {
         }
     }
 
-    /// What a client hears whose app takes none.
-    pub(super) fn turned_away(&self, key: usize) -> Option<&'static str> {
-        let life = self.conns.get(key)?.app.as_ref()?.life();
-        (life != Life::Active).then(|| life.text())
-    }
-
-    /// How it is found out whether a client is still there.
-    pub(super) fn heartbeat_of(&self, key: usize) -> Option<Heartbeat> {
-        let conn = self.conns.get(key)?;
-        self.listeners.get(conn.listener)?.settings.heartbeat.clone()
-    }
-
     fn stop_listening_for(&mut self, app: &Arc<App>) {
-        let of_app = self.listeners.iter().filter(|(_, listener)| Arc::ptr_eq(&listener.app, app));
+        let of_app = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| matches!(&listener.serves, Serves::App(of) if Arc::ptr_eq(of, app)));
         for number in of_app.map(|(number, _)| number).collect::<Vec<_>>() {
             self.listeners.remove(number).close(self.poll.get_ref());
         }

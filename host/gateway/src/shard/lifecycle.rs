@@ -246,7 +246,7 @@ impl Shard {
         self.by_client.remove(&conn.client);
         let unsent = conn.stash.map_or(0, |stash| stash.len()) + usize::from(conn.farewell.is_some());
         counters::EVENTS_LOST.add(unsent as u64);
-        let Some(app) = conn.app else { return };
+        let Some(app) = conn.app else { return self.unrouted.remove() };
         app.count(self.index, |counts| &counts.lost, unsent as u64);
         app.hub.lock().remove(conn.client);
         if conn.is.binding {

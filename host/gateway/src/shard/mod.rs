@@ -19,6 +19,7 @@ mod lanes;
 pub(crate) use self::lanes::tell;
 mod lifecycle;
 mod output;
+mod routing;
 mod upgrade;
 
 use std::future::Future;
@@ -35,13 +36,16 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use self::accept::Listener;
+pub(crate) use self::accept::Serves;
 use self::conn::{Conn, Phase};
 use self::deadlines::{Deadlines, Due};
 use self::inbox::{Inbox, RemoteOp, ShardMsg};
 use self::lanes::LaneEnd;
 use self::output::Batch;
-use crate::app::{App, Lane};
+use self::routing::Unrouted;
+use crate::app::Lane;
 use crate::pace::Clock;
+use crate::registry::Registry;
 use crate::settings::{ListenerSettings, Times};
 
 /// Sockets looked at per round. Few enough that what the kernel and we keep of them is still in the cache when the
@@ -55,6 +59,7 @@ const LISTENER_TOKENS: usize = usize::MAX / 2;
 pub(crate) struct Shard {
     index: usize,
     gateway: GatewayId,
+    registry: Arc<Registry>,
     /// The inboxes of all shards, its own included.
     inboxes: Arc<[Arc<Inbox>]>,
     poll: AsyncFd<mio::Poll>,
@@ -63,6 +68,7 @@ pub(crate) struct Shard {
     conns: Slab<Conn>,
     by_client: FxHashMap<u32, usize>,
     next_client: u32,
+    unrouted: Unrouted,
     lanes: Slab<LaneEnd>,
     batch: Batch,
     /// Lanes with events that are not handed to the link.
@@ -99,9 +105,11 @@ enum LeftOver {
 pub(crate) struct ShardParts {
     pub index: usize,
     pub gateway: GatewayId,
+    pub registry: Arc<Registry>,
     pub inboxes: Arc<[Arc<Inbox>]>,
-    /// Apps' own ports.
-    pub sockets: Vec<(Arc<App>, ListenerSettings, std::net::TcpListener)>,
+    pub sockets: Vec<(Serves, ListenerSettings, std::net::TcpListener)>,
+    /// Connections whose app is not known yet.
+    pub unrouted_max: usize,
     pub times: Times,
     /// The number of shards, shared by them.
     pub serving: Arc<AtomicUsize>,
@@ -125,12 +133,14 @@ impl Shard {
         let mut shard = Self {
             index: parts.index,
             gateway: parts.gateway,
+            registry: parts.registry,
             poll: readable(poll)?,
             ready: mio::Events::with_capacity(EVENTS_PER_ROUND),
             listeners: Slab::new(),
             conns: Slab::new(),
             by_client: FxHashMap::default(),
             next_client: (shards + parts.index) as u32,
+            unrouted: Unrouted::new(parts.unrouted_max),
             lanes: Slab::new(),
             batch: Batch::default(),
             dirty: Vec::new(),
@@ -147,8 +157,8 @@ impl Shard {
             emptied: false,
             inboxes: parts.inboxes,
         };
-        for (app, settings, socket) in parts.sockets {
-            shard.listen(app, settings, socket)?;
+        for (serves, settings, socket) in parts.sockets {
+            shard.listen(serves, settings, socket)?;
         }
         Ok(shard)
     }

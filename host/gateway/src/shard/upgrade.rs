@@ -6,20 +6,16 @@ use std::time::Instant;
 use tidegate_base::{CloseReason, Event, Exports, UpgradeDecision};
 
 use super::Shard;
+use super::accept::Serves;
 use super::conn::Phase;
 use super::deadlines::Due;
 use super::feed::{pause, send};
-use crate::protocol::http::{self, HeadError};
+use super::routing::Asked;
+use crate::protocol::http;
+use crate::web::Door;
 
 /// Most bytes of a request's head.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// What a head asks for.
-enum Asked {
-    More,
-    Upgrade(http::AcceptKey, usize),
-    File,
-}
 
 impl Shard {
     pub(super) fn read_head(&mut self, key: usize) {
@@ -52,31 +48,15 @@ impl Shard {
                 }
                 Some(Err(_)) => return self.end(key, CloseReason::Network),
             }
-            match self.parse_head(key) {
-                Ok(Asked::More) => {}
-                Ok(_) if let Some(text) = self.turned_away(key) => {
-                    let range = self.batch.encode(|out| http::refusal(503, text, out));
-                    return self.refuse(key, &range);
+            match self.read_request(key) {
+                Ok(None) => {}
+                Ok(Some(Asked::Upgrade(accept, head_bytes))) => {
+                    return self.begin_upgrade(key, accept, head_bytes);
                 }
-                Ok(Asked::Upgrade(accept, head_bytes)) => return self.begin_upgrade(key, accept, head_bytes),
-                Ok(Asked::File) => return self.hand_to_web(key),
-                Err(error) => {
-                    tracing::debug!(%error, "a client's request is refused");
-                    let range = self.batch.encode(|out| error.respond(out));
-                    return self.refuse(key, &range);
-                }
+                Ok(Some(Asked::File)) => return self.hand_to_web(key),
+                Err(refusal) => return self.refuse_request(key, &refusal),
             }
         }
-    }
-
-    fn parse_head(&self, key: usize) -> Result<Asked, HeadError> {
-        let Some(conn) = self.conns.get(key) else { return Ok(Asked::More) };
-        let Some(head) = http::parse_head(&conn.partial, HEAD_BYTES_MAX)? else { return Ok(Asked::More) };
-        let Some(accept) = head.upgrade() else { return Ok(Asked::File) };
-        if let Some(listener) = self.listeners.get(conn.listener) {
-            head.check_origin(&listener.settings.origins)?;
-        }
-        Ok(Asked::Upgrade(accept, head.bytes()))
     }
 
     fn begin_upgrade(&mut self, key: usize, accept: http::AcceptKey, head_bytes: usize) {
@@ -168,15 +148,21 @@ impl Shard {
 
     fn hand_to_web(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(web) = conn.app.as_ref().and_then(|app| app.web.clone()) else {
+        let Some(app) = conn.app.clone() else { return };
+        let Some(web) = &app.web else {
             let text = "This port speaks WebSocket. Connect with ws://, or give the app a folder of files: web = \"…\".";
             let range = self.batch.encode(|out| http::refusal(426, text, out));
             return self.refuse(key, &range);
         };
+        let is_shared = self
+            .listeners
+            .get(conn.listener)
+            .is_some_and(|listener| matches!(listener.serves, Serves::Routes));
+        let door = if is_shared { Door::Routes(self.registry.clone()) } else { Door::App(app.clone()) };
         let (stream, read) = (conn.stream.take(), std::mem::take(&mut conn.partial));
         if let Some(mut stream) = stream {
             let _ = self.poll.get_ref().registry().deregister(&mut stream);
-            web.serve(stream, read);
+            web.serve(stream, read, door);
         }
         self.end(key, CloseReason::Client);
     }

@@ -10,7 +10,7 @@ use super::file::File;
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 23] = [
+pub const VARIABLES: [&str; 24] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -27,6 +27,7 @@ pub const VARIABLES: [&str; 23] = [
     "TIDEGATE_GATEWAY_DECISION_MS",
     "TIDEGATE_GATEWAY_SLOT_WAIT_MS",
     "TIDEGATE_GATEWAY_LINGER_MS",
+    "TIDEGATE_GATEWAY_UNROUTED_MAX",
     "TIDEGATE_WORKER_INSTANCES",
     "TIDEGATE_WORKER_MEMORY_MIB",
     "TIDEGATE_WORKER_CREDIT_EVENTS",
@@ -60,7 +61,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
-    let File { node, cluster, register, gateway, worker, tenant: _, app: _ } = file;
+    let File { node, cluster, register, gateway, worker, tenant: _, listener: _, app: _ } = file;
     match name {
         "TIDEGATE_NODE_NAME" => put(&mut node.name, text),
         "TIDEGATE_NODE_DATA_DIR" => path(&mut node.data_dir, text),
@@ -81,6 +82,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_GATEWAY_DECISION_MS" => put(&mut gateway.decision_ms, text),
         "TIDEGATE_GATEWAY_SLOT_WAIT_MS" => put(&mut gateway.slot_wait_ms, text),
         "TIDEGATE_GATEWAY_LINGER_MS" => put(&mut gateway.linger_ms, text),
+        "TIDEGATE_GATEWAY_UNROUTED_MAX" => put(&mut gateway.unrouted_max, text),
         "TIDEGATE_WORKER_INSTANCES" => put(&mut worker.instances, text),
         "TIDEGATE_WORKER_MEMORY_MIB" => put(&mut worker.memory_mib, text),
         "TIDEGATE_WORKER_CREDIT_EVENTS" => put(&mut worker.credit_events, text),
@@ -134,6 +136,7 @@ mod tests {
         ("TIDEGATE_GATEWAY_DECISION_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_SLOT_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_LINGER_MS", "2", "2", "1"),
+        ("TIDEGATE_GATEWAY_UNROUTED_MAX", "2", "2", "1"),
         ("TIDEGATE_WORKER_INSTANCES", "2", "2", "1"),
         ("TIDEGATE_WORKER_MEMORY_MIB", "2", "2", "1"),
         ("TIDEGATE_WORKER_CREDIT_EVENTS", "2", "2", "1"),

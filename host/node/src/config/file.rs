@@ -7,8 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::values::{
-    Address, AllowedOrigins, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin, Settings, Share, Slow,
-    Within,
+    Address, AllowedOrigins, AppRoute, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin, Settings,
+    Share, Slow, Within,
 };
 
 /// The whole file.
@@ -21,6 +21,7 @@ pub(super) struct File {
     pub gateway: Gateway,
     pub worker: Worker,
     pub tenant: Vec<Spanned<Tenant>>,
+    pub listener: Vec<Spanned<Listener>>,
     pub app: Vec<Spanned<App>>,
 }
 
@@ -68,6 +69,16 @@ pub(super) struct Gateway {
     pub decision_ms: Option<Millis>,
     pub slot_wait_ms: Option<Millis>,
     pub linger_ms: Option<Millis>,
+    pub unrouted_max: Option<Within<1, 1_000_000>>,
+}
+
+/// A port that apps share by their routes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Listener {
+    pub address: Option<Listen>,
+    pub origins: Option<AllowedOrigins>,
+    pub heartbeat: Option<Heartbeat>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +101,7 @@ pub(super) struct App {
     pub plugin: Option<Plugin>,
     pub slots: Option<Instances>,
     pub listen: Option<Vec<Listen>>,
+    pub routes: Option<Vec<AppRoute>>,
     pub web: Option<PathBuf>,
     pub origins: Option<AllowedOrigins>,
     pub heartbeat: Option<Heartbeat>,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_base::{AppName, CpuShare, Label, NodeName, Quotas, Role, Setting, limits};
-use tidegate_gateway::settings::{AppLimits, ListenerSettings, Times};
+use tidegate_gateway::settings::{AppLimits, ListenerSettings, SharedSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_runtime::{Compiler, EngineSettings, Limits};
 use tidegate_wire::Grant;
@@ -94,6 +94,10 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Where it tells workers to dial it, if that is another address.
     pub advertise: Option<SocketAddr>,
+    /// Ports that apps share by their routes.
+    pub listeners: Vec<ListenerSettings>,
+    /// Connections on those whose app is not known yet.
+    pub unrouted_max: usize,
     /// The times that bound every wait for a client.
     pub times: Times,
 }
@@ -135,9 +139,11 @@ pub struct AppConfig {
     pub plugin: Option<Plugin>,
     /// Slots on this worker.
     pub slots: u32,
-    /// Where its clients connect; empty on a worker.
+    /// Its own ports; empty on a worker.
     pub listeners: Vec<ListenerSettings>,
-    /// A folder of files, answered on its WebSocket ports.
+    /// How it is reached on shared ports.
+    pub shared: SharedSettings,
+    /// A folder of files, answered on its WebSocket ports and under its routes.
     pub web: Option<PathBuf>,
     /// Its limits at the gateway. The largest payload and session hold for the worker too.
     pub limits: AppLimits,
@@ -221,6 +227,7 @@ impl Config {
     pub fn all_in_one(data_dir: impl Into<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let worker = tidegate_worker::WorkerSettings::new(default_name());
+        let gateway = tidegate_gateway::settings::GatewaySettings::new(tidegate_base::GatewayId::new(0));
         Self {
             name: default_name(),
             place: Place::AllInOne,
@@ -232,7 +239,9 @@ impl Config {
             gateway: GatewayConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 advertise: None,
-                times: Times::default(),
+                listeners: Vec::new(),
+                unrouted_max: gateway.unrouted_max,
+                times: gateway.times,
             },
             worker: WorkerConfig {
                 engine: EngineSettings::default(),
@@ -291,6 +300,7 @@ impl AppConfig {
             plugin: None,
             slots: 1,
             listeners: Vec::new(),
+            shared: SharedSettings::default(),
             web: None,
             limits: AppLimits::default(),
             instance: Limits::default(),

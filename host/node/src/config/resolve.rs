@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_base::{AppName, AppSpec, Protocol, Role};
-use tidegate_gateway::settings::{Heartbeat, ListenerSettings, Origins};
+use tidegate_gateway::settings::{
+    Heartbeat, ListenerSettings, Origins, ROUTES_PER_APP_MAX, SharedHeartbeat, SharedSettings,
+};
 use tidegate_link::certs::Identity;
 
 use super::file::{self, File};
@@ -76,7 +78,8 @@ impl file::App {
 
 /// Everything checked.
 pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<Config, ConfigError> {
-    let File { node, cluster, register, gateway, worker, tenant: tenants, app: apps } = file;
+    let File { node, cluster, register, gateway, worker, tenant: tenants, listener: listeners, app: apps } =
+        file;
     let mut config = Config::all_in_one(node.data_dir.unwrap_or_else(|| folder.join("data")));
     let name = node.name.map(|label| label.0);
     let roles = node.roles.map(|roles| roles.into_iter().map(|role| role.0).collect::<Vec<_>>());
@@ -93,6 +96,12 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     set(&mut config.register_listen, register.listen.map(|address| address.0));
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker);
+    for listener in listeners {
+        let span = listener.span();
+        let listener = shared_listener(&config, listener.into_inner())
+            .map_err(|reason| mistake(source.at(&span, reason)))?;
+        config.gateway.listeners.push(listener);
+    }
     let mut slots = 0_u64;
     let mut specs = Vec::new();
     for app in apps {
@@ -196,6 +205,7 @@ fn apply_gateway(config: &mut Config, file: file::Gateway) -> Result<(), ConfigE
     set(&mut gateway.times.decision, file.decision_ms.map(millis));
     set(&mut gateway.times.slot, file.slot_wait_ms.map(millis));
     set(&mut gateway.times.linger, file.linger_ms.map(millis));
+    set(&mut gateway.unrouted_max, file.unrouted_max.map(size));
     if let Place::Member { identity, .. } = &config.place
         && identity.uri().role() == Role::Gateway
     {
@@ -219,6 +229,29 @@ fn apply_worker(config: &mut Config, file: file::Worker) {
     set(&mut worker.command_queue_bytes_max, file.command_queue_bytes_max.map(size));
     set(&mut worker.query_wait, file.query_wait_ms.map(millis));
     set(&mut worker.stop_wait, file.stop_wait_ms.map(millis));
+}
+
+/// One `[[listener]]`.
+fn shared_listener(config: &Config, file: file::Listener) -> Result<ListenerSettings, String> {
+    let Some(listen) = file.address else {
+        return Err("the listener has no address: add `address = \"ws://127.0.0.1:8080\"` to it".into());
+    };
+    if listen.protocol != Protocol::Ws {
+        return Err(format!(
+            "{listen}: apps share a port by the host and path that a WebSocket client asks for, and others name none: \
+             write ws://, or give one app this port with `listen`"
+        ));
+    }
+    let taken = |listener: &ListenerSettings| listener.address == listen.address;
+    if listen.address.port() != 0 && config.gateway.listeners.iter().any(taken) {
+        return Err(format!("{listen}: this address is listened on twice: take another port"));
+    }
+    Ok(ListenerSettings {
+        protocol: listen.protocol,
+        address: listen.address,
+        origins: file.origins.map_or(Origins::Same, |origins| origins.0),
+        heartbeat: heartbeat(file.heartbeat.as_ref(), listen.protocol),
+    })
 }
 
 /// One `[[app]]` of the file, and what is known by then.
@@ -270,17 +303,65 @@ impl App<'_> {
     }
 
     fn apply_gateway_part(&self, app: &mut AppConfig, file: file::App) -> Result<(), ConfigError> {
-        let listen = file.listen.unwrap_or_default();
-        let runs = self.config.place.runs(Role::Gateway);
-        if runs && listen.is_empty() {
+        self.apply_routes(app, &file)?;
+        self.apply_ports(app, &file)?;
+        self.apply_web(app, file.web.clone())?;
+        Ok(())
+    }
+
+    fn apply_routes(&self, app: &mut AppConfig, file: &file::App) -> Result<(), ConfigError> {
+        let routes: Vec<_> = file.routes.iter().flatten().map(|route| route.0.clone()).collect();
+        if routes.len() > ROUTES_PER_APP_MAX {
             return self.wrong(&format!(
-                "app {} listens nowhere: add `listen = [\"ws://127.0.0.1:7272\"]` to it",
+                "app {} has {} routes, at most {ROUTES_PER_APP_MAX} are allowed: use wildcards or shorter paths",
+                app.name,
+                routes.len()
+            ));
+        }
+        if self.config.place.runs(Role::Gateway)
+            && !routes.is_empty()
+            && self.config.gateway.listeners.is_empty()
+        {
+            return self.wrong(&format!(
+                "app {} has routes, but there is no port for them: add a `[[listener]]` with \
+                 `address = \"ws://127.0.0.1:8080\"`, or leave out `routes`",
                 app.name
             ));
         }
-        let others = self.config.apps.iter().flat_map(|app| &app.listeners).map(|listener| listener.address);
-        let mut taken: HashSet<SocketAddr> = others.collect();
-        for listen in &listen {
+        for route in &routes {
+            if let Some(owner) = self.config.apps.iter().find(|other| other.shared.routes.contains(route)) {
+                return self.wrong(&format!(
+                    "app {} cannot have the route {route}: {} has it; take another host or path",
+                    app.name, owner.name
+                ));
+            }
+        }
+        app.shared = SharedSettings {
+            routes,
+            origins: file.origins.as_ref().map(|origins| origins.0.clone()),
+            heartbeat: match &file.heartbeat {
+                None => SharedHeartbeat::OfListener,
+                own => {
+                    heartbeat(own.as_ref(), Protocol::Ws).map_or(SharedHeartbeat::Off, SharedHeartbeat::Own)
+                }
+            },
+        };
+        Ok(())
+    }
+
+    fn apply_ports(&self, app: &mut AppConfig, file: &file::App) -> Result<(), ConfigError> {
+        let listen = file.listen.as_deref().unwrap_or_default();
+        if self.config.place.runs(Role::Gateway) && listen.is_empty() && app.shared.routes.is_empty() {
+            return self.wrong(&format!(
+                "app {} listens nowhere: add `listen = [\"ws://127.0.0.1:7272\"]` to it, or `routes = [\"HOST/PATH\"]` if \
+                 there is a [[listener]]",
+                app.name
+            ));
+        }
+        let shared = self.config.gateway.listeners.iter();
+        let others = self.config.apps.iter().flat_map(|app| &app.listeners).chain(shared);
+        let mut taken: HashSet<SocketAddr> = others.map(|listener| listener.address).collect();
+        for listen in listen {
             if listen.address.port() != 0 && !taken.insert(listen.address) {
                 return self
                     .wrong(&format!("{listen}: this address is listened on twice: take another port"));
@@ -292,8 +373,14 @@ impl App<'_> {
                 heartbeat: heartbeat(file.heartbeat.as_ref(), listen.protocol),
             });
         }
-        app.web = file.web;
-        if runs && let Some(web) = &app.web {
+        Ok(())
+    }
+
+    fn apply_web(&self, app: &mut AppConfig, web: Option<PathBuf>) -> Result<(), ConfigError> {
+        app.web = web;
+        if self.config.place.runs(Role::Gateway)
+            && let Some(web) = &app.web
+        {
             if !web.is_dir() {
                 return self.wrong(&format!(
                     "app {}: `web` is to be a folder of files, but there is none at {}",
@@ -301,7 +388,8 @@ impl App<'_> {
                     web.display()
                 ));
             }
-            if !listen.iter().any(|listen| listen.protocol == Protocol::Ws) {
+            let is_ws = |listener: &ListenerSettings| listener.protocol == Protocol::Ws;
+            if !app.listeners.iter().any(is_ws) && app.shared.routes.is_empty() {
                 return self.wrong(&format!(
                     "app {}: files are answered on a WebSocket port: add a ws:// address to `listen`, or leave out `web`",
                     app.name

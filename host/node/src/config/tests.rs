@@ -4,7 +4,7 @@ use std::os::unix::fs::DirBuilderExt;
 
 use proptest::prelude::*;
 use tidegate_base::{CpuShare, Protocol, Rate};
-use tidegate_gateway::settings::{Origins, SlowPolicy};
+use tidegate_gateway::settings::{Origins, SharedHeartbeat, SlowPolicy};
 use tidegate_link::certs::Authority;
 use tidegate_worker::OnFailure;
 
@@ -56,6 +56,7 @@ fn every_key_is_read() {
         decision_ms = 5
         slot_wait_ms = 6
         linger_ms = 7
+        unrouted_max = 35
         [worker]
         instances = 8
         memory_mib = 99
@@ -64,12 +65,17 @@ fn every_key_is_read() {
         command_queue_bytes_max = 12
         query_wait_ms = 13
         stop_wait_ms = 14
+        [[listener]]
+        address = "ws://127.0.0.1:8080"
+        origins = "any"
+        heartbeat = {{ interval_ms = 36 }}
         [[app]]
         name = "chat"
         tenant = "acme"
         plugin = "plugins/chat"
         slots = 4
         listen = ["ws://127.0.0.1:7272", "text://127.0.0.1:7273"]
+        routes = ["Acme.example.com", "*/chat"]
         web = "{}"
         origins = ["https://example.org"]
         heartbeat = {{ interval_ms = 16, misses_max = 17, payload = "hi" }}
@@ -106,7 +112,10 @@ fn every_key_is_read() {
     assert_eq!(config.data_dir, Path::new("/etc/tidegate/var"));
     let ms = Duration::from_millis;
     assert_eq!((config.stop_wait, config.register_listen.port()), (ms(1), 1));
-    let GatewayConfig { listen, advertise, times } = config.gateway;
+    let GatewayConfig { listen, advertise, listeners, unrouted_max, times } = config.gateway;
+    let [shared] = &listeners[..] else { panic!("one listener") };
+    assert_eq!((shared.address.port(), shared.heartbeat.as_ref().unwrap().interval), (8080, ms(36)));
+    assert!(matches!(shared.origins, Origins::Any) && unrouted_max == 35);
     assert_eq!((listen.port(), advertise.unwrap().port()), (2, 3));
     assert_eq!((times.handshake, times.decision, times.slot, times.linger), (ms(4), ms(5), ms(6), ms(7)));
     let worker = config.worker;
@@ -117,6 +126,10 @@ fn every_key_is_read() {
     assert_eq!((app.name.as_str(), app.slots), ("acme/chat", 4));
     assert_eq!(app.plugin, Some(Plugin::Folder("/etc/tidegate/plugins/chat".into())));
     assert_eq!(app.web.as_deref(), Some(web.path()));
+    let routes: Vec<_> = app.shared.routes.iter().map(ToString::to_string).collect();
+    assert_eq!(routes, ["acme.example.com", "*/chat"]);
+    assert!(matches!(&app.shared.origins, Some(Origins::List(list)) if list.len() == 1));
+    assert!(matches!(&app.shared.heartbeat, SharedHeartbeat::Own(own) if own.misses_max == 17));
     for (listener, protocol) in app.listeners.iter().zip([Protocol::Ws, Protocol::Text]) {
         assert_eq!(listener.protocol, protocol);
         assert!(matches!(&listener.origins, Origins::List(list) if list.len() == 1));
@@ -194,6 +207,44 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         assert!(error.contains(place), "{text}: wanted {place}\n{error}");
         assert!(error.contains(says), "{text}: wanted {says}\n{error}");
     }
+}
+
+#[test]
+fn an_app_is_reached_by_ports_of_its_own_or_by_routes_on_shared_ones() {
+    const SHARED: &str = "[[listener]]\naddress = \"ws://127.0.0.1:8080\"\n";
+    let app = |name: &str, more: &str| format!("[[app]]\nname = \"{name}\"\nplugin = \"p\"\n{more}\n");
+    let chat = app("chat", "routes = [\"*/chat\"]");
+    let config = parse(&format!("{SHARED}{chat}")).unwrap();
+    assert!(config.apps[0].listeners.is_empty() && config.apps[0].shared.origins.is_none());
+    assert_eq!(config.apps[0].shared.heartbeat, SharedHeartbeat::OfListener);
+    assert!(matches!(config.gateway.listeners[0].origins, Origins::Same));
+    assert!(config.gateway.listeners[0].heartbeat.is_some());
+    let quiet = app("chat", "routes = [\"*\"]\nheartbeat = { interval_ms = 0 }");
+    let config = parse(&format!("{SHARED}{quiet}")).unwrap();
+    assert_eq!(config.apps[0].shared.heartbeat, SharedHeartbeat::Off);
+    for (text, place, says) in [
+        (chat.clone(), "t.toml:1:1: app[0]", "no port for them: add a `[[listener]]`"),
+        (format!("{SHARED}{chat}{}", app("shop", "routes = [\"*/chat/\"]")), "app[1]", "default/chat has it"),
+        (format!("{SHARED}{}", app("a", "")), "app[0]", "or `routes = "),
+        (format!("{SHARED}{}", app("a", "routes = [\"*/a b\"]")), "t.toml:6:10: app[0].routes", "no spaces"),
+        (format!("{SHARED}{}", app("a", "routes = [\"h:80\"]")), "app[0].routes", "without their port"),
+        (
+            format!("{SHARED}{}", app("a", "listen = [\"tcp://127.0.0.1:8080\"]")),
+            "app[0]",
+            "listened on twice",
+        ),
+        (format!("{SHARED}{SHARED}"), "t.toml:3:1: listener[1]", "listened on twice"),
+        ("[[listener]]\n".to_owned(), "t.toml:1:1: listener", "no address"),
+        ("[[listener]]\naddress = \"tcp://127.0.0.1:1\"\n".to_owned(), "listener", "write ws://"),
+        ("[[listener]]\nlisten = \"ws://127.0.0.1:1\"\n".to_owned(), "listener", "there are address"),
+    ] {
+        let error = wrong(&text);
+        assert!(error.contains(place), "{text}: wanted {place}\n{error}");
+        assert!(error.contains(says), "{text}: wanted {says}\n{error}");
+    }
+    let many: Vec<_> = (0..65).map(|n| format!("\"*/{n}\"")).collect();
+    let many = app("a", &format!("routes = [{}]", many.join(", ")));
+    assert!(wrong(&format!("{SHARED}{many}")).contains("at most 64"));
 }
 
 #[test]

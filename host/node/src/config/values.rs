@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use tidegate_base::{CpuShare, OnFailure, Protocol, Role, SlowPolicy};
-use tidegate_gateway::settings::Origins;
+use tidegate_gateway::settings::{Origins, Route};
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +236,18 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+/// Which requests on shared ports are for an app: `chat.example.com`, `*.example.com/chat`, `*/chat`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRoute(pub Route);
+
+impl FromStr for AppRoute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: tidegate_gateway::settings::InvalidRoute| error.to_string())
+    }
+}
+
 /// `sha256:` and 64 hex digits, a path of a `.wasm` file, or that of a folder with source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plugin {
@@ -273,7 +285,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Listen Address NodeRole Label Slow Failing Plugin);
+read_from_text!(Listen Address NodeRole Label Slow Failing AppRoute Plugin);
 
 /// Which pages may open a WebSocket: `"same"`, `"any"` or a list of origins.
 #[derive(Debug, Clone)]
@@ -443,7 +455,7 @@ mod tests {
         fn no_text_makes_a_value_panic(text in ".{0,60}") {
             let _ = (text.parse::<Listen>(), text.parse::<Plugin>(), text.parse::<Label>());
             let _ = (text.parse::<Slow>(), text.parse::<NodeRole>(), text.parse::<Millis>());
-            let _ = text.parse::<Failing>();
+            let _ = (text.parse::<Failing>(), text.parse::<AppRoute>());
         }
 
         #[test]

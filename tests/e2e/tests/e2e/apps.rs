@@ -171,5 +171,5 @@ fn settings(app: &str) -> AppSettings {
 /// Where an app listens now.
 fn address(cluster: &Cluster, app: &str) -> SocketAddr {
     let bound = cluster.gateway(0).bound();
-    bound.iter().find(|bound| bound.app == name(app)).expect("a port").address
+    bound.iter().find(|bound| bound.app.as_ref() == Some(&name(app))).expect("a port").address
 }

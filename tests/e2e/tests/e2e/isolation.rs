@@ -7,16 +7,20 @@ use crate::support::{done, sorted};
 
 #[tokio::test]
 async fn ids_uids_and_groups_of_another_app_are_never_reached() {
+    // All by one port, so that nothing but the request says whose client it is.
     let cluster = Cluster::of("callbacks")
         .apps(&["mine", "theirs"])
+        .protocols(&[])
+        .shared_port()
+        .on_gateways(|app, settings| settings.shared.routes.push(format!("*/{app}").parse().unwrap()))
         .gateways(2)
         .workers(2)
         .shards(2)
         .link(LinkKind::Quic)
         .start()
         .await;
-    let mut mine = [client(&cluster, 0, 0).await, client(&cluster, 1, 0).await];
-    let mut theirs = [client(&cluster, 0, 1).await, client(&cluster, 1, 1).await];
+    let mut mine = [routed(&cluster, 0, 0).await, routed(&cluster, 1, 0).await];
+    let mut theirs = [routed(&cluster, 0, 1).await, routed(&cluster, 1, 1).await];
     for client in mine.iter_mut().chain(&mut theirs) {
         client.call("bind_uid", json!({"uid": "ann"})).await;
         client.call("join_group", json!({"groups": ["room"]})).await;
@@ -89,6 +93,11 @@ async fn an_app_that_loops_for_ever_does_not_hold_up_another_on_the_same_thread(
 
 async fn client(cluster: &Cluster, gateway: usize, app: usize) -> Client {
     Client::of_callbacks(cluster.listener(gateway, app, 0)).await
+}
+
+/// By the port that both share.
+async fn routed(cluster: &Cluster, gateway: usize, app: usize) -> Client {
+    Client::of_callbacks_at(cluster.shared(gateway), "localhost", &format!("/{app}")).await
 }
 
 /// Every command, with ids of clients of another app.

@@ -82,6 +82,13 @@ impl<'b> Head<'b> {
         self.header("host")
     }
 
+    /// The `Host` header, if there is exactly one.
+    pub fn only_host(&self) -> Option<&'b str> {
+        let mut hosts = self.values("host");
+        let host = hosts.next().filter(|_| hosts.next().is_none())?;
+        std::str::from_utf8(host).ok().map(str::trim)
+    }
+
     /// Whether pages of the request's origin may connect. Clients that are no browsers send no `Origin` and are let in:
     /// they could send any.
     ///
@@ -176,6 +183,9 @@ pub enum HeadError {
     /// A handshake without one host.
     #[error("WebSocket handshake without exactly one Host header")]
     Host,
+    /// A request on a shared port that does not say for which host it is.
+    #[error("request without exactly one Host header that is one: it says what the request is for")]
+    NoHost,
     /// A handshake of another WebSocket version.
     #[error("WebSocket handshake without `Sec-WebSocket-Version: 13`: use this version")]
     Version,
