@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_base::AppName;
+use tidegate_base::{AppName, Label};
 use tidegate_runtime::{Engine, SlowPool, TemplateError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -47,6 +47,8 @@ pub(crate) struct Shard {
 #[derive(Debug, Default)]
 pub(crate) struct Apps {
     pub running: Vec<RunningApp>,
+    /// Apps that the worker was started with and does not run, since it lacks these labels.
+    pub elsewhere: Vec<(AppName, Vec<Label>)>,
     next: AppId,
     stopping: bool,
 }
@@ -110,6 +112,9 @@ pub enum AddAppError {
     /// Its instances may be larger than the places for them.
     #[error(transparent)]
     Memory(#[from] TooMuchMemory),
+    /// The worker lacks labels that the app requires.
+    #[error(transparent)]
+    Labels(#[from] MissingLabels),
     /// Another app of this name is here.
     #[error("app {app} is on this worker with other settings: configure it, or remove it first")]
     Different {
@@ -136,6 +141,23 @@ pub enum ConfigureAppError {
     /// Its instances may be larger than the places for them.
     #[error(transparent)]
     Memory(#[from] TooMuchMemory),
+    /// The worker lacks labels that the app is to require.
+    #[error(transparent)]
+    Labels(#[from] MissingLabels),
+}
+
+/// An app that a worker does not run, since it is not marked with what the app requires.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "app {app} requires {} of its workers, which this one is not marked with: add it to `labels` of [worker] here, or \
+     take it out of `require` of the app",
+    shown(missing)
+)]
+pub struct MissingLabels {
+    /// The app.
+    pub app: AppName,
+    /// What the worker lacks.
+    pub missing: Vec<Label>,
 }
 
 /// An app whose instances may be larger than a worker's places for them.
@@ -219,9 +241,15 @@ impl Apps {
 }
 
 impl Inner {
-    /// An app that was here from the start on. There may be too little room for it.
+    /// An app that was here from the start on. There may be too little room for it; without the labels that it requires it
+    /// is only remembered.
     pub fn launch_fixed(&self, app: WorkerApp) -> Result<Vec<First>, WorkerError> {
         let name = app.name.clone();
+        if let Err(error) = self.check_labels(&app) {
+            tracing::warn!(app = %name, "the app is not started here: {error}");
+            self.apps.lock().elsewhere.push((name, error.missing));
+            return Ok(Vec::new());
+        }
         let edition =
             Edition::new(&self.engine, app).map_err(|error| WorkerError::Template { app: name, error })?;
         self.capacity.lock().take(&edition.app.name, edition.app.slots);
@@ -231,6 +259,7 @@ impl Inner {
     /// Adds an app, unless it is here already.
     pub fn launch(&self, app: &WorkerApp) -> Result<Launch, AddAppError> {
         let name = || app.name.clone();
+        self.check_labels(app)?;
         self.check_memory(app)?;
         let edition = Edition::new(&self.engine, app.clone());
         let edition = edition.map_err(|error| AddAppError::Template { app: name(), error })?;
@@ -249,6 +278,14 @@ impl Inner {
         self.capacity.lock().admit(&app.name, app.slots)?;
         tracing::info!(app = %app.name, slots = app.slots, "an app is added");
         Ok(Launch::Here(self.take_in(&mut apps, &Arc::new(edition))))
+    }
+
+    fn check_labels(&self, app: &WorkerApp) -> Result<(), MissingLabels> {
+        let missing = self.settings.missing_labels(&app.require);
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(MissingLabels { app: app.name.clone(), missing }),
+        }
     }
 
     fn check_memory(&self, app: &WorkerApp) -> Result<(), TooMuchMemory> {
@@ -315,6 +352,7 @@ impl Inner {
 
     /// Gives an app other settings.
     pub fn configure(self: &Arc<Self>, now: &WorkerApp) -> Result<Configured, ConfigureAppError> {
+        self.check_labels(now)?;
         self.check_memory(now)?;
         let mut apps = self.apps.lock();
         let app = apps.running.iter_mut().find(|app| app.settings.name == now.name && app.leaving.is_none());
@@ -421,6 +459,10 @@ impl Inner {
         tell(&self.news);
         tracing::info!(app = %name, "an app is removed");
     }
+}
+
+fn shown(labels: &[Label]) -> String {
+    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(" and ")
 }
 
 fn reaches(slots: &[RunningSlot]) -> Vec<Reach> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_base::{AppName, CpuShare, Exports, NodeName, limits};
+use tidegate_base::{AppName, CpuShare, Exports, Label, NodeName, limits};
 use tidegate_runtime::{CpuBudget, Limits, Module};
 use tidegate_wire::Grant;
 
@@ -12,6 +12,8 @@ use tidegate_wire::Grant;
 pub struct WorkerSettings {
     /// Its name, as plugins see it.
     pub name: NodeName,
+    /// What it is marked with. It runs no app that requires something else.
+    pub labels: Vec<Label>,
     /// Its apps.
     pub apps: Vec<WorkerApp>,
     /// How far events may run ahead of a slot's turns, per gateway. A slot holds at most this many bytes per gateway.
@@ -29,12 +31,18 @@ impl WorkerSettings {
     pub fn new(name: NodeName) -> Self {
         Self {
             name,
+            labels: Vec::new(),
             apps: Vec::new(),
             grant: Grant { events: 4096, bytes: 4 * 1024 * 1024 },
             command_queue_bytes_max: 8 * 1024 * 1024,
             query_wait: Duration::from_secs(5),
             stop_wait: Duration::from_secs(10),
         }
+    }
+
+    /// The labels that an app requires and the worker does not have. Empty: it may run here.
+    pub fn missing_labels(&self, require: &[Label]) -> Vec<Label> {
+        require.iter().filter(|label| !self.labels.contains(label)).cloned().collect()
     }
 }
 
@@ -58,6 +66,8 @@ pub struct WorkerApp {
     pub module: Option<Module>,
     /// Its version, from 1. 0: what the worker's own settings name, or nothing yet.
     pub version: u32,
+    /// Labels that a worker must have to run it, all of them.
+    pub require: Vec<Label>,
     /// How many slots it has here.
     pub slots: u32,
     /// What each instance may use.
@@ -94,6 +104,7 @@ impl WorkerApp {
             name,
             module: None,
             version: 0,
+            require: Vec::new(),
             slots: 1,
             limits: Limits::default(),
             budget: Arc::new(CpuBudget::new(CpuShare::default())),

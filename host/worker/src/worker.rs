@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_base::{AppName, GatewayId};
+use tidegate_base::{AppName, GatewayId, Label};
 use tidegate_link::Link;
 use tidegate_runtime::{Engine, SlowPool, TemplateError};
 use tidegate_wire::control::VersionTally;
@@ -47,6 +47,8 @@ pub struct AppStatus {
     pub waiting: u32,
     /// Slots that kept failing and start no instance until another version is deployed.
     pub suspended: u32,
+    /// Labels that the app requires and the worker does not have: it does not run here.
+    pub missing_labels: Vec<Label>,
 }
 
 /// A worker that cannot start.
@@ -76,8 +78,8 @@ pub enum WorkerError {
 }
 
 impl Worker {
-    /// Starts an instance in every slot, `on-worker-start` included; the slots of an app without a module stay empty. Slot
-    /// `n` of an app lives on shard `n` modulo their number; each is to be a current_thread runtime with a thread of its
+    /// Starts an instance in every slot, `on-worker-start` included; the slots of an app without a module stay empty, and an
+    /// app that requires labels which the worker does not have is only listed in the status. Slot `n` of an app lives on shard `n` modulo their number; each is to be a current_thread runtime with a thread of its
     /// own.
     ///
     /// # Errors
@@ -200,6 +202,11 @@ impl Worker {
         Ok(waits)
     }
 
+    /// The labels that an app requires and this worker does not have. Empty: it may be added.
+    pub fn missing_labels(&self, require: &[Label]) -> Vec<Label> {
+        self.inner.settings.missing_labels(require)
+    }
+
     /// How many shards it has.
     pub fn shards(&self) -> usize {
         self.inner.shards.len()
@@ -244,7 +251,9 @@ impl Worker {
 impl AppStatus {
     /// Of an app that has done nothing.
     fn of(name: AppName) -> Self {
-        Self { name, version: 0, slots: 0, restarts: 0, turns: 0, failed: 0, waiting: 0, suspended: 0 }
+        let (restarts, turns, failed) = (0, 0, 0);
+        let (waiting, suspended, missing_labels) = (0, 0, Vec::new());
+        Self { name, version: 0, slots: 0, restarts, turns, failed, waiting, suspended, missing_labels }
     }
 }
 
@@ -267,7 +276,11 @@ impl Apps {
             }
             status
         };
-        self.running.iter().filter(|app| !app.is_being_removed()).map(of).collect()
+        let elsewhere = self.elsewhere.iter().map(|(name, missing)| AppStatus {
+            missing_labels: missing.clone(),
+            ..AppStatus::of(name.clone())
+        });
+        self.running.iter().filter(|app| !app.is_being_removed()).map(of).chain(elsewhere).collect()
     }
 }
 

@@ -41,6 +41,7 @@ pub struct ClusterBuilder {
     change_apps: ChangeApps,
     shared: bool,
     unrouted_max: Option<usize>,
+    on_workers: Vec<AppName>,
     limits: AppLimits,
     times: Times,
     worker: Box<dyn Fn(&mut WorkerSettings)>,
@@ -174,6 +175,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Apps of these names besides, which workers have and gateways do not.
+    pub fn also_on_workers(mut self, names: &[&str]) -> Self {
+        self.on_workers = names.iter().map(|name| AppName::new(name).unwrap()).collect();
+        self
+    }
+
     /// Changes the app's limits on gateways.
     pub fn limits(mut self, change: impl FnOnce(&mut AppLimits)) -> Self {
         change(&mut self.limits);
@@ -208,7 +215,7 @@ impl ClusterBuilder {
             workers: Vec::new(),
             authority: Authority::create("test").unwrap(),
             make_worker: MakeWorker {
-                apps: self.apps.clone(),
+                apps: self.apps.iter().chain(&self.on_workers).cloned().collect(),
                 plugin: self.plugin.clone(),
                 slots: self.slots,
                 shards: self.shards,
@@ -270,6 +277,7 @@ impl Cluster {
             change_apps: Box::new(|_, _| {}),
             shared: false,
             unrouted_max: None,
+            on_workers: Vec::new(),
             limits: AppLimits::default(),
             // A test ends its cluster before its clients, which do not answer a farewell that nobody reads.
             times: Times { linger: Duration::from_millis(300), ..Times::default() },

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_base::AppName;
+use tidegate_base::{AppName, Label};
 use tidegate_harness::{Client, Cluster, DEADLINE, LinkKind, SilentGateway, component, eventually};
 use tidegate_wire::control::{RolloutPhase, Stage, Step};
-use tidegate_worker::{AddAppError, NoCapacity, Worker, WorkerApp};
+use tidegate_worker::{AddAppError, NoCapacity, Worker, WorkerApp, WorkerSettings};
 
 use crate::support::echo_in_order;
 
@@ -273,6 +273,34 @@ async fn an_app_is_refused_with_what_to_do_about_it() {
     worker.stop().await;
     assert!(!worker.is_ready());
     assert!(matches!(worker.add_app(other(1, |_| {})).await, Err(AddAppError::Stopping)));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_runs_only_where_all_labels_are_that_it_requires() {
+    let label = |label: &str| Label::new(label).unwrap();
+    let marked = move |worker: &mut WorkerSettings| {
+        worker.labels = vec![label("eu")];
+        worker.apps[1].require = vec![label("eu"), label("gpu")];
+    };
+    let cluster = Cluster::of("callbacks").worker(marked).later(&["there"]);
+    // Nobody waits for the slots of an app that is elsewhere.
+    let cluster = cluster.apps(&["here"]).also_on_workers(&["elsewhere"]).start().await;
+    let worker = cluster.worker(0);
+    assert!(worker.is_ready());
+    let status = worker.status();
+    let elsewhere = status.iter().find(|status| status.name == app("elsewhere")).unwrap();
+    assert_eq!((elsewhere.slots, &elsewhere.missing_labels), (0, &vec![label("gpu")]));
+    assert_eq!(slots(&worker, "here"), Some((1, 1)));
+    let mut there = cluster.app_of("there", "callbacks");
+    there.require = vec![label("gpu")];
+    assert_eq!(worker.missing_labels(&there.require), there.require);
+    let refused = worker.add_app(there.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("add it to `labels` of [worker]"), "{refused}");
+    there.require = vec![label("eu")];
+    worker.add_app(there).await.unwrap();
+    let mut client = Client::of_callbacks(cluster.ws_of(0, "there")).await;
+    assert_eq!(client.call("instance", json!({})).await["slots"], 1);
     cluster.stop().await;
 }
 
