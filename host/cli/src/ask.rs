@@ -87,7 +87,11 @@ fn lines(status: &Status) -> Vec<String> {
             }
             text
         });
-        vec![app.name.clone(), clients, slots.unwrap_or_default()]
+        let slots = match app.missing_labels.is_empty() {
+            true => slots.unwrap_or_default(),
+            false => format!("not here: it requires {}", app.missing_labels.join(", ")),
+        };
+        vec![app.name.clone(), clients, slots]
     });
     all.extend(columns(&apps.collect::<Vec<_>>()));
     let listeners = status.addresses.listeners.iter().map(|listener| {

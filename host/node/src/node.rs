@@ -267,6 +267,10 @@ impl Shared {
         if let Some(worker) = self.worker.read().as_ref() {
             for status in worker.status() {
                 let app = apps.entry(status.name.to_string()).or_insert_with(|| entry(status.name.as_str()));
+                app.missing_labels = status.missing_labels.iter().map(ToString::to_string).collect();
+                if !app.missing_labels.is_empty() {
+                    continue;
+                }
                 app.slots = Some(SlotsEntry {
                     version: status.version,
                     count: status.slots,

@@ -77,6 +77,8 @@ pub enum PluginError {
 pub(crate) struct Loaded {
     pub modules: Arc<Modules>,
     pub apps: Vec<LoadedApp>,
+    /// Apps that require labels which this worker does not have: nothing of them is built or run here.
+    pub elsewhere: Vec<WorkerApp>,
 }
 
 /// One app's plugin.
@@ -91,9 +93,13 @@ pub(crate) struct LoadedApp {
 pub(crate) fn load(config: &Config, engine: &Engine, store: Option<&Store>) -> Result<Loaded, PluginError> {
     let cache = ModuleCache::open(CacheSettings::new(config.data_dir.join("modules")))?;
     let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
-    let apps = config.apps.iter().map(|app| load_app(config, app, &modules, store));
+    let (here, elsewhere): (Vec<_>, Vec<_>) = config.apps.iter().partition(|app| config.runs_here(app));
+    let apps = here.into_iter().map(|app| load_app(config, app, &modules, store));
     let apps = apps.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    Ok(Loaded { modules: Arc::new(modules), apps })
+    let elsewhere = elsewhere
+        .into_iter()
+        .map(|app| WorkerApp { require: app.require.clone(), ..WorkerApp::empty(app.name.clone()) });
+    Ok(Loaded { modules: Arc::new(modules), apps, elsewhere: elsewhere.collect() })
 }
 
 /// Compiles the version that an app is to run instead of the one that its settings name. Blocks.
@@ -128,6 +134,7 @@ fn load_app(
     tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
     let mut worker = WorkerApp::new(app.name.clone(), module);
     worker.version = 0;
+    worker.require = app.require.clone();
     worker.slots = app.slots;
     worker.limits = app.instance;
     worker.budget = Arc::new(CpuBudget::new(app.cpu_share));

@@ -315,7 +315,9 @@ impl<'a> Parts<'a> {
         let Plugins { engine, slow, loaded } = plugins;
         let config = &self.config.worker;
         let mut settings = WorkerSettings::new(self.config.name.clone());
-        settings.apps = loaded.apps.into_iter().map(|loaded| loaded.app).collect();
+        let here = loaded.apps.into_iter().map(|loaded| loaded.app);
+        settings.apps = here.chain(loaded.elsewhere).collect();
+        settings.labels = config.labels.clone();
         settings.grant = config.grant;
         settings.command_queue_bytes_max = config.command_queue_bytes_max;
         settings.query_wait = config.query_wait;

@@ -73,6 +73,9 @@ pub struct AppEntry {
     /// What it does here, if this is a worker.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub slots: Option<SlotsEntry>,
+    /// Labels that it requires and this worker does not have: it does not run here.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub missing_labels: Vec<String>,
 }
 
 /// An app's slots on a worker.

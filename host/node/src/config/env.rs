@@ -10,7 +10,7 @@ use super::file::File;
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 24] = [
+pub const VARIABLES: [&str; 25] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -28,6 +28,7 @@ pub const VARIABLES: [&str; 24] = [
     "TIDEGATE_GATEWAY_SLOT_WAIT_MS",
     "TIDEGATE_GATEWAY_LINGER_MS",
     "TIDEGATE_GATEWAY_UNROUTED_MAX",
+    "TIDEGATE_WORKER_LABELS",
     "TIDEGATE_WORKER_INSTANCES",
     "TIDEGATE_WORKER_MEMORY_MIB",
     "TIDEGATE_WORKER_CREDIT_EVENTS",
@@ -83,6 +84,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_GATEWAY_SLOT_WAIT_MS" => put(&mut gateway.slot_wait_ms, text),
         "TIDEGATE_GATEWAY_LINGER_MS" => put(&mut gateway.linger_ms, text),
         "TIDEGATE_GATEWAY_UNROUTED_MAX" => put(&mut gateway.unrouted_max, text),
+        "TIDEGATE_WORKER_LABELS" => list(&mut worker.labels, text),
         "TIDEGATE_WORKER_INSTANCES" => put(&mut worker.instances, text),
         "TIDEGATE_WORKER_MEMORY_MIB" => put(&mut worker.memory_mib, text),
         "TIDEGATE_WORKER_CREDIT_EVENTS" => put(&mut worker.credit_events, text),
@@ -137,6 +139,7 @@ mod tests {
         ("TIDEGATE_GATEWAY_SLOT_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_LINGER_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_UNROUTED_MAX", "2", "2", "1"),
+        ("TIDEGATE_WORKER_LABELS", "a, b", "[\"a\", \"b\"]", "[\"c\"]"),
         ("TIDEGATE_WORKER_INSTANCES", "2", "2", "1"),
         ("TIDEGATE_WORKER_MEMORY_MIB", "2", "2", "1"),
         ("TIDEGATE_WORKER_CREDIT_EVENTS", "2", "2", "1"),

@@ -84,6 +84,7 @@ pub(super) struct Listener {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Worker {
+    pub labels: Option<Vec<Label>>,
     pub instances: Option<Instances>,
     pub memory_mib: Option<MemoryMib>,
     pub credit_events: Option<CreditEvents>,
@@ -100,6 +101,7 @@ pub(super) struct App {
     pub tenant: Option<Label>,
     pub plugin: Option<Plugin>,
     pub slots: Option<Instances>,
+    pub require: Option<Vec<Label>>,
     pub listen: Option<Vec<Listen>>,
     pub routes: Option<Vec<AppRoute>>,
     pub web: Option<PathBuf>,

@@ -105,6 +105,8 @@ pub struct GatewayConfig {
 /// How a worker is set up.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
+    /// What the worker is marked with. It runs no app that requires something else.
+    pub labels: Vec<Label>,
     /// The pools of plugin instances.
     pub engine: EngineSettings,
     /// The credit of one lane.
@@ -137,6 +139,8 @@ pub struct AppConfig {
     pub name: AppName,
     /// Its plugin; none on a gateway.
     pub plugin: Option<Plugin>,
+    /// Labels that a worker must have to run it, all of them.
+    pub require: Vec<Label>,
     /// Slots on this worker.
     pub slots: u32,
     /// Its own ports; empty on a worker.
@@ -244,6 +248,7 @@ impl Config {
                 times: gateway.times,
             },
             worker: WorkerConfig {
+                labels: Vec::new(),
                 engine: EngineSettings::default(),
                 grant: worker.grant,
                 command_queue_bytes_max: worker.command_queue_bytes_max,
@@ -256,6 +261,11 @@ impl Config {
             tenants: BTreeMap::new(),
             precedence: Precedence::default(),
         }
+    }
+
+    /// Whether this node's worker runs an app: it has all labels that the app requires.
+    pub(crate) fn runs_here(&self, app: &AppConfig) -> bool {
+        app.require.iter().all(|label| self.worker.labels.contains(label))
     }
 
     /// Reads a file, and overlays it with the environment and then with flags. Paths in the file are relative to it.
@@ -298,6 +308,7 @@ impl AppConfig {
         Self {
             name,
             plugin: None,
+            require: Vec::new(),
             slots: 1,
             listeners: Vec::new(),
             shared: SharedSettings::default(),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_base::{AppName, AppSpec, Protocol, Role};
+use tidegate_base::{AppName, AppSpec, Protocol, Role, limits};
 use tidegate_gateway::settings::{
     Heartbeat, ListenerSettings, Origins, ROUTES_PER_APP_MAX, SharedHeartbeat, SharedSettings,
 };
@@ -95,7 +95,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     set(&mut config.stop_wait, node.stop_wait_ms.map(millis));
     set(&mut config.register_listen, register.listen.map(|address| address.0));
     apply_gateway(&mut config, gateway)?;
-    apply_worker(&mut config, worker);
+    apply_worker(&mut config, worker)?;
     for listener in listeners {
         let span = listener.span();
         let listener = shared_listener(&config, listener.into_inner())
@@ -107,7 +107,9 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     for app in apps {
         let span = app.span();
         let (app, spec) = App { source, span, config: &config }.resolve(app.into_inner())?;
-        slots += u64::from(app.slots);
+        if config.runs_here(&app) {
+            slots += u64::from(app.slots);
+        }
         specs.push((app.name.clone(), spec));
         config.apps.push(app);
     }
@@ -220,8 +222,13 @@ fn apply_gateway(config: &mut Config, file: file::Gateway) -> Result<(), ConfigE
     Ok(())
 }
 
-fn apply_worker(config: &mut Config, file: file::Worker) {
+fn apply_worker(config: &mut Config, file: file::Worker) -> Result<(), ConfigError> {
     let worker = &mut config.worker;
+    if let Some(given) = file.labels {
+        worker.labels = labels(&given).map_err(|reason| {
+            ConfigError::Conflict(format!("[worker] labels: {reason}: leave out those that no app requires"))
+        })?;
+    }
     set(&mut worker.engine.instances, file.instances.map(count));
     set(&mut worker.engine.memory_mib, file.memory_mib.map(count));
     set(&mut worker.grant.events, file.credit_events.map(count));
@@ -229,6 +236,15 @@ fn apply_worker(config: &mut Config, file: file::Worker) {
     set(&mut worker.command_queue_bytes_max, file.command_queue_bytes_max.map(size));
     set(&mut worker.query_wait, file.query_wait_ms.map(millis));
     set(&mut worker.stop_wait, file.stop_wait_ms.map(millis));
+    Ok(())
+}
+
+fn labels(given: &[Label]) -> Result<Vec<tidegate_base::Label>, String> {
+    if given.len() > limits::LABELS_MAX {
+        return Err(format!("there are {}, at most {} are allowed", given.len(), limits::LABELS_MAX));
+    }
+    let label = |label: &Label| tidegate_base::Label::new(label.0.as_str());
+    given.iter().map(label).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
 /// One `[[listener]]`.
@@ -288,6 +304,21 @@ impl App<'_> {
             return self.wrong(&format!(
                 "app {} has no plugin: add `plugin = \"…\"`, the folder of its source or its .wasm file",
                 app.name
+            ));
+        }
+        if let Some(given) = file.require.take() {
+            app.require = match labels(&given) {
+                Ok(labels) => labels,
+                Err(reason) => return self.wrong(&format!("app {}: require: {reason}", app.name)),
+            };
+        }
+        if matches!(self.config.place, Place::AllInOne) && !self.config.runs_here(app) {
+            let required: Vec<_> = app.require.iter().map(ToString::to_string).collect();
+            return self.wrong(&format!(
+                "app {} requires a worker with all of the labels {}, and this node's own is the only one: add those that \
+                 are missing to `labels` of [worker], or leave out `require`",
+                app.name,
+                required.join(", ")
             ));
         }
         set(&mut app.cpu_share, file.cpu_share.map(|share| share.0));

@@ -58,6 +58,7 @@ fn every_key_is_read() {
         linger_ms = 7
         unrouted_max = 35
         [worker]
+        labels = ["gpu", "eu"]
         instances = 8
         memory_mib = 99
         credit_events = 10
@@ -74,6 +75,7 @@ fn every_key_is_read() {
         tenant = "acme"
         plugin = "plugins/chat"
         slots = 4
+        require = ["eu"]
         listen = ["ws://127.0.0.1:7272", "text://127.0.0.1:7273"]
         routes = ["Acme.example.com", "*/chat"]
         web = "{}"
@@ -124,6 +126,8 @@ fn every_key_is_read() {
     assert_eq!((worker.query_wait, worker.stop_wait), (ms(13), ms(14)));
     let [app] = &config.apps[..] else { panic!("one app") };
     assert_eq!((app.name.as_str(), app.slots), ("acme/chat", 4));
+    let label = |label: &str| tidegate_base::Label::new(label).unwrap();
+    assert_eq!((&worker.labels, &app.require), (&vec![label("gpu"), label("eu")], &vec![label("eu")]));
     assert_eq!(app.plugin, Some(Plugin::Folder("/etc/tidegate/plugins/chat".into())));
     assert_eq!(app.web.as_deref(), Some(web.path()));
     let routes: Vec<_> = app.shared.routes.iter().map(ToString::to_string).collect();
@@ -187,6 +191,8 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         (text("on_failure = \"ignore\""), "t.toml:5:14: app[0].on_failure: ", "restart or suspend"),
         (text("cpu_share = 0"), "t.toml:5:13: app[0].cpu_share: ", "from 0.01 to 1024"),
         (text("cpu_share = \"half\""), "t.toml:5:13: app[0].cpu_share: ", "a number of cores such as 0.5"),
+        (text("require = [\"gpu\"]"), "t.toml:1:1: app", "to `labels` of [worker]"),
+        (text("require = [\"GPU\"]"), "app[0].require", "a-z"),
         (text("log_lines_per_s = 0"), "t.toml:5:19: app[0].log_lines_per_s: ", "1 to 1000000"),
         (text("origins = \"all\""), "t.toml:5:11: app[0].origins: ", "\"same\", \"any\""),
         (text("origins = [\"example.org\"]"), "app[0].origins", "scheme://host"),
@@ -251,6 +257,23 @@ fn an_app_is_reached_by_ports_of_its_own_or_by_routes_on_shared_ones() {
 fn more_slots_than_instances_are_refused() {
     let error = wrong(&format!("[worker]\ninstances = 2\n{APP}slots = 3\n"));
     assert!(error.contains("3 slots") && error.contains("`instances`"), "{error}");
+}
+
+#[test]
+fn an_app_that_requires_other_labels_is_no_part_of_a_worker_of_a_cluster() {
+    let folder = certificate(Role::Worker);
+    let text = |labels: &str| {
+        let identity = folder.path().display();
+        format!(
+            "[cluster]\nidentity = \"{identity}\"\nregisters = [\"127.0.0.1:7010\"]\n[worker]\ninstances = 2\n\
+             labels = {labels}\n[[app]]\nname = \"a\"\nplugin = \"a.wasm\"\nslots = 3\nrequire = [\"gpu\", \"eu\"]\n"
+        )
+    };
+    let config = parse(&text("[\"eu\"]")).unwrap();
+    assert!(!config.runs_here(&config.apps[0]));
+    assert!(wrong(&text("[\"eu\", \"gpu\"]")).contains("3 slots"));
+    let many = format!("{:?}", vec!["a"; 33]);
+    assert!(wrong(&text(&many)).contains("there are 33, at most 32"));
 }
 
 #[test]

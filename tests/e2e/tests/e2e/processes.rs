@@ -74,6 +74,29 @@ async fn a_killed_gateway_costs_its_clients_their_on_close_and_nobody_else_anyth
     drop((register, worker, gateway));
 }
 
+#[tokio::test]
+async fn a_worker_runs_the_apps_of_its_file_whose_labels_it_has_and_says_what_it_does_not_run() {
+    let folder = cluster_folder();
+    let at = folder.path();
+    let text = std::fs::read_to_string(at.join("worker.toml")).unwrap();
+    let more = "\n[worker]\nlabels = [\"eu\"]\n\n[[app]]\nname = \"trained\"\nplugin = \"none.wasm\"\nrequire = [\"eu\", \"gpu\"]\n";
+    let text = text.replace("[[app]]", "[[app]]\nrequire = [\"eu\"]");
+    std::fs::write(at.join("worker.toml"), text + more).unwrap();
+    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+    let registers = register.register();
+    let gateway = Node::start(at, &["gateway", "-c", "gateway.toml", "--registers", &registers, "--json"]);
+    let worker = Node::start(at, &["worker", "-c", "worker.toml", "--registers", &registers, "--json"]);
+    let mut client = Client::of_callbacks(gateway.listener("ws")).await;
+    client.send("hello").await;
+    assert_eq!(client.text().await, "hello");
+    let status = run(at, &["status", "-c", "worker.toml"]);
+    assert_eq!(status.code, 0, "{}", status.stderr);
+    assert!(status.stdout.contains("not here: it requires gpu"), "{}", status.stdout);
+    for node in [gateway, worker, register] {
+        assert_eq!(node.process.terminate(), Some(0));
+    }
+}
+
 #[test]
 fn a_node_with_the_certificate_of_another_role_is_refused() {
     let folder = cluster_folder();
