@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::Label;
 use crate::limits;
 use crate::secret::Setting;
+use crate::share::CpuShare;
 
 /// The settings of an app. None: the default. The keys are those of `[[app]]` in a settings file, with the same meaning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct AppSpec {
     pub turn_cpu_ms: Option<u64>,
     /// Time of a turn, in milliseconds: up to a day.
     pub turn_wall_ms: Option<u64>,
+    /// Its share of each worker's processors, all slots there together, in thousandths of a core: 10 to 1,024,000. In a
+    /// settings file it is `cpu_share`, in cores.
+    pub cpu_share_millis: Option<u64>,
     /// Bytes of commands that one turn may ask for: up to 1 GiB.
     pub turn_output_bytes_max: Option<u64>,
     /// Timers of one slot: up to 1,000,000.
@@ -99,7 +103,9 @@ impl AppSpec {
             let value = value.filter(|value| !range.contains(value))?;
             Some(InvalidSpec::Number { key, value, min: *range.start(), max: *range.end() })
         };
-        if let Some(error) = self.numbers().into_iter().find_map(out_of_range) {
+        let share = (CpuShare::MIN.millis().into(), CpuShare::MAX.millis().into());
+        let cpu_share = ("cpu_share_millis", self.cpu_share_millis, share.0..=share.1);
+        if let Some(error) = self.numbers().into_iter().chain([cpu_share]).find_map(out_of_range) {
             return Err(error);
         }
         let many = |key, count: usize, max: usize| match count > max {
@@ -123,7 +129,7 @@ impl AppSpec {
         Ok(())
     }
 
-    /// Every key that takes a number, with its range.
+    /// Every key that takes a whole number in settings files as well, with its range.
     pub fn numbers(&self) -> [Number; 19] {
         const DAY_MS: u64 = 86_400_000;
         const GIB: u64 = 1 << 30;

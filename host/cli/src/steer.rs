@@ -193,9 +193,9 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_base::{Digest, NodeName};
+    use tidegate_base::{Digest, NodeName, Role};
     use tidegate_wire::control::{Failure, Stage, VersionRef, VersionTally};
-    use tidegate_wire::request::Deploying;
+    use tidegate_wire::request::{Created, Deploying, NodeRef, NodeTrouble};
 
     use super::*;
 
@@ -234,6 +234,25 @@ mod tests {
         let fresh = AppOverview { stable: None, ..overview([&[Some(0)], &[]]) };
         let quiet = "0 turns, 0 errors, 0 traps, 0 overruns";
         assert_eq!(line_of_app(&fresh)[1..], ["what the settings name", "1 slot on 2 workers", quiet, ""]);
+    }
+
+    #[test]
+    fn an_app_that_was_made_at_run_time_says_that_it_is_suspended_and_what_nodes_cannot_do() {
+        let node = NodeRef { role: Role::Worker, name: NodeName::new("w2").unwrap() };
+        let app = AppName::new("chat").unwrap();
+        let troubles = vec![NodeTrouble { node, app, reason: "no room".into() }];
+        let created = |suspended, tenant_suspended, troubles| {
+            let spec = Box::default();
+            Some(Created { suspended, tenant_suspended, spec, troubles })
+        };
+        let fresh = AppOverview { stable: None, ..overview([&[], &[]]) };
+        let line = |created| line_of_app(&AppOverview { created, ..fresh.clone() });
+        assert_eq!(
+            line(created(false, false, Vec::new()))[1..3],
+            ["nothing deployed", "0 slots on 2 workers"]
+        );
+        assert_eq!(line(created(false, true, Vec::new()))[4], "its tenant is suspended");
+        assert_eq!(line(created(true, true, troubles))[4], "suspended; w2: no room");
     }
 
     #[test]

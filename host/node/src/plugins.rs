@@ -121,19 +121,8 @@ pub(crate) fn replace(
     Ok(())
 }
 
-fn load_app(
-    config: &Config,
-    app: &AppConfig,
-    modules: &Modules,
-    store: Option<&Store>,
-) -> Result<Option<LoadedApp>, PluginError> {
-    let Some(plugin) = &app.plugin else { return Ok(None) };
-    let component = component(config, app, plugin, store)?;
-    let module =
-        modules.load(&component).map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
-    tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
-    let mut worker = WorkerApp::new(app.name.clone(), module);
-    worker.version = 0;
+/// An app as a worker is told of it; its module and version stay as they are.
+pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.require = app.require.clone();
     worker.slots = app.slots;
     worker.limits = app.instance;
@@ -147,6 +136,22 @@ fn load_app(
     worker.on_failure = app.on_failure;
     let exposed = |(key, value): (&String, &Setting)| Some((key.clone(), value.expose()?.to_owned()));
     worker.settings = app.settings.iter().filter_map(exposed).collect();
+    worker
+}
+
+fn load_app(
+    config: &Config,
+    app: &AppConfig,
+    modules: &Modules,
+    store: Option<&Store>,
+) -> Result<Option<LoadedApp>, PluginError> {
+    let Some(plugin) = &app.plugin else { return Ok(None) };
+    let component = component(config, app, plugin, store)?;
+    let module =
+        modules.load(&component).map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
+    tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
+    let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module));
+    worker.version = 0;
     Ok(Some(LoadedApp { app: worker, component }))
 }
 

@@ -19,8 +19,7 @@ use tidegate_wire::control::NodeInfo;
 use tidegate_worker::{Worker, WorkerSettings};
 use tokio::runtime::Handle;
 
-use crate::accept;
-use crate::apps::Apps;
+use crate::apps::{self, Apps};
 use crate::config::{Config, Place};
 use crate::data_dir::DataDir;
 use crate::dial::Dialer;
@@ -33,7 +32,7 @@ use crate::plugins::Loaded;
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
 use crate::versions::{Fetch, Versions};
-use crate::{plugins, requests, system};
+use crate::{accept, plugins, requests, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     system::raise_open_files();
@@ -177,6 +176,8 @@ impl<'a> Parts<'a> {
             let _on_control = self.control.enter();
             worker.conduct(Versions::new(modules, from_deployer(deployer)))
         };
+        // Before the register speaks of apps that come to it.
+        *self.shared.worker.write() = Some(worker);
         let duties = [
             (Role::Gateway, Some(id), RoleDuty::Gateway(Arc::clone(&self.shared.gateway))),
             (Role::Worker, None, RoleDuty::Worker(WorkerDuty::new(orders))),
@@ -189,7 +190,6 @@ impl<'a> Parts<'a> {
             self.tasks.push(self.control.spawn(async move { membership.follow(0, &own).await }));
         }
         *self.shared.register.write() = Some(register);
-        *self.shared.worker.write() = Some(worker);
         Ok(())
     }
 
@@ -256,10 +256,15 @@ impl<'a> Parts<'a> {
         *self.shared.worker.write() = Some(worker);
         let info = self.info(Role::Worker, None, None);
         let of_role = self.duty(Role::Worker, RoleDuty::Worker(Arc::clone(&duty)));
+        let apps = Arc::clone(&of_role.apps);
         let membership = Membership::new(info, of_role, registers.len());
         self.announce(&membership, identity, registers)?;
         // Clients come with the links: until it runs what it should, or nobody says what that is, it dials no gateway.
-        let (heard, settled) = (tokio::time::timeout(ORDERS_WAIT, duty.heard()).await, duty.settled());
+        let told = async {
+            duty.heard().await;
+            apps.first().await;
+        };
+        let (heard, settled) = (tokio::time::timeout(ORDERS_WAIT, told).await, duty.settled());
         if heard.is_ok() && tokio::time::timeout(VERSIONS_WAIT, settled).await.is_err() {
             tracing::warn!("not every app runs the version that it should: it goes on with what it has");
         }
@@ -329,7 +334,16 @@ impl<'a> Parts<'a> {
 
     /// What a role does for the register. The apps of the catalog come to it on the control thread.
     fn duty(&mut self, role: Role, of_role: RoleDuty) -> Duty {
-        let apps = Apps::new(role, &self.config.apps);
+        let place = match role {
+            Role::Worker => {
+                apps::Place::Worker(Arc::clone(&self.shared.worker), self.config.worker.labels.clone())
+            }
+            _ => {
+                let shares = !self.config.gateway.listeners.is_empty();
+                apps::Place::Gateway(Arc::clone(&self.shared.gateway), shares)
+            }
+        };
+        let apps = Apps::new(place, &self.config.apps);
         self.tasks.push(self.control.spawn(Arc::clone(&apps).follow()));
         self.shared.apps.push(Arc::clone(&apps));
         Duty { role: of_role, apps }

@@ -306,12 +306,6 @@ impl App<'_> {
                 app.name
             ));
         }
-        if let Some(given) = file.require.take() {
-            app.require = match labels(&given) {
-                Ok(labels) => labels,
-                Err(reason) => return self.wrong(&format!("app {}: require: {reason}", app.name)),
-            };
-        }
         if matches!(self.config.place, Place::AllInOne) && !self.config.runs_here(app) {
             let required: Vec<_> = app.require.iter().map(ToString::to_string).collect();
             return self.wrong(&format!(
@@ -321,7 +315,6 @@ impl App<'_> {
                 required.join(", ")
             ));
         }
-        set(&mut app.cpu_share, file.cpu_share.map(|share| share.0));
         let (wanted, most) = (app.instance.memory_mib, self.config.worker.engine.memory_mib);
         if wanted > most {
             return self.wrong(&format!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidegate_base::{AppName, AppSpec, Rate, Secret, Setting, limits};
+use tidegate_base::{AppName, AppSpec, CpuShare, Rate, Secret, Setting, limits};
 
 use super::file;
 use super::locate::Source;
@@ -39,6 +39,7 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
         memory_mib: file.memory_mib.map(Within::get),
         turn_cpu_ms: file.turn_cpu_ms.map(Within::get),
         turn_wall_ms: file.turn_wall_ms.map(Within::get),
+        cpu_share_millis: file.cpu_share.map(|share| share.0.millis().into()),
         turn_output_bytes_max: file.turn_output_bytes_max.map(Within::get),
         timers_max: file.timers_max.map(Within::get),
         state_bytes_max: file.state_bytes_max.map(Within::get),
@@ -56,8 +57,12 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
         session_bytes_max: file.session_bytes_max.map(Within::get),
         groups_per_client_max: file.groups_per_client_max.map(Within::get),
         slow_policy: file.slow_policy.map(|policy| policy.0),
+        routes: file.routes.iter().flatten().map(|route| route.0.to_string()).collect(),
         ..AppSpec::default()
     };
+    for label in file.require.iter().flatten() {
+        spec.require.push(label.get()?);
+    }
     for (key, value) in std::mem::take(&mut file.settings.0) {
         let value = setting(value, secrets).map_err(|reason| format!("the setting `{key}`: {reason}"))?;
         spec.settings.insert(key, value);
@@ -109,6 +114,7 @@ impl AppConfig {
         set(&mut self.instance.memory_mib, spec.memory_mib.map(count));
         set(&mut self.instance.turn_cpu_ms, spec.turn_cpu_ms);
         set(&mut self.instance.turn_wall_ms, spec.turn_wall_ms);
+        set(&mut self.cpu_share, spec.cpu_share_millis.map(|millis| CpuShare::from_millis(count(millis))));
         set(&mut self.turn_output_bytes_max, spec.turn_output_bytes_max.map(size));
         set(&mut self.timers_max, spec.timers_max.map(size));
         set(&mut self.state_bytes_max, spec.state_bytes_max.map(size));
@@ -128,6 +134,7 @@ impl AppConfig {
         set(&mut rates.bytes, spec.bytes_per_s.map(Rate::per_second));
         set(&mut rates.connects, spec.connects_per_s.map(Rate::per_second));
         set(&mut limits.slow_policy, spec.slow_policy.map(slow_policy));
+        self.require.clone_from(&spec.require);
         self.settings.clone_from(&spec.settings);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_base::{AppName, AppSpec, Label, Quotas, Role, Usage};
+use tidegate_base::{AppName, AppSpec, Quotas, Role, Usage};
 use toml::Spanned;
 
 use super::file;
@@ -28,7 +28,7 @@ pub(super) fn resolve(
                     .to_owned(),
             );
         }
-        let Some(name) = name.and_then(|label| Label::new(label.0.as_str()).ok()) else {
+        let Some(name) = name.and_then(|label| label.get().ok()) else {
             return wrong("the tenant has no name: add `name = \"…\"` to it".to_owned());
         };
         let quotas = Quotas {
@@ -59,6 +59,8 @@ pub(super) fn resolve(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use tidegate_base::Label;
 
     use super::*;
     use crate::config::Overrides;

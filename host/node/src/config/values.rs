@@ -161,6 +161,13 @@ impl FromStr for NodeRole {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(pub tidegate_base::NodeName);
 
+impl Label {
+    /// The same for tenants and for what workers are marked with.
+    pub fn get(&self) -> Result<tidegate_base::Label, String> {
+        tidegate_base::Label::new(self.0.as_str()).map_err(|error| error.to_string())
+    }
+}
+
 impl FromStr for Label {
     type Err = String;
 

@@ -24,6 +24,7 @@ mod sessions;
 mod slow;
 mod support;
 mod swap;
+mod tenants;
 mod trust;
 mod turns;
 mod worker_apps;
