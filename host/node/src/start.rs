@@ -36,6 +36,7 @@ use crate::{accept, plugins, requests, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     system::raise_open_files();
+    system::return_large_blocks();
     let data_dir = DataDir::open(&config.data_dir)?;
     if config.place.runs(Role::Gateway) {
         check_ports(&config)?;
