@@ -85,6 +85,10 @@ fn lines(status: &Status) -> Vec<String> {
                     text.push_str(&format!(", {count} {what}"));
                 }
             }
+            if slots.throttled_ms > 0 {
+                let now = if slots.throttled { "over its cpu_share, " } else { "" };
+                text.push_str(&format!(", {now}waited {} ms for the CPU", slots.throttled_ms));
+            }
             text
         });
         let slots = match app.missing_labels.is_empty() {

@@ -279,6 +279,9 @@ impl Shared {
                     failed: status.failed,
                     waiting: status.waiting,
                     suspended: status.suspended,
+                    cpu_ms: millis(status.cpu.used),
+                    throttled_ms: millis(status.cpu.throttled),
+                    throttled: status.is_throttled,
                 });
             }
         }
@@ -342,4 +345,8 @@ pub(crate) fn open_control(
 
 fn entries(nodes: &[NodeInfo]) -> Vec<NodeEntry> {
     nodes.iter().map(NodeEntry::from).collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

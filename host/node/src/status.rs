@@ -97,6 +97,15 @@ pub struct SlotsEntry {
     /// Slots that kept failing and start no instance until another version is deployed.
     #[serde(default)]
     pub suspended: u32,
+    /// Milliseconds of CPU time that its turns have used.
+    #[serde(default)]
+    pub cpu_ms: u64,
+    /// Milliseconds in which it was over its `cpu_share`, so that its turns waited.
+    #[serde(default)]
+    pub throttled_ms: u64,
+    /// It is over it now.
+    #[serde(default)]
+    pub throttled: bool,
 }
 
 /// What listens where in a node.

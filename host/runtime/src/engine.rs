@@ -4,6 +4,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::counters;
 use crate::ticker::Ticker;
 
 /// How large the pools of an [`Engine`] are. All of it is address space, reserved once; memory is used only by what
@@ -95,6 +96,7 @@ impl Engine {
     /// # Errors
     /// The settings are out of range, or the kernel does not allow what they need; the message says what to change.
     pub fn new(settings: &EngineSettings) -> Result<Self, EngineError> {
+        tidegate_telemetry::list(counters::ALL_COUNTERS);
         if settings.instances == 0 {
             return Err(EngineError::Setting("`instances` must be at least 1"));
         }

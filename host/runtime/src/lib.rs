@@ -22,6 +22,7 @@ mod budget;
 mod cache;
 mod clock;
 pub mod compile;
+mod counters;
 mod engine;
 mod fair_queue;
 mod fault;

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tidegate_base::{AppName, GatewayId, Label};
 use tidegate_link::Link;
-use tidegate_runtime::{Engine, SlowPool, TemplateError};
+use tidegate_runtime::{CpuUse, Engine, SlowPool, TemplateError};
 use tidegate_wire::control::VersionTally;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -47,6 +48,10 @@ pub struct AppStatus {
     pub waiting: u32,
     /// Slots that kept failing and start no instance until another version is deployed.
     pub suspended: u32,
+    /// What its turns have used of the processors, and how long they had to wait for them.
+    pub cpu: CpuUse,
+    /// It is over its share now: its turns wait.
+    pub is_throttled: bool,
     /// Labels that the app requires and the worker does not have: it does not run here.
     pub missing_labels: Vec<Label>,
 }
@@ -251,9 +256,19 @@ impl Worker {
 impl AppStatus {
     /// Of an app that has done nothing.
     fn of(name: AppName) -> Self {
-        let (restarts, turns, failed) = (0, 0, 0);
-        let (waiting, suspended, missing_labels) = (0, 0, Vec::new());
-        Self { name, version: 0, slots: 0, restarts, turns, failed, waiting, suspended, missing_labels }
+        Self {
+            name,
+            version: 0,
+            slots: 0,
+            restarts: 0,
+            turns: 0,
+            failed: 0,
+            waiting: 0,
+            suspended: 0,
+            cpu: CpuUse::default(),
+            is_throttled: false,
+            missing_labels: Vec::new(),
+        }
     }
 }
 
@@ -261,6 +276,8 @@ impl Apps {
     fn status(&self) -> Vec<AppStatus> {
         let of = |app: &crate::apps::RunningApp| {
             let mut status = AppStatus::of(app.settings.name.clone());
+            status.cpu = app.settings.budget.usage();
+            status.is_throttled = app.settings.budget.wait_until(Instant::now()).is_some();
             for slot in &app.slots {
                 let stats = &slot.shared.stats;
                 let VersionTally { turns, errors, traps, overruns, .. } = stats.total();

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tidegate_base::CpuShare;
 
+use crate::counters;
+
 pub use self::machine::Budget;
 pub(crate) use self::sample::sample;
 
@@ -109,8 +111,11 @@ impl CpuBudget {
         }
         self.used_ns.fetch_add(cpu, Ordering::Relaxed);
         let mut budget = self.budget.lock();
+        let (throttles, throttled_ns) = (budget.throttles(), budget.throttled_ns());
         if budget.charge(cpu, self.at(now)) {
             self.over.store(true, Ordering::Relaxed);
+            counters::CPU_THROTTLES.add(budget.throttles() - throttles);
+            counters::CPU_THROTTLED_MS.add(budget.throttled_ns() / MS_NS - throttled_ns / MS_NS);
         }
     }
 
@@ -122,6 +127,8 @@ impl CpuBudget {
         nanos(now.saturating_duration_since(self.since))
     }
 }
+
+const MS_NS: u64 = 1_000_000;
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
