@@ -34,6 +34,8 @@ pub const CONNECTIONS_MAX: usize = 1_000_000;
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Default of the most bytes of commands that one turn may ask for.
 pub const TURN_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Default of the most commands and timers that one turn may ask for.
+pub const COMMANDS_PER_TURN_MAX: usize = 10_000;
 /// Default of the largest session, in bytes of JSON.
 pub const SESSION_BYTES_MAX: usize = 64 * 1024;
 /// Default of the most groups that one client may be in.

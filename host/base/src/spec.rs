@@ -28,6 +28,8 @@ pub struct AppSpec {
     pub cpu_share_millis: Option<u64>,
     /// Bytes of commands that one turn may ask for: up to 1 GiB.
     pub turn_output_bytes_max: Option<u64>,
+    /// Commands and changes of timers that one turn may ask for: 1 to 10,000,000.
+    pub commands_per_turn_max: Option<u64>,
     /// Timers of one slot: up to 1,000,000.
     pub timers_max: Option<u64>,
     /// Bytes of state that an instance hands over in a swap: up to 1 GiB.
@@ -130,7 +132,7 @@ impl AppSpec {
     }
 
     /// Every key that takes a whole number in settings files as well, with its range.
-    pub fn numbers(&self) -> [Number; 19] {
+    pub fn numbers(&self) -> [Number; 20] {
         const DAY_MS: u64 = 86_400_000;
         const GIB: u64 = 1 << 30;
         const RATE: RangeInclusive<u64> = 0..=1_000_000_000_000;
@@ -140,6 +142,7 @@ impl AppSpec {
             ("turn_cpu_ms", self.turn_cpu_ms, 1..=DAY_MS),
             ("turn_wall_ms", self.turn_wall_ms, 1..=DAY_MS),
             ("turn_output_bytes_max", self.turn_output_bytes_max, 1..=GIB),
+            ("commands_per_turn_max", self.commands_per_turn_max, 1..=10_000_000),
             ("timers_max", self.timers_max, 0..=1_000_000),
             ("state_bytes_max", self.state_bytes_max, 0..=GIB),
             ("log_lines_per_s", self.log_lines_per_s, 1..=1_000_000),

@@ -312,6 +312,7 @@ fn gateway_part(spec: AppSpec) -> AppSpec {
         turn_wall_ms: None,
         cpu_share_millis: None,
         turn_output_bytes_max: None,
+        commands_per_turn_max: None,
         timers_max: None,
         state_bytes_max: None,
         log_lines_per_s: None,

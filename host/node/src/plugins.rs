@@ -128,6 +128,7 @@ pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.limits = app.instance;
     worker.budget = Arc::new(CpuBudget::new(app.cpu_share));
     worker.turn_output_bytes_max = app.turn_output_bytes_max;
+    worker.commands_per_turn_max = app.commands_per_turn_max;
     worker.payload_bytes_max = app.limits.payload_bytes_max;
     worker.session_bytes_max = app.limits.session_bytes_max;
     worker.timers_max = app.timers_max;

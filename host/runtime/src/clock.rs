@@ -27,6 +27,10 @@ pub(crate) const FIRST_TICKS: u64 = 1;
 /// comes a moment early must not double it.
 const SLICE: Duration = Duration::from_micros(900);
 
+/// A turn that broke a rule has failed, and can only end. It does not know that, so it gets so much CPU time to do it;
+/// then it is stopped, which costs it its instance.
+const AFTER_RULE: Duration = Duration::from_millis(5);
+
 /// Which clock ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overrun {
@@ -34,6 +38,8 @@ pub(crate) enum Overrun {
     Cpu,
     /// `turn_wall_ms`.
     Wall,
+    /// None: the turn broke a rule and did not end.
+    Rule,
 }
 
 /// What a turn does at a tick.
@@ -68,6 +74,8 @@ pub(crate) struct TurnClock {
     waits: Option<Instant>,
     /// It has had the tick that every turn has.
     ticked: bool,
+    /// The CPU time that it had used when a tick found that it had broken a rule.
+    broke_rule: Option<Duration>,
     overrun: Option<Overrun>,
 }
 
@@ -82,6 +90,7 @@ impl TurnClock {
             began: None,
             waits: None,
             ticked: false,
+            broke_rule: None,
             overrun: None,
         }
     }
@@ -94,6 +103,7 @@ impl TurnClock {
         self.began = None;
         self.waits = None;
         self.ticked = false;
+        self.broke_rule = None;
         self.overrun = None;
     }
 
@@ -137,21 +147,22 @@ impl TurnClock {
     }
 
     /// The engine ticked while the guest ran. `cpu` is the CPU time of the thread.
-    pub(crate) fn tick(&mut self, cpu: Duration, now: Instant) -> Verdict {
+    pub(crate) fn tick(&mut self, cpu: Duration, now: Instant, broke_rule: bool) -> Verdict {
         let began = *self.began.get_or_insert(now);
         let is_first = !std::mem::replace(&mut self.ticked, true);
         let Some(poll_began) = self.poll_began else {
             if is_first {
+                self.broke_rule = broke_rule.then_some(Duration::ZERO);
                 return Verdict::Continue;
             }
             // The second tick of a turn that was not metered: charge what it has run at least.
             self.used += TICK;
             self.poll_began = Some(cpu);
-            return self.stop_at_limits(self.used, now - began).unwrap_or(Verdict::Yield);
+            return self.stop_at_limits(self.used, now - began, broke_rule).unwrap_or(Verdict::Yield);
         };
         let slice = cpu.saturating_sub(poll_began);
         let go_on = if slice >= SLICE { Verdict::Yield } else { Verdict::Continue };
-        self.stop_at_limits(self.used + slice, now - began).unwrap_or(go_on)
+        self.stop_at_limits(self.used + slice, now - began, broke_rule).unwrap_or(go_on)
     }
 
     /// When the turn must be over; known from the first tick or wait on, unless it waits for its app's budget.
@@ -163,8 +174,11 @@ impl TurnClock {
         self.began.and_then(|began| began.checked_add(self.wall_limit))
     }
 
-    fn stop_at_limits(&mut self, used: Duration, elapsed: Duration) -> Option<Verdict> {
-        self.overrun = if used >= self.cpu_limit {
+    fn stop_at_limits(&mut self, used: Duration, elapsed: Duration, broke_rule: bool) -> Option<Verdict> {
+        let broke_at = if broke_rule { *self.broke_rule.get_or_insert(used) } else { used };
+        self.overrun = if used.saturating_sub(broke_at) >= AFTER_RULE {
+            Some(Overrun::Rule)
+        } else if used >= self.cpu_limit {
             Some(Overrun::Cpu)
         } else if elapsed >= self.wall_limit {
             Some(Overrun::Wall)
@@ -222,12 +236,12 @@ impl Meter {
         }
     }
 
-    /// The engine ticked while the guest ran.
-    pub(crate) fn tick(&self) -> Verdict {
+    /// The engine ticked while the guest ran, which has broken a rule or not.
+    pub(crate) fn tick(&self, broke_rule: bool) -> Verdict {
         self.metered.store(true, Ordering::Relaxed);
         let (cpu, now) = (thread_cpu(), Instant::now());
         let mut clock = self.clock.lock();
-        let verdict = clock.tick(cpu, now);
+        let verdict = clock.tick(cpu, now, broke_rule);
         let used = clock.claim(cpu).unwrap_or_else(|| sample(cpu, self.pace.interval()));
         self.charge(Some(used), now);
         let may_wait = matches!(verdict, Verdict::Continue | Verdict::Yield) && clock.is_metered();
@@ -300,14 +314,14 @@ mod tests {
     #[test]
     fn a_turn_leaves_after_a_whole_tick_and_is_stopped_at_its_cpu_limit() {
         let (mut clock, now) = (clock(3, 1000), Instant::now());
-        assert_eq!(clock.tick(ms(699), now), Verdict::Continue);
+        assert_eq!(clock.tick(ms(699), now, false), Verdict::Continue);
         assert!(!clock.is_metered());
-        assert_eq!(clock.tick(ms(700), now), Verdict::Yield);
+        assert_eq!(clock.tick(ms(700), now, false), Verdict::Yield);
         clock.poll_ended(ms(700), now);
         // In the pool, on a thread with another clock.
         clock.poll_started(ms(5));
-        assert_eq!(clock.tick(ms(6), now), Verdict::Yield);
-        assert_eq!(clock.tick(ms(7), now), Verdict::Stop(Overrun::Cpu));
+        assert_eq!(clock.tick(ms(6), now, false), Verdict::Yield);
+        assert_eq!(clock.tick(ms(7), now, false), Verdict::Stop(Overrun::Cpu));
     }
 
     #[test]
@@ -317,7 +331,7 @@ mod tests {
         for n in 1..500 {
             clock.poll_started(ms(n * 10));
             // The tick that is due right after a wait.
-            assert_eq!(clock.tick(ms(n * 10), now + ms(n * 1000)), Verdict::Continue);
+            assert_eq!(clock.tick(ms(n * 10), now + ms(n * 1000), false), Verdict::Continue);
             clock.poll_ended(ms(n * 10), now + ms(n * 1000));
         }
     }
@@ -329,7 +343,7 @@ mod tests {
         let stopped_at = (1_u32..).find(|n| {
             let cpu = Duration::from_micros(500) * *n;
             clock.poll_started(cpu - Duration::from_micros(500));
-            let verdict = clock.tick(cpu, now);
+            let verdict = clock.tick(cpu, now, false);
             clock.poll_ended(cpu, now);
             verdict == Verdict::Stop(Overrun::Cpu)
         });
@@ -343,12 +357,12 @@ mod tests {
         clock.poll_ended(ms(0), now);
         assert_eq!(clock.deadline(), Some(now + ms(50)));
         clock.poll_started(ms(0));
-        assert_eq!(clock.tick(ms(0), now + ms(49)), Verdict::Continue);
-        assert_eq!(clock.tick(ms(0), now + ms(50)), Verdict::Stop(Overrun::Wall));
+        assert_eq!(clock.tick(ms(0), now + ms(49), false), Verdict::Continue);
+        assert_eq!(clock.tick(ms(0), now + ms(50), false), Verdict::Stop(Overrun::Wall));
         clock.begin();
         assert_eq!(clock.deadline(), None);
-        assert_eq!(clock.tick(ms(0), now + ms(5000)), Verdict::Continue);
-        assert_eq!(clock.tick(ms(0), now + ms(5000)), Verdict::Yield);
+        assert_eq!(clock.tick(ms(0), now + ms(5000), false), Verdict::Continue);
+        assert_eq!(clock.tick(ms(0), now + ms(5000), false), Verdict::Yield);
     }
 
     #[test]
@@ -360,20 +374,35 @@ mod tests {
         clock.wait_ended(now + ms(900));
         assert_eq!(clock.deadline(), Some(now + ms(940)));
         clock.poll_started(ms(0));
-        assert_eq!(clock.tick(ms(0), now + ms(939)), Verdict::Continue);
-        assert_eq!(clock.tick(ms(0), now + ms(940)), Verdict::Stop(Overrun::Wall));
+        assert_eq!(clock.tick(ms(0), now + ms(939), false), Verdict::Continue);
+        assert_eq!(clock.tick(ms(0), now + ms(940), false), Verdict::Stop(Overrun::Wall));
+    }
+
+    #[test]
+    fn a_turn_that_broke_a_rule_has_a_little_time_to_end() {
+        let (mut clock, now) = (clock(1000, 1000), Instant::now());
+        assert_eq!(clock.tick(ms(0), now, true), Verdict::Continue);
+        let stopped_at = (1..).find(|n| clock.tick(ms(*n), now, true) == Verdict::Stop(Overrun::Rule));
+        // The second tick counts as one of a millisecond.
+        assert_eq!(stopped_at, Some(5));
+        assert_eq!(clock.overrun, Some(Overrun::Rule));
+        clock.begin();
+        (0..100).for_each(|_| assert_ne!(clock.tick(ms(50), now, false), Verdict::Stop(Overrun::Rule)));
+        assert_eq!(clock.tick(ms(60), now, true), Verdict::Yield);
+        assert_eq!(clock.tick(ms(64), now, true), Verdict::Yield);
+        assert_eq!(clock.tick(ms(65), now, true), Verdict::Stop(Overrun::Rule));
     }
 
     #[test]
     fn every_poll_but_the_first_is_claimed_to_its_end() {
         let (mut clock, now) = (clock(1000, 1000), Instant::now());
         assert_eq!(clock.claim(ms(100)), None);
-        clock.tick(ms(101), now);
-        clock.tick(ms(102), now);
+        clock.tick(ms(101), now, false);
+        clock.tick(ms(102), now, false);
         assert_eq!(clock.claim(ms(102)), None);
         clock.poll_ended(ms(102), now);
         clock.poll_started(ms(7));
-        clock.tick(ms(8), now);
+        clock.tick(ms(8), now, false);
         assert_eq!((clock.claim(ms(8)), clock.claim(ms(8))), (Some(ms(1)), Some(ms(0))));
         assert_eq!(clock.claim(ms(11)), Some(ms(3)));
         clock.begin();
@@ -392,7 +421,7 @@ mod tests {
                 let step = Duration::from_micros(micros.min(1000));
                 thread += step;
                 used += step;
-                match clock.tick(thread, now) {
+                match clock.tick(thread, now, false) {
                     Verdict::Stop(overrun) => {
                         prop_assert_eq!(overrun, Overrun::Cpu);
                         prop_assert!(used <= ms(23), "{used:?}");

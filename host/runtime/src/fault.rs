@@ -6,8 +6,8 @@ use crate::clock::Overrun;
 
 /// How a turn ended badly. The instance is unusable afterwards and must be replaced.
 ///
-/// A turn that merely breaks a rule of the contract is no fault: the [`PluginHost`](crate::PluginHost) learns of it by
-/// `fail`, and the instance lives on.
+/// A turn that breaks a rule of the contract and ends is no fault: the [`PluginHost`](crate::PluginHost) knows of it, and
+/// the instance lives on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The plugin trapped: it panicked, ran out of memory, or did what wasm forbids.
@@ -37,6 +37,14 @@ pub enum Fault {
         /// The limit, in milliseconds.
         limit_ms: u64,
     },
+    /// The turn broke a rule, and ran on and on after it.
+    #[error("{reason}; the turn did not end then and was stopped{backtrace}")]
+    Rule {
+        /// The rule.
+        reason: String,
+        /// What ran when it was stopped.
+        backtrace: String,
+    },
     /// The host failed, not the plugin.
     #[error("the host failed during the turn: {0}; this is a bug of Tidegate")]
     Host(String),
@@ -52,6 +60,7 @@ impl Fault {
             Self::Trap { .. } => "trap",
             Self::CpuLimit { .. } => "cpu-limit",
             Self::WallLimit { .. } => "wall-limit",
+            Self::Rule { .. } => "rule",
             Self::Host(_) => "host",
             Self::Unusable => "unusable",
         }
@@ -64,7 +73,13 @@ impl Fault {
                 backtrace: error.map_or(String::new(), backtrace),
             },
             Overrun::Wall => Self::WallLimit { limit_ms: limits.turn_wall_ms },
+            // The host knows which one; whoever has it at hand tells it.
+            Overrun::Rule => Self::rule(SOME_RULE, error),
         }
+    }
+
+    pub(crate) fn rule(reason: &str, error: Option<&wasmtime::Error>) -> Self {
+        Self::Rule { reason: reason.to_owned(), backtrace: error.map_or(String::new(), backtrace) }
     }
 
     pub(crate) fn from_error(error: &wasmtime::Error, note: Option<String>) -> Self {
@@ -124,6 +139,9 @@ pub enum StartError {
         reason: String,
     },
 }
+
+/// The rule that was broken, if the host does not know which it was.
+pub(crate) const SOME_RULE: &str = "the turn broke a rule";
 
 /// An error of the host's own making, to be told from a plugin's.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,8 @@ use tidegate_base::{Addresses, Answered, Command, Query};
 /// [`SlowPool`](crate::SlowPool) if the turn has moved there. `query` alone is always called on the shard. None of
 /// them may block or panic.
 pub trait PluginHost: Send + 'static {
-    /// One command of the turn. It borrows from wasm memory; the host checks it and, if it breaks a limit, records
-    /// that the turn has failed.
+    /// One command of the turn. It borrows from wasm memory; the host checks it and, if it breaks a rule, records that
+    /// the turn has failed, and tells it by [`broken_rule`](Self::broken_rule).
     fn command(&mut self, command: Command<'_>);
 
     /// A question to the gateways: a commit point. Names and list lengths are checked already. The variant of the
@@ -21,6 +21,17 @@ pub trait PluginHost: Send + 'static {
     /// The turn fails: what has not left is dropped when the callback returns. The reason has at most
     /// [`FAIL_REASON_BYTES_MAX`](tidegate_base::limits::FAIL_REASON_BYTES_MAX) bytes.
     fn fail(&mut self, reason: &str);
+
+    /// The turn fails because it broke a rule that the runtime checks: as for one that the host checks itself.
+    fn break_rule(&mut self, reason: &str) {
+        self.fail(reason);
+    }
+
+    /// Why the running turn has failed, if that is because it broke a rule and not by its own word. A turn that runs on
+    /// and on after it is stopped. Asked for at ticks of the engine.
+    fn broken_rule(&self) -> Option<&str> {
+        None
+    }
 
     /// Where the current client's connection ends; none in a turn without a client.
     fn addresses(&self) -> Option<Addresses>;

@@ -7,8 +7,8 @@ use wasmtime::component::{
 };
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
-use crate::clock::{FIRST_TICKS, Meter, Verdict};
-use crate::fault::{Fault, SaveError, StartError};
+use crate::clock::{FIRST_TICKS, Meter, Overrun, Verdict};
+use crate::fault::{Fault, SOME_RULE, SaveError, StartError};
 use crate::host_functions::state::{Call, State};
 use crate::host_functions::types::{
     WitCloseInfo, WitKind, WitStartInfo, WitStopReason, WitUpgradeDecision, WitUpgradeRequest,
@@ -70,7 +70,10 @@ impl<H: PluginHost> Instance<H> {
         store.limiter(|state| &mut state.limiter);
         let meter = Arc::new(Meter::new(&limits, template.engine.ticker().pace(), budget));
         let of_store = Arc::clone(&meter);
-        store.epoch_deadline_callback(move |_| Ok(at_tick(&of_store)));
+        store.epoch_deadline_callback(move |store| {
+            let broke_rule = store.data().host.borrow().broken_rule().is_some();
+            Ok(at_tick(&of_store, broke_rule))
+        });
         let gate = template.engine.ticker().gate();
         let mut timer = None;
 
@@ -265,8 +268,8 @@ impl<H: PluginHost> Instance<H> {
 }
 
 /// What the engine does when an epoch deadline has passed.
-fn at_tick(meter: &Arc<Meter>) -> UpdateDeadline {
-    match meter.tick() {
+fn at_tick(meter: &Arc<Meter>, broke_rule: bool) -> UpdateDeadline {
+    match meter.tick(broke_rule) {
         Verdict::Wait => UpdateDeadline::YieldCustom(1, Box::pin(Arc::clone(meter).wait_for_budget())),
         Verdict::Yield if place::should_yield() => UpdateDeadline::YieldCustom(1, Box::pin(place::go_away())),
         Verdict::Continue | Verdict::Yield => UpdateDeadline::Continue(1),
@@ -281,6 +284,10 @@ fn fault<H: PluginHost>(
     limits: &Limits,
 ) -> Fault {
     match meter.overrun() {
+        Some(Overrun::Rule) => {
+            let host = store.data().host.borrow();
+            Fault::rule(host.broken_rule().unwrap_or(SOME_RULE), Some(error))
+        }
         Some(overrun) => Fault::overrun(overrun, limits, Some(error)),
         None => Fault::from_error(error, store.data().limiter.note()),
     }

@@ -108,6 +108,39 @@ async fn a_turn_overruns_its_cpu_limit_by_at_most_10_ms() {
 }
 
 #[tokio::test]
+async fn a_turn_that_runs_on_after_it_broke_a_rule_is_stopped_and_the_rule_is_the_reason() {
+    let engine = engine();
+    let host = Recorder { rule: Some("one too many".to_owned()), ..Recorder::default() };
+    let pool = SlowPool::new(&SlowPoolSettings { threads: 1, ..SlowPoolSettings::default() }).unwrap();
+    let mut plugin = start(&engine, host, cpu(600_000)).await;
+    let spin = async move { (text(&mut plugin, "reply-spin x").await.unwrap_err(), plugin.is_usable()) };
+    let (fault, usable) = tokio::spawn(pool.movable(spin)).await.unwrap();
+    let Fault::Rule { reason, backtrace } = &fault else { panic!("{fault:?}") };
+    assert_eq!((reason.as_str(), fault.label(), usable), ("one too many", "rule", false));
+    assert!(backtrace.contains("spin_forever"), "{backtrace}");
+    assert!(fault.to_string().starts_with("one too many; "), "{fault}");
+}
+
+#[tokio::test]
+async fn a_turn_that_ends_after_it_broke_a_rule_keeps_its_instance() {
+    let engine = engine();
+    let host = Recorder { rule: Some("one too many".to_owned()), ..Recorder::default() };
+    let mut plugin = start(&engine, host, cpu(50)).await;
+    for _ in 0..1000 {
+        text(&mut plugin, "echo x").await.unwrap();
+    }
+    assert!(plugin.is_usable());
+}
+
+#[tokio::test]
+async fn a_turn_that_fails_by_its_own_word_may_run_on() {
+    let (engine, host) = (engine(), Recorder::default());
+    let mut plugin = start(&engine, host.clone(), cpu(40)).await;
+    assert_eq!(text(&mut plugin, "fail-spin I give up").await.unwrap_err().label(), "cpu-limit");
+    assert_eq!(host.failures(), ["I give up"]);
+}
+
+#[tokio::test]
 async fn cpu_bound_turns_share_the_pool_and_each_ends_on_its_shard() {
     let engine = engine();
     let pool = SlowPool::new(&SlowPoolSettings { threads: 2, ..SlowPoolSettings::default() }).unwrap();

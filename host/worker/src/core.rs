@@ -51,6 +51,8 @@ pub(crate) struct TimersMoved {
 struct Turn {
     client: Option<ClientId>,
     failed: Option<String>,
+    /// Not by its own word.
+    broke_rule: bool,
     rules: Rules,
     /// Sessions that it wrote, the newest last.
     sessions: Vec<(ClientId, Option<String>)>,
@@ -83,6 +85,7 @@ impl SlotCore {
         self.turn_number += 1;
         self.out.begin(event);
         self.turn.client = client;
+        self.turn.broke_rule = false;
         self.turn.rules = Rules::default();
     }
 
@@ -105,6 +108,7 @@ impl SlotCore {
     /// The turn failed: nothing more of it leaves, but its event is done, and the upgrade of `upgrading` is refused.
     pub fn abandon_with(&mut self, upgrading: Option<ClientId>) {
         self.turn.failed = None;
+        self.turn.broke_rule = false;
         self.turn.sessions.clear();
         self.turn.timers.clear();
         self.out.abort();
@@ -172,6 +176,7 @@ impl SlotCore {
 
     /// The turn failed, and why, if it did; nothing of it is settled.
     pub fn take_failure(&mut self) -> Option<String> {
+        self.turn.broke_rule = false;
         self.turn.failed.take()
     }
 
@@ -202,10 +207,22 @@ impl SlotCore {
         }
     }
 
+    /// The turn fails by its own word.
+    pub fn fail(&mut self, reason: &str) {
+        self.turn.failed.get_or_insert_with(|| reason.into());
+    }
+
+    /// The turn fails, and is to end.
     pub fn break_rule(&mut self, reason: impl FnOnce() -> String) {
         if self.turn.failed.is_none() {
             self.turn.failed = Some(reason());
+            self.turn.broke_rule = true;
         }
+    }
+
+    /// The rule that the turn broke.
+    pub fn broken_rule(&self) -> Option<&str> {
+        self.turn.failed.as_deref().filter(|_| self.turn.broke_rule)
     }
 
     /// A session as this turn sees it. None: the client is not bound to this slot.
@@ -274,6 +291,9 @@ impl SlotCore {
     }
 
     pub fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
+        if !self.may_change_timer() {
+            return;
+        }
         let fresh = |op: &TimerOp| matches!(op, TimerOp::Set { key, .. } if !self.timers.has(key));
         let set = self.turn.timers.iter().filter(|op| fresh(op)).count() + usize::from(!self.timers.has(key));
         if let Err(broken) = TimerRule::of(&self.app).admit(self.timers.len() + set) {
@@ -283,7 +303,19 @@ impl SlotCore {
     }
 
     pub fn cancel_timer(&mut self, key: &str) {
+        if !self.may_change_timer() {
+            return;
+        }
         self.turn.timers.push(TimerOp::Cancel(key.into()));
+    }
+
+    /// Counts a change of a timer. False: the turn has failed.
+    fn may_change_timer(&mut self) -> bool {
+        if self.turn.failed.is_some() {
+            return false;
+        }
+        let counted = self.turn.rules.count(&self.app);
+        counted.map_err(|broken| self.break_rule(|| broken)).is_ok()
     }
 
     /// A line of the plugin for the log.

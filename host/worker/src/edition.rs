@@ -82,7 +82,7 @@ impl Tally {
     pub fn fault(&self, fault: &Fault) {
         let kind = match fault {
             Fault::CpuLimit { .. } | Fault::WallLimit { .. } => &self.overruns,
-            Fault::Trap { .. } | Fault::Host(_) | Fault::Unusable => &self.traps,
+            Fault::Trap { .. } | Fault::Rule { .. } | Fault::Host(_) | Fault::Unusable => &self.traps,
         };
         kind.fetch_add(1, Ordering::Relaxed);
     }

@@ -24,6 +24,8 @@ pub(crate) struct Held {
     pub slot: u32,
     pub log: Arc<AppLog>,
     pub failed: Option<String>,
+    /// Not by its own word.
+    broke_rule: bool,
     rules: Rules,
     commands: Vec<Kept>,
     /// The last word on each key.
@@ -53,6 +55,7 @@ impl Held {
             slot,
             log,
             failed: None,
+            broke_rule: false,
             rules: Rules::default(),
             commands: Vec::new(),
             timers: BTreeMap::new(),
@@ -67,10 +70,22 @@ impl Held {
         Wishes { commands: std::mem::take(&mut self.commands), timers }
     }
 
+    /// The turn fails by its own word.
+    pub fn fail(&mut self, reason: &str) {
+        self.failed.get_or_insert_with(|| reason.into());
+    }
+
+    /// The turn fails, and is to end.
     pub fn break_rule(&mut self, reason: impl FnOnce() -> String) {
         if self.failed.is_none() {
             self.failed = Some(reason());
+            self.broke_rule = true;
         }
+    }
+
+    /// The rule that the turn broke. After one that failed there is no other.
+    pub fn broken_rule(&self) -> Option<&str> {
+        self.failed.as_deref().filter(|_| self.broke_rule)
     }
 
     pub fn command(&mut self, command: &Command<'_>) {
@@ -106,6 +121,9 @@ impl Held {
     }
 
     pub fn set_timer(&mut self, key: &str, after: Duration, every: Option<Duration>) {
+        if !self.may_change_timer() {
+            return;
+        }
         let others =
             self.timers.values().filter(|op| matches!(op, TimerOp::Set { key: set, .. } if **set != *key));
         match TimerRule::of(&self.app).admit(others.count() + 1) {
@@ -115,7 +133,19 @@ impl Held {
     }
 
     pub fn cancel_timer(&mut self, key: &str) {
+        if !self.may_change_timer() {
+            return;
+        }
         self.wish_timer(TimerOp::Cancel(key.into()));
+    }
+
+    /// Counts a change of a timer. False: the turn has failed.
+    fn may_change_timer(&mut self) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        let counted = self.rules.count(&self.app);
+        counted.map_err(|broken| self.break_rule(|| broken)).is_ok()
     }
 
     fn wish_timer(&mut self, op: TimerOp) {

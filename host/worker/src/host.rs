@@ -109,9 +109,25 @@ impl PluginHost for SlotHost {
 
     fn fail(&mut self, reason: &str) {
         match &mut self.seat {
+            Seat::Serving(core) => core.fail(reason),
+            Seat::Held(held) => held.fail(reason),
+            Seat::Gone => {}
+        }
+    }
+
+    fn break_rule(&mut self, reason: &str) {
+        match &mut self.seat {
             Seat::Serving(core) => core.break_rule(|| reason.into()),
             Seat::Held(held) => held.break_rule(|| reason.into()),
             Seat::Gone => {}
+        }
+    }
+
+    fn broken_rule(&self) -> Option<&str> {
+        match &self.seat {
+            Seat::Serving(core) => core.broken_rule(),
+            Seat::Held(held) => held.broken_rule(),
+            Seat::Gone => None,
         }
     }
 

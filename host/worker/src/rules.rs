@@ -9,12 +9,24 @@ use crate::settings::WorkerApp;
 /// What one turn may ask for.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
+    commands: usize,
     output_bytes: usize,
 }
 
 impl Rules {
-    /// Counts a command in. Else: the limit that it breaks.
+    /// Counts a command, or a change of a timer, in. Else: the limit that it breaks.
+    pub fn count(&mut self, app: &WorkerApp) -> Result<(), String> {
+        self.commands += 1;
+        let max = app.commands_per_turn_max;
+        if self.commands > max {
+            return Err(format!("the turn asks for more than {max} commands (commands_per_turn_max)"));
+        }
+        Ok(())
+    }
+
+    /// Counts a command in, with its bytes. Else: the limit that it breaks.
     pub fn admit(&mut self, app: &WorkerApp, command: &Command<'_>) -> Result<(), String> {
+        self.count(app)?;
         command.check().map_err(|broken| broken.to_string())?;
         let payload = payload(command).map_or(0, |m| m.payload.len());
         if payload > app.payload_bytes_max {

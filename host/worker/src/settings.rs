@@ -76,6 +76,8 @@ pub struct WorkerApp {
     pub budget: Arc<CpuBudget>,
     /// Bytes of commands that one turn may ask for.
     pub turn_output_bytes_max: usize,
+    /// Commands that one turn may ask for, changes of timers among them.
+    pub commands_per_turn_max: usize,
     /// Bytes of one message.
     pub payload_bytes_max: usize,
     /// Bytes of a session.
@@ -109,6 +111,7 @@ impl WorkerApp {
             limits: Limits::default(),
             budget: Arc::new(CpuBudget::new(CpuShare::default())),
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
+            commands_per_turn_max: limits::COMMANDS_PER_TURN_MAX,
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             session_bytes_max: limits::SESSION_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,

@@ -124,6 +124,7 @@ pub(super) struct App {
     pub turn_wall_ms: Option<Millis>,
     pub cpu_share: Option<Share>,
     pub turn_output_bytes_max: Option<Bytes>,
+    pub commands_per_turn_max: Option<Within<1, 10_000_000>>,
     pub timers_max: Option<Within<0, 1_000_000>>,
     pub state_bytes_max: Option<Within<0, { 1024 * 1024 * 1024 }>>,
     pub log_lines_per_s: Option<Within<1, 1_000_000>>,

@@ -157,6 +157,8 @@ pub struct AppConfig {
     pub cpu_share: CpuShare,
     /// Bytes of commands that one turn may ask for.
     pub turn_output_bytes_max: usize,
+    /// Commands that one turn may ask for, changes of timers among them.
+    pub commands_per_turn_max: usize,
     /// Timers of one slot.
     pub timers_max: usize,
     /// Bytes of state that an instance hands over in a swap.
@@ -317,6 +319,7 @@ impl AppConfig {
             instance: Limits::default(),
             cpu_share: CpuShare::default(),
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
+            commands_per_turn_max: limits::COMMANDS_PER_TURN_MAX,
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
             log_lines_per_s: limits::LOG_LINES_PER_S,

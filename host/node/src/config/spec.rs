@@ -41,6 +41,7 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
         turn_wall_ms: file.turn_wall_ms.map(Within::get),
         cpu_share_millis: file.cpu_share.map(|share| share.0.millis().into()),
         turn_output_bytes_max: file.turn_output_bytes_max.map(Within::get),
+        commands_per_turn_max: file.commands_per_turn_max.map(Within::get),
         timers_max: file.timers_max.map(Within::get),
         state_bytes_max: file.state_bytes_max.map(Within::get),
         log_lines_per_s: file.log_lines_per_s.map(Within::get),
@@ -116,6 +117,7 @@ impl AppConfig {
         set(&mut self.instance.turn_wall_ms, spec.turn_wall_ms);
         set(&mut self.cpu_share, spec.cpu_share_millis.map(|millis| CpuShare::from_millis(count(millis))));
         set(&mut self.turn_output_bytes_max, spec.turn_output_bytes_max.map(size));
+        set(&mut self.commands_per_turn_max, spec.commands_per_turn_max.map(size));
         set(&mut self.timers_max, spec.timers_max.map(size));
         set(&mut self.state_bytes_max, spec.state_bytes_max.map(size));
         set(&mut self.log_lines_per_s, spec.log_lines_per_s.map(count));

@@ -98,6 +98,7 @@ fn every_key_is_read() {
         turn_wall_ms = 26
         cpu_share = 0.25
         turn_output_bytes_max = 27
+        commands_per_turn_max = 35
         timers_max = 28
         state_bytes_max = 29
         log_lines_per_s = 30
@@ -151,7 +152,7 @@ fn every_key_is_read() {
     assert_eq!((limits.out_bytes_max, limits.session_bytes_max, limits.groups_per_client_max), (21, 22, 23));
     let instance = app.instance;
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
-    assert_eq!(app.cpu_share, CpuShare::from_millis(250));
+    assert_eq!((app.cpu_share, app.commands_per_turn_max), (CpuShare::from_millis(250), 35));
     assert_eq!((app.turn_output_bytes_max, app.timers_max, app.state_bytes_max), (27, 28, 29));
     assert_eq!((app.log_lines_per_s, app.on_failure), (30, OnFailure::Suspend));
     let settings: Vec<_> =

@@ -123,7 +123,7 @@ fn read_audience<H: PluginHost>(
     match read {
         Ok(read) => Ok(Some(read)),
         Err(invalid) => {
-            store.data().host.borrow_mut().fail(&invalid.to_string());
+            store.data().host.borrow_mut().break_rule(&invalid.to_string());
             Ok(None)
         }
     }

@@ -168,7 +168,7 @@ fn ask<'a, H: PluginHost, R: Send + 'a>(
                 return reply(answered, convert, &query);
             }
             Err(reason) => {
-                store.data().host.borrow_mut().fail(&reason);
+                store.data().host.borrow_mut().break_rule(&reason);
                 empty(convert)
             }
         };

@@ -80,7 +80,7 @@ impl<H: PluginHost> State<H> {
     /// One command of the turn, unless it is one that must change nothing.
     pub(crate) fn command(&self, command: Command<'_>) {
         match self.call {
-            Call::Save => self.host.borrow_mut().fail(SAVE_CHANGES),
+            Call::Save => self.host.borrow_mut().break_rule(SAVE_CHANGES),
             Call::Event | Call::Restore => self.host.borrow_mut().command(command),
         }
     }

@@ -14,7 +14,7 @@ pub(super) fn link<H: PluginHost>(timers: &mut LinkerInstance<'_, State<H>>) -> 
         let key = key.to_str(&store)?;
         let mut host = store.data().host.borrow_mut();
         match store.data().call {
-            Call::Save => host.fail(SAVE_CHANGES),
+            Call::Save => host.break_rule(SAVE_CHANGES),
             Call::Event | Call::Restore => host.cancel_timer(&key),
         }
         Ok(())
@@ -28,13 +28,15 @@ fn set<H: PluginHost>(
     let key = key.to_str(&store)?;
     let mut host = store.data().host.borrow_mut();
     if store.data().call == Call::Save {
-        host.fail(SAVE_CHANGES);
+        host.break_rule(SAVE_CHANGES);
     } else if let Err(invalid) = check_name(&key) {
-        host.fail(&invalid.to_string());
+        host.break_rule(&invalid.to_string());
     } else if every != 0 && every < TIMER_PERIOD_MS_MIN {
-        host.fail(&format!("a timer repeats every {TIMER_PERIOD_MS_MIN} ms at most, not every {every} ms"));
+        host.break_rule(&format!(
+            "a timer repeats every {TIMER_PERIOD_MS_MIN} ms at most, not every {every} ms"
+        ));
     } else if !store.data().exports.has(Exports::TIMER) {
-        host.fail("a timer was set, but the plugin does not implement on-timer");
+        host.break_rule("a timer was set, but the plugin does not implement on-timer");
     } else {
         let every = (every != 0).then(|| Duration::from_millis(every));
         host.set_timer(&key, Duration::from_millis(after), every);

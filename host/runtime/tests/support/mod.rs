@@ -72,6 +72,9 @@ pub struct Recorder {
     /// What a query waits for.
     pub wait: Option<Wait>,
     pub addresses: Option<Addresses>,
+    /// Each command breaks a rule, and this is it.
+    pub rule: Option<String>,
+    pub broke_rule: bool,
 }
 
 impl Recorder {
@@ -90,6 +93,7 @@ impl Recorder {
 
 impl PluginHost for Recorder {
     fn command(&mut self, command: Command<'_>) {
+        self.broke_rule = self.rule.is_some();
         let mut record = self.record.lock();
         record.threads.push(std::thread::current().name().unwrap_or("").to_owned());
         if let Command::SendTo(client, message) = &command
@@ -117,6 +121,10 @@ impl PluginHost for Recorder {
             }
             Answered { answer, missing: vec![GatewayId::new(9)] }
         })
+    }
+
+    fn broken_rule(&self) -> Option<&str> {
+        self.rule.as_deref().filter(|_| self.broke_rule)
     }
 
     fn fail(&mut self, reason: &str) {

@@ -74,6 +74,14 @@ impl message::Guest for Guest {
             "echo" => reply(rest),
             "trap" => trap_here(rest),
             "spin" => spin_forever(),
+            "reply-spin" => {
+                reply(rest);
+                spin_forever();
+            }
+            "fail-spin" => {
+                turn::fail(rest);
+                spin_forever();
+            }
             "burn" => reply(&burn(rest.parse().unwrap()).to_string()),
             "grow" => reply(&grow(rest.parse().unwrap()).to_string()),
             "balloon" => balloon(),

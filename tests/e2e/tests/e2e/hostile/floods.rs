@@ -41,8 +41,23 @@ async fn a_broadcast_beyond_the_limit_of_a_turn_fails_and_the_quiet_app_goes_on(
 }
 
 #[tokio::test]
-async fn more_than_a_million_empty_messages_in_a_turn_fail_it_and_the_quiet_app_goes_on() {
-    breaks_a_rule("tiny-flood", "flood 1200000 0", &["turn_output_bytes_max"]).await;
+async fn more_commands_than_the_limit_fail_their_turn_and_the_quiet_app_goes_on() {
+    breaks_a_rule("many-commands", "flood 10001 0", &["10000 commands", "commands_per_turn_max"]).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_goes_on_and_on_after_it_broke_a_rule_is_ended_for_that_and_the_quiet_app_goes_on() {
+    let siege = Siege::with("endless-flood", |app: &mut WorkerApp| app.limits.turn_cpu_ms = 600_000).await;
+    let mut client = siege.client().await;
+    let mut witness = siege.client().await;
+    for n in 0..3 {
+        client.send("flood 4000000000 0").await;
+        says(&mut client, "still here", "still here").await;
+        says(&mut witness, "so am I", "so am I").await;
+        assert_eq!((siege.status().failed, siege.status().restarts), (n + 1, n + 1));
+    }
+    siege.complains(&["10000 commands", "commands_per_turn_max", "was stopped"]).await;
+    siege.end().await;
 }
 
 #[tokio::test]
