@@ -347,4 +347,6 @@ fn default_name() -> NodeName {
 }
 
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod tests;

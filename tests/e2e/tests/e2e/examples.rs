@@ -98,6 +98,62 @@ async fn two_windows_of_02_chat_room_talk_in_a_browser() {
     example.stop();
 }
 
+/// Where the apps' shared port of 05-two-tenants is.
+fn shared_port(example: &Example) -> SocketAddr {
+    example.address("ws")
+}
+
+async fn pong(client: &mut Client, number: u64) {
+    client.send(json!({"type": "ping", "number": number}).to_string()).await;
+    client.json_where(|message| message["type"] == "pong" && message["number"] == number).await;
+}
+
+#[tokio::test]
+async fn each_attack_of_globex_of_05_two_tenants_costs_globex_a_turn_and_acme_nothing() {
+    let example = Example::start("05-two-tenants", &tidegate_artifacts::plugin("two-tenants"));
+    let address = shared_port(&example);
+    let mut acme = Client::connect(address).await;
+    let mut globex = Client::connect_to(address, "/globex", &[]).await.unwrap();
+    for (client, company) in [(&mut acme, "Acme"), (&mut globex, "Globex")] {
+        assert_eq!(client.json().await, json!({"type": "welcome", "company": company}));
+    }
+    acme.send(json!({"type": "attack", "how": "loop"}).to_string()).await;
+    assert_eq!(acme.json().await["type"], "error");
+    for (number, how) in (1..).zip(["loop", "memory", "recursion", "panic", "flood"]) {
+        globex.send(json!({"type": "attack", "how": how}).to_string()).await;
+        pong(&mut acme, number).await;
+        pong(&mut globex, number).await;
+    }
+    acme.send(json!({"type": "say", "text": "nothing happened"}).to_string()).await;
+    // Whatever Globex's clients were sent, none of it is Acme's.
+    assert_eq!(acme.json().await, json!({"type": "said", "text": "nothing happened"}));
+    example.stop();
+}
+
+#[tokio::test]
+async fn the_page_of_05_two_tenants_shows_that_acme_goes_on_while_globex_hangs() {
+    let Some(browser) = Browser::start().await else { return };
+    let example = Example::start("05-two-tenants", &tidegate_artifacts::plugin("two-tenants"));
+    let mut page = browser.open(&format!("http://{}/", shared_port(&example))).await;
+    for section in ["acme", "globex"] {
+        page.until(&format!("document.querySelector('#{section} .now').textContent.endsWith(' ms')")).await;
+    }
+    page.evaluate(
+        "document.querySelector('#again').click(), document.querySelector('[data-attack=loop]').click()",
+    )
+    .await;
+    page.until("document.querySelector('#globex').dataset.late === 'true'").await;
+    page.until("document.querySelector('#acme').dataset.late === 'false'").await;
+    let pictures = root().join("target/screenshots");
+    std::fs::create_dir_all(&pictures).unwrap();
+    page.screenshot(&pictures.join("two-tenants.png")).await;
+    page.evaluate("document.querySelector('#again').click()").await;
+    let reconnects = page.evaluate("document.querySelector('#globex .reconnects').textContent").await;
+    assert_eq!(reconnects, "0");
+    drop(browser);
+    example.stop();
+}
+
 async fn say(page: &mut tidegate_harness::Page, text: &str) {
     let text = json!(text).to_string();
     let script = format!(
