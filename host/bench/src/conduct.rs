@@ -43,7 +43,7 @@ pub fn run(options: Options) -> Result<Report> {
     Ok(Report::new(&options, measured))
 }
 
-fn once(options: &Options, url: &Url, target: &Target) -> Result<Measured> {
+pub(crate) fn once(options: &Options, url: &Url, target: &Target) -> Result<Measured> {
     let probe = Probe::new(&target.pids);
     let (kind, timing) = (options.kind, Timing { warm_up: options.warm_up, span: options.span });
     let raw = match options.work {

@@ -5,6 +5,7 @@
 //! ```text
 //!  table ──> run (paired rounds) ──> loads: echo, open, broadcast │ idle, connect
 //!  swap (audited) ──────────────────────┤
+//!  fairness (beside a neighbour) ───────┤
 //!                                      │ pure: what to send, what came back
 //!                                    fleet: one epoll loop over N WebSocket clients
 //!                                      │
@@ -19,6 +20,7 @@ mod codec;
 mod conduct;
 mod dial;
 mod error;
+mod fairness;
 mod fleet;
 mod flight;
 mod handshake;
@@ -40,6 +42,7 @@ pub mod yardstick;
 
 pub use conduct::run;
 pub use error::Error;
+pub use fairness::{FairnessOptions, FairnessReport, FairnessRound, fairness};
 pub use options::{MessageKind, Options, Target, Work, YardstickCommand};
 pub use report::{Measured, Memory, Ratios, Report, Round, Unit};
 pub use stats::{Faults, Latency, Spread};

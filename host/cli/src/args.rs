@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod fairness;
 mod manage;
 mod steer;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_base::{NodeName, Role};
 use tidegate_node::Overrides;
 
+pub(crate) use self::fairness::FairnessArgs;
 pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand};
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
 
@@ -308,6 +310,8 @@ pub(crate) enum BenchCommand {
     /// Deploy versions in turn under load, and account for every message. Needs plugins that answer with a word of their own
     /// before each message
     Swap(SwapArgs),
+    /// A quiet app with and without a greedy neighbour on the same servers, in paired rounds, as Markdown
+    Fairness(FairnessArgs),
     /// Every load, one after the other, beside the figures to reach, as Markdown
     Table(TableArgs),
     #[command(hide = true)]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use tidegate_bench::{Error, MessageKind, Options, SetUp, TableOptions, Target, Work, YardstickCommand};
+use tidegate_bench::{
+    Error, FairnessOptions, MessageKind, Options, SetUp, TableOptions, Target, Work, YardstickCommand,
+};
 
-use crate::args::{BenchCommand, BenchCommon, SetUpArg, TableArgs};
+use crate::args::{BenchCommand, BenchCommon, FairnessArgs, SetUpArg, TableArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, print};
 use crate::swap;
@@ -23,6 +25,7 @@ pub(crate) fn run(command: BenchCommand) -> Outcome {
         BenchCommand::Idle { common, connections } => (common, Work::Idle { connections }),
         BenchCommand::Connect { common, at_a_time } => (common, Work::Connect { at_a_time }),
         BenchCommand::Swap(args) => return swap::run(args),
+        BenchCommand::Fairness(args) => return fairness(args),
         BenchCommand::Table(args) => return table(args),
         BenchCommand::Yardstick { kind, address } => {
             let kind = kind.parse().map_err(failure)?;
@@ -67,6 +70,24 @@ fn table(args: TableArgs) -> Outcome {
     };
     let table = tidegate_bench::table(&options, |report| note(report)).map_err(failure)?;
     print(&[if args.json { table.to_json() } else { table.to_string() }]);
+    Ok(())
+}
+
+fn fairness(args: FairnessArgs) -> Outcome {
+    let options = FairnessOptions {
+        connections: args.connections,
+        rate: args.rate,
+        payload: args.payload,
+        neighbour_connections: args.neighbour_connections,
+        provocation: args.say,
+        rounds: args.rounds,
+        warm_up: seconds("--warm-up", args.warm_up)?,
+        span: seconds("--seconds", args.seconds)?,
+        rest: seconds("--rest", args.rest)?,
+        ..FairnessOptions::new(Target { url: args.url, pids: args.pids }, args.neighbour)
+    };
+    let report = tidegate_bench::fairness(&options, |round| note(round)).map_err(failure)?;
+    print(&[if args.json { report.to_json() } else { report.to_string() }]);
     Ok(())
 }
 

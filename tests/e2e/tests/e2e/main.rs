@@ -11,6 +11,7 @@ mod closing;
 mod deployments;
 mod examples;
 mod failing;
+mod fairness;
 mod fake_gateway;
 mod fake_worker;
 mod hostile;

@@ -1,0 +1,57 @@
+//! An app that takes all the CPU that it can get, beside one that does not. What takes how long is not looked at.
+
+use serde_json::{Value, json};
+
+use crate::binary::{Node, run, said, wasm};
+
+#[test]
+fn bench_fairness_measures_a_quiet_app_beside_one_that_is_held_to_its_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = wasm("hostile");
+    let app = |name: &str, more: &str| {
+        format!("[[app]]\n{name}\nplugin = \"{plugin}\"\nlisten = [\"ws://127.0.0.1:0\"]\n{more}\n")
+    };
+    let quiet = app("tenant = \"quiet\"\nname = \"echo\"", "");
+    let rogue = app("tenant = \"rogue\"\nname = \"loop\"", "slots = 2\nturn_cpu_ms = 200\ncpu_share = 0.2");
+    let settings = format!("[node]\ndata_dir = \"data\"\n{quiet}{rogue}");
+    std::fs::write(folder.path().join("tidegate.toml"), settings).unwrap();
+    let node = Node::start(folder.path(), &["up", "--json"]);
+    let status = || said(&run(folder.path(), &["status", "--json"]));
+
+    let listeners = status()["addresses"]["listeners"].as_array().unwrap().clone();
+    let url = |app: &str| {
+        let of = listeners.iter().find(|listener| listener["app"] == app).expect("the app listens");
+        of["url"].as_str().unwrap().to_owned()
+    };
+    let (quiet, rogue) = (url("quiet/echo"), url("rogue/loop"));
+    let bench = ["bench", "fairness", &quiet, "--neighbour", &rogue, "--neighbour-connections", "4"];
+    let short =
+        ["--rounds", "2", "--warm-up", "0.3", "--seconds", "1", "--rate", "200", "--connections", "10"];
+    let ran = run(folder.path(), &[&bench[..], &short, &["--rest", "600", "--json"]].concat());
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let report = said(&ran);
+    assert_eq!(report["rounds"].as_array().unwrap().len(), 2);
+    for round in report["rounds"].as_array().unwrap() {
+        assert!(round["provoked"].as_u64() >= Some(4), "{round}");
+        for half in ["calm", "beside"] {
+            assert!(round[half]["count"].as_u64() > Some(0), "{round}");
+            for fault in ["lost", "reordered", "unexpected", "wrong", "closed"] {
+                assert_eq!(round[half]["faults"][fault], json!(0), "{fault}: {round}");
+            }
+        }
+    }
+
+    let apps = status()["apps"].as_array().unwrap().clone();
+    let slots = |app: &str| -> Value {
+        apps.iter().find(|entry| entry["name"] == app).expect("the app")["slots"].clone()
+    };
+    let (quiet, rogue) = (slots("quiet/echo"), slots("rogue/loop"));
+    assert_eq!((&quiet["throttled_ms"], &quiet["failed"]), (&json!(0), &json!(0)), "{quiet}");
+    // Eight loops of 200 ms and more, of which a burst of 100 ms is free.
+    assert!(
+        rogue["cpu_ms"].as_u64() > Some(1_000) && rogue["throttled_ms"].as_u64() > Some(1_000),
+        "{rogue}"
+    );
+    assert!(rogue["failed"].as_u64() >= Some(8), "{rogue}");
+    assert_eq!(node.process.terminate(), Some(0));
+}
