@@ -19,6 +19,7 @@ mod isolation;
 mod listeners;
 mod mixed;
 mod order;
+mod ports;
 mod processes;
 mod rates;
 mod sessions;
