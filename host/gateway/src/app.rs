@@ -118,7 +118,7 @@ enum LaneState {
     Open(Arc<Lane>),
 }
 
-/// When a refused command was logged last.
+/// When a refusal was logged last.
 #[derive(Debug, Default)]
 struct Refusals {
     logged: Option<Instant>,
@@ -257,7 +257,7 @@ impl App {
     }
 
     /// Counts a connection, if there may be one more.
-    pub fn enter(&self) -> bool {
+    fn enter(&self) -> bool {
         let is_full = self.connections.fetch_add(1, Ordering::SeqCst) >= self.limits.connections_max();
         if is_full {
             self.connections.fetch_sub(1, Ordering::SeqCst);
@@ -297,7 +297,16 @@ impl App {
         }
     }
 
-    /// Whether the refusal of a command may be logged: one in a while, however many there are.
+    /// Counts a connection, as [`enter`](Self::enter) does, and says now and then that there are too many.
+    pub fn admit(&self) -> bool {
+        let is_admitted = self.enter();
+        if !is_admitted && self.may_log_refusal(Instant::now()) {
+            tracing::warn!(app = %self.name, "connections_max is reached: clients are refused");
+        }
+        is_admitted
+    }
+
+    /// Whether a refusal may be logged: one in a while, however many there are.
     pub fn may_log_refusal(&self, now: Instant) -> bool {
         self.refusals.lock().may_log(now)
     }

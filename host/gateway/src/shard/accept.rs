@@ -176,8 +176,7 @@ impl Shard {
         if protocol != Protocol::Ws && app.life() != Life::Active {
             return false;
         }
-        if !app.enter() {
-            tracing::warn!(app = %app.name, "connections_max is reached: a client is refused");
+        if !app.admit() {
             return false;
         }
         app.pace.admitted(&app.limits.rates, self.now);

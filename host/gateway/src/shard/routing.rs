@@ -153,8 +153,7 @@ impl Shard {
         if !app.pace.admits(&app.limits.rates, self.now) {
             return Err(Refusal::TooFast);
         }
-        if !app.enter() {
-            tracing::warn!(app = %app.name, "connections_max is reached: a client is refused");
+        if !app.admit() {
             return Err(Refusal::Full);
         }
         app.pace.admitted(&app.limits.rates, self.now);
