@@ -3,6 +3,7 @@
 
 mod env;
 mod file;
+mod listeners;
 mod locate;
 mod resolve;
 mod spec;
