@@ -272,7 +272,10 @@ fn at_tick(meter: &Arc<Meter>, broke_rule: bool) -> UpdateDeadline {
     match meter.tick(broke_rule) {
         Verdict::Wait => UpdateDeadline::YieldCustom(1, Box::pin(Arc::clone(meter).wait_for_budget())),
         Verdict::Yield if place::should_yield() => UpdateDeadline::YieldCustom(1, Box::pin(place::go_away())),
-        Verdict::Continue | Verdict::Yield => UpdateDeadline::Continue(1),
+        Verdict::Continue | Verdict::Yield => {
+            place::give_way();
+            UpdateDeadline::Continue(1)
+        }
         Verdict::Stop(_) => UpdateDeadline::Interrupt,
     }
 }

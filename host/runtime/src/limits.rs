@@ -9,9 +9,10 @@ use crate::engine::TABLE_ELEMENTS;
 pub struct Limits {
     /// Linear memory, all memories of the instance together, in MiB. Never more than the engine's.
     pub memory_mib: u32,
-    /// CPU time of a turn, in milliseconds. Waiting for the host does not count. A turn is stopped at most 10 ms later.
+    /// CPU time of a turn, in milliseconds. Waiting for the host or for the app's [budget](crate::CpuBudget) does not
+    /// count. A turn is stopped at most 10 ms later.
     pub turn_cpu_ms: u64,
-    /// Time of a turn from its begin to its end, in milliseconds, waiting included.
+    /// Time of a turn from its begin to its end, in milliseconds, waiting for the host included, for the budget not.
     pub turn_wall_ms: u64,
 }
 

@@ -54,6 +54,14 @@ pub(crate) fn should_yield() -> bool {
     }
 }
 
+/// In the pool: lets other threads of this core run first. The kernel lets a thread that has just begun to run finish its
+/// slice, whatever its priority, and looks again only at its next tick; a shard that wakes up would wait for milliseconds.
+pub(crate) fn give_way() {
+    if POOL.with_borrow(Option::is_some) {
+        std::thread::yield_now();
+    }
+}
+
 /// Whether the future that is being polled has asked to go on in the pool.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.get()

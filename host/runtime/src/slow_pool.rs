@@ -27,7 +27,8 @@ use crate::{CpuBudget, Movable};
 /// How a [`SlowPool`] is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowPoolSettings {
-    /// How many threads; by default one per core.
+    /// How many threads; by default one less than there are cores, and one at least. The kernel lets a thread that has just
+    /// begun to run finish its slice of some milliseconds, whatever its priority: so one core stays for those that wake up.
     pub threads: usize,
     /// Most futures of one app that wait for a thread. Each slot waits at most once, so the number of slots is enough; a
     /// future over it stays on its shard and lets others run at each tick.
@@ -39,7 +40,7 @@ pub struct SlowPoolSettings {
 impl Default for SlowPoolSettings {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, queue_max: 1000, nice: 10 }
+        Self { threads: threads.saturating_sub(1).max(1), queue_max: 1000, nice: 10 }
     }
 }
 
@@ -194,6 +195,7 @@ impl Pool {
                 // It has a place already, so the bound need not be checked: at most `threads` futures are over it.
                 self.push(&mut self.queue.lock(), traveller);
             }
+            place::give_way();
         }
         // The first thread that leaves empties the queue; whoever pushes later leaves after it and does the same.
         let mut left = std::mem::replace(&mut *self.queue.lock(), FairQueue::new());

@@ -19,9 +19,10 @@ pub struct Budget {
 const BURST_NS: u64 = 500_000_000;
 /// But it is never less CPU time than this: what is sampled comes in lumps of a tick, and must not throttle by chance.
 const BURST_CPU_NS_MIN: u64 = 100_000_000;
-/// Whoever is over the budget waits so much longer than to its edge: else it went over it again at its very next tick,
-/// and to stop and go on costs more than it is good for.
-const PAUSE_NS: u64 = 10_000_000;
+/// Whoever is over the budget waits so much longer than to its edge. Else it went over it again at its very next tick, and
+/// to stop and go on costs more than it is good for: the kernel does not take the core from a thread that has just begun
+/// to run, so those beside it are held up by how often it begins, more than by how long it runs.
+const PAUSE_NS: u64 = 50_000_000;
 /// Nobody waits longer than this for what was used before; what is more is forgotten. It takes a host function that
 /// runs for seconds, or very many threads, to get there.
 const WAIT_NS_MAX: u64 = 2_000_000_000;
@@ -100,12 +101,12 @@ mod tests {
         let mut budget = Budget::new(CpuShare::from_millis(500));
         assert!(!budget.charge(250 * MS, 0));
         assert!(budget.charge(MS, 0));
-        assert_eq!(budget.wait_until(0), Some(12 * MS));
-        assert_eq!(budget.wait_until(12 * MS), None);
+        assert_eq!(budget.wait_until(0), Some(52 * MS));
+        assert_eq!(budget.wait_until(52 * MS), None);
         // What it waited longer than to the edge is there to be used.
-        assert!(!budget.charge(5 * MS, 12 * MS));
-        assert!(budget.charge(MS, 12 * MS));
-        assert_eq!((budget.throttles(), budget.throttled_ns()), (2, 24 * MS));
+        assert!(!budget.charge(25 * MS, 52 * MS));
+        assert!(budget.charge(MS, 52 * MS));
+        assert_eq!((budget.throttles(), budget.throttled_ns()), (2, 104 * MS));
     }
 
     #[test]
@@ -165,8 +166,9 @@ mod tests {
             let uses = greedy(share, 1, &vec![tick; 3_000]);
             let used: u64 = uses.iter().map(|(_, cpu)| cpu).sum();
             let end = uses.last().unwrap().0;
-            let least = end.min(u64::from(millis) * end / 1000);
-            prop_assert!(used + 10 * MS >= least / 100 * 99, "{used} of {least}");
+            let least = u64::from(millis) * end / 1000;
+            // It may have waited last.
+            prop_assert!(used + PAUSE_NS >= least / 100 * 99, "{used} of {least}");
         }
 
         #[test]
