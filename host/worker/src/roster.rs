@@ -56,3 +56,59 @@ impl Roster {
         self.told.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_base::AppName;
+
+    use super::*;
+    use crate::capacity::Capacity;
+    use crate::edition::Edition;
+
+    fn app(timers_max: usize) -> Arc<WorkerApp> {
+        Arc::new(WorkerApp { timers_max, ..WorkerApp::empty(AppName::new("chat").unwrap()) })
+    }
+
+    fn add(id: AppId) -> Change {
+        let capacity = Arc::new(Mutex::new(Capacity::new(1)));
+        Change::Add(id, Box::new(Conducted::new(&Arc::new(Edition::empty_of(&app(1))), Vec::new(), capacity)))
+    }
+
+    fn configure(id: AppId, timers_max: usize) -> Change {
+        Change::Configure(id, app(timers_max), Vec::new())
+    }
+
+    /// What is to be taken up, in a word each.
+    fn taken(roster: &Roster) -> Vec<(AppId, String)> {
+        let word = |change| match change {
+            Change::Add(id, _) => (id, "add".to_owned()),
+            Change::Configure(id, app, _) => (id, format!("configure {}", app.timers_max)),
+            Change::Remove(id) => (id, "remove".to_owned()),
+        };
+        roster.take().into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn changes_are_taken_up_in_order_and_once() {
+        let roster = Roster::default();
+        [add(1), configure(1, 5), add(2), Change::Remove(7)]
+            .into_iter()
+            .for_each(|change| roster.push(change));
+        let words = [(1, "add"), (1, "configure 5"), (2, "add"), (7, "remove")];
+        assert_eq!(taken(&roster), words.map(|(id, word)| (id, word.to_owned())));
+        assert_eq!(taken(&roster), []);
+    }
+
+    #[test]
+    fn an_app_that_goes_before_it_was_taken_up_leaves_nothing_and_of_its_settings_the_last_are_kept() {
+        let roster = Roster::default();
+        for round in 0..100 {
+            [add(round), configure(round, 1), configure(round, 2), Change::Remove(round)]
+                .into_iter()
+                .for_each(|change| roster.push(change));
+        }
+        assert_eq!(taken(&roster), []);
+        (0..100).for_each(|timers_max| roster.push(configure(3, timers_max)));
+        assert_eq!(taken(&roster), [(3, "configure 99".to_owned())]);
+    }
+}

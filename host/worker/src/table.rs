@@ -71,3 +71,46 @@ impl SlotTable {
         inner.entries.values().find(is_it).map(|entry| Arc::clone(&entry.shared))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app_log::AppLog;
+    use crate::edition::Edition;
+    use crate::settings::WorkerApp;
+
+    fn table(slots: &[(&str, u32)]) -> SlotTable {
+        let table = SlotTable::default();
+        for (name, slot) in slots {
+            let app = AppName::new(name).unwrap();
+            let edition = Edition::empty_of(&WorkerApp::empty(app.clone()));
+            let shared = SlotShared::new(&edition, Arc::default(), Arc::new(AppLog::new(1)));
+            table.add(app, *slot, Arc::new(shared));
+        }
+        table
+    }
+
+    #[test]
+    fn a_slot_that_leaves_is_not_found_but_reached_until_it_is_gone() {
+        let table = table(&[("a", 0), ("b", 0), ("a", 1)]);
+        let a = AppName::new("a").unwrap();
+        table.leave(|entry| entry.app == a && entry.slot == 0);
+        assert!(table.find(&a, 0).is_none() && table.find(&a, 1).is_some());
+        let (_, entries) = table.changed(None).unwrap();
+        assert_eq!(entries.values().map(|entry| entry.leaving).collect::<Vec<_>>(), [true, false, false]);
+        table.remove(|entry| entry.leaving);
+        assert_eq!(table.changed(None).unwrap().1.into_keys().collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn who_has_seen_everything_is_told_nothing_and_places_are_never_used_again() {
+        let table = table(&[("a", 0)]);
+        let (seen, entries) = table.changed(None).unwrap();
+        assert!(table.changed(Some(seen)).is_none());
+        let again = entries.values().next().unwrap().clone();
+        table.remove(|_| true);
+        table.add(again.app, again.slot, again.shared);
+        let (_, entries) = table.changed(Some(seen)).unwrap();
+        assert_eq!(entries.into_keys().collect::<Vec<_>>(), [1]);
+    }
+}
