@@ -63,7 +63,7 @@ enum Step {
     /// It goes.
     Remove(AppName),
     /// It comes, or has other settings.
-    Put(CatalogApp),
+    Put(Box<CatalogApp>),
 }
 
 impl Apps {
@@ -143,7 +143,7 @@ impl Apps {
         for step in steps(&known, wanted) {
             match step {
                 Step::Remove(app) => gone.push(app),
-                Step::Put(app) => puts.push(app),
+                Step::Put(app) => puts.push(*app),
             }
         }
         gone.iter().for_each(|app| drop(have.remove(app)));
@@ -288,7 +288,7 @@ fn steps(have: &BTreeMap<AppName, CatalogApp>, wanted: Vec<CatalogApp>) -> Vec<S
     let removed: BTreeSet<_> = have.iter().filter(goes).map(|(name, _)| name.clone()).collect();
     let mut steps: Vec<_> = removed.iter().cloned().map(Step::Remove).collect();
     let is_there = |app: &CatalogApp| !removed.contains(&app.app) && have.get(&app.app) == Some(app);
-    steps.extend(wanted.into_values().filter(|app| !is_there(app)).map(Step::Put));
+    steps.extend(wanted.into_values().filter(|app| !is_there(app)).map(|app| Step::Put(Box::new(app))));
     steps
 }
 
@@ -383,9 +383,9 @@ mod tests {
                     }
                     Step::Put(app) => {
                         seen_put = true;
-                        prop_assert_ne!(have.get(&app.app), Some(&app), "what is there is left alone");
+                        prop_assert_ne!(have.get(&app.app), Some(&*app), "what is there is left alone");
                         prop_assert!(have.get(&app.app).is_none_or(|known| known.born == app.born));
-                        have.insert(app.app.clone(), app);
+                        have.insert(app.app.clone(), *app);
                     }
                 }
             }
