@@ -98,10 +98,10 @@ async fn an_app_is_made_deployed_suspended_resumed_configured_and_deleted_while_
     let mut client = Client::of_callbacks_at(shared, HOST, "/").await;
     chats(&mut client).await;
 
-    write_spec(at, "payload_bytes_max = 64");
+    write_spec(at, "payload_bytes_max = 4096");
     run(&["apps", "configure", "acme/chat", "--settings", "chat.toml"]);
     chats(&mut client).await;
-    client.send("x".repeat(65)).await;
+    client.send("x".repeat(4097)).await;
     assert_eq!(client.closed().await.map(|(code, _)| code), Some(1009));
 
     let mut client = Client::of_callbacks_at(shared, HOST, "/").await;
