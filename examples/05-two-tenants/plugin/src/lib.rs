@@ -98,11 +98,15 @@ impl Plugin for CompanyChat {
                 let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
                 gateway::all().send_json(&ToClient::Said { text });
             }
-            Ok(FromClient::Attack { how }) if settings::get("attacks").as_deref() == Some("allowed") => run(how),
+            Ok(FromClient::Attack { how }) if settings::get("attacks").as_deref() == Some("allowed") => {
+                run(how)
+            }
             Ok(FromClient::Attack { .. }) => {
                 client.send_json(&ToClient::Error { message: "This company is not attacked." });
             }
-            Err(error) => client.send_json(&ToClient::Error { message: &format!("Not understood: {error}.") }),
+            Err(error) => {
+                client.send_json(&ToClient::Error { message: &format!("Not understood: {error}.") })
+            }
         }
         Ok(())
     }
