@@ -89,7 +89,7 @@ async fn a_worker_runs_the_apps_of_its_file_whose_labels_it_has_and_says_what_it
     let mut client = Client::of_callbacks(gateway.listener("ws")).await;
     client.send("hello").await;
     assert_eq!(client.text().await, "hello");
-    let status = run(at, &["status", "-c", "worker.toml"]);
+    let status = run(at, &["status", "--data-dir", "data/w1"]);
     assert_eq!(status.code, 0, "{}", status.stderr);
     assert!(status.stdout.contains("not here: it requires gpu"), "{}", status.stdout);
     for node in [gateway, worker, register] {
