@@ -99,7 +99,7 @@ fn the_bytes_of_messages_about_the_catalog_are_stable() {
     let apps = vec![CatalogApp { app: app(), born: 3, suspended: true, spec }];
     let part = CatalogPart { revision: 300, part: 0, more: false, apps };
     let name = "0c64656661756c742f63686174";
-    let spec = format!("0102{}000000", "00".repeat(21));
+    let spec = format!("0102{}000000", "00".repeat(22));
     assert_eq!(hex(&Control::Catalog(part)), format!("0aac02000001{name}0301{spec}"));
     let troubles = vec![Trouble::new(app(), "no".into())];
     assert_eq!(hex(&Control::CatalogApplied { revision: 1, troubles }), format!("0b0101{name}026e6f"));
