@@ -70,25 +70,27 @@ pub struct AppSpec {
     pub settings: BTreeMap<String, Setting>,
 }
 
-/// What becomes of a slot whose instances keep failing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What becomes of a slot whose instances keep failing. It always waits before it starts another, longer each time, up
+/// to half a minute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     /// It goes on trying.
+    #[default]
     Restart,
-    /// It gives up until another version is deployed.
+    /// When it does not get better, it starts none until another version is deployed or the worker restarts.
     Suspend,
 }
 
-/// What happens to messages for a client whose queue is full.
+/// What happens to a message for a client whose queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlowPolicy {
-    /// The client is cut.
+    /// The client is cut, with close code 4008.
     Disconnect,
     /// The message is dropped.
     DropNewest,
-    /// The oldest messages are dropped until it fits.
+    /// The oldest queued messages are dropped until it fits.
     DropOldest,
 }
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
-use tidegate_base::{AppName, Exports, GatewayId};
+use tidegate_base::{AppName, Exports, GatewayId, limits};
 use tidegate_link::ControlTx;
 use tidegate_wire::control::{AppSlots, SlotUp};
 
 use crate::app::{App, Life, Waiter};
-use crate::routes::{ROUTES_PER_APP_MAX, Route, Routes};
+use crate::routes::{Route, Routes};
 use crate::settings::{APPS_MAX, AppLimits, AppSettings, AppState, ListenerSettings, SharedSettings};
 
 /// Why an app cannot be added or changed. Nothing was changed.
@@ -54,7 +54,8 @@ pub enum AppError {
     },
     /// More routes than one app may have.
     #[error(
-        "app {app} has {routes} routes, at most {ROUTES_PER_APP_MAX} are allowed: use wildcards or shorter paths"
+        "app {app} has {routes} routes, at most {} are allowed: use wildcards or shorter paths",
+        limits::ROUTES_MAX
     )]
     TooManyRoutes {
         /// The app.
@@ -262,7 +263,7 @@ impl Inner {
 }
 
 fn insert(table: &mut RouteTable, app: &Arc<App>, routes: &[Route]) -> Result<(), AppError> {
-    if routes.len() > ROUTES_PER_APP_MAX {
+    if routes.len() > limits::ROUTES_MAX {
         return Err(AppError::TooManyRoutes { app: app.name.clone(), routes: routes.len() });
     }
     for route in routes {
@@ -322,7 +323,7 @@ mod tests {
         assert!(registry.configure(&wrong.name, &wrong.limits, &wrong.shared).is_err());
         assert_eq!(app_at(&registry, "a.example.com").as_deref(), Some("default/a"));
         assert_eq!(app_at(&registry, "x.example.com"), None);
-        let many: Vec<String> = (0..=ROUTES_PER_APP_MAX).map(|n| format!("h{n}")).collect();
+        let many: Vec<String> = (0..=limits::ROUTES_MAX).map(|n| format!("h{n}")).collect();
         let many = settings("c", &many.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(matches!(registry.add(&many, false), Err(AppError::TooManyRoutes { routes: 65, .. })));
     }

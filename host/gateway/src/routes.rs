@@ -16,8 +16,6 @@ use std::str::FromStr;
 
 use rustc_hash::FxHashMap;
 
-/// Routes that one app may have.
-pub const ROUTES_PER_APP_MAX: usize = 64;
 /// Longest host, in bytes: what DNS has room for.
 const HOST_BYTES_MAX: usize = 253;
 /// Longest path of a route, in bytes.

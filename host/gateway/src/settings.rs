@@ -7,7 +7,9 @@ use std::time::Duration;
 use tidegate_base::{AppName, GatewayId, Protocol, Rate, limits};
 
 pub use crate::protocol::http::Origins;
-pub use crate::routes::{InvalidRoute, ROUTES_PER_APP_MAX, Route};
+pub use tidegate_base::SlowPolicy;
+
+pub use crate::routes::{InvalidRoute, Route};
 
 /// Apps that a gateway may have at a time.
 pub const APPS_MAX: usize = 10_000;
@@ -108,7 +110,7 @@ pub enum AppState {
 /// How an app is reached on ports that apps share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SharedSettings {
-    /// Which requests are for it, at most [`ROUTES_PER_APP_MAX`]; of two apps, none may have the same.
+    /// Which requests are for it, at most [`limits::ROUTES_MAX`]; of two apps, none may have the same.
     pub routes: Vec<Route>,
     /// Which pages may open a WebSocket; none: those that the port allows.
     pub origins: Option<Origins>,
@@ -192,17 +194,6 @@ impl Default for AppLimits {
             rates: Rates::default(),
         }
     }
-}
-
-/// What happens to a message for a client whose queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlowPolicy {
-    /// The client is cut, with close code 4008.
-    Disconnect,
-    /// The message is dropped.
-    DropNewest,
-    /// The oldest queued messages are dropped until it fits.
-    DropOldest,
 }
 
 /// A place where clients connect.

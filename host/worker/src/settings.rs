@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use tidegate_base::OnFailure;
 use tidegate_base::{AppName, CpuShare, Exports, Label, NodeName, limits};
 use tidegate_runtime::{CpuBudget, Limits, Module};
 use tidegate_wire::Grant;
@@ -44,17 +45,6 @@ impl WorkerSettings {
     pub fn missing_labels(&self, require: &[Label]) -> Vec<Label> {
         require.iter().filter(|label| !self.labels.contains(label)).cloned().collect()
     }
-}
-
-/// What becomes of a slot whose instances keep failing. It always waits before it starts another, longer each time, up
-/// to half a minute.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It goes on trying.
-    #[default]
-    Restart,
-    /// When it does not get better, it starts none until another version is deployed or the worker restarts.
-    Suspend,
 }
 
 /// An app on a worker.

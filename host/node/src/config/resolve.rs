@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_base::{AppName, AppSpec, Protocol, Role, limits};
-use tidegate_gateway::settings::{
-    ListenerSettings, Origins, ROUTES_PER_APP_MAX, SharedHeartbeat, SharedSettings,
-};
+use tidegate_gateway::settings::{ListenerSettings, Origins, SharedHeartbeat, SharedSettings};
 use tidegate_link::certs::Identity;
 
 use super::file::{self, File};
@@ -313,11 +311,12 @@ impl App<'_> {
 
     fn apply_routes(&self, app: &mut AppConfig, file: &file::App) -> Result<(), ConfigError> {
         let routes: Vec<_> = file.routes.iter().flatten().map(|route| route.0.clone()).collect();
-        if routes.len() > ROUTES_PER_APP_MAX {
+        if routes.len() > limits::ROUTES_MAX {
             return self.wrong(&format!(
-                "app {} has {} routes, at most {ROUTES_PER_APP_MAX} are allowed: use wildcards or shorter paths",
+                "app {} has {} routes, at most {} are allowed: use wildcards or shorter paths",
                 app.name,
-                routes.len()
+                routes.len(),
+                limits::ROUTES_MAX
             ));
         }
         if self.config.place.runs(Role::Gateway)

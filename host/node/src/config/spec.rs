@@ -121,7 +121,7 @@ impl AppConfig {
         set(&mut self.timers_max, spec.timers_max.map(size));
         set(&mut self.state_bytes_max, spec.state_bytes_max.map(size));
         set(&mut self.log_lines_per_s, spec.log_lines_per_s.map(count));
-        set(&mut self.on_failure, spec.on_failure.map(on_failure));
+        set(&mut self.on_failure, spec.on_failure);
         let limits = &mut self.limits;
         set(&mut limits.connections_max, spec.connections_max.map(size));
         set(&mut limits.payload_bytes_max, spec.payload_bytes_max.map(size));
@@ -135,7 +135,7 @@ impl AppConfig {
         set(&mut rates.messages, spec.messages_per_s.map(Rate::per_second));
         set(&mut rates.bytes, spec.bytes_per_s.map(Rate::per_second));
         set(&mut rates.connects, spec.connects_per_s.map(Rate::per_second));
-        set(&mut limits.slow_policy, spec.slow_policy.map(slow_policy));
+        set(&mut limits.slow_policy, spec.slow_policy);
         self.require.clone_from(&spec.require);
         self.settings.clone_from(&spec.settings);
     }
@@ -186,21 +186,6 @@ fn size(value: u64) -> usize {
 
 fn count(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-fn on_failure(failing: tidegate_base::OnFailure) -> tidegate_worker::OnFailure {
-    match failing {
-        tidegate_base::OnFailure::Restart => tidegate_worker::OnFailure::Restart,
-        tidegate_base::OnFailure::Suspend => tidegate_worker::OnFailure::Suspend,
-    }
-}
-
-fn slow_policy(policy: tidegate_base::SlowPolicy) -> tidegate_gateway::settings::SlowPolicy {
-    match policy {
-        tidegate_base::SlowPolicy::Disconnect => tidegate_gateway::settings::SlowPolicy::Disconnect,
-        tidegate_base::SlowPolicy::DropNewest => tidegate_gateway::settings::SlowPolicy::DropNewest,
-        tidegate_base::SlowPolicy::DropOldest => tidegate_gateway::settings::SlowPolicy::DropOldest,
-    }
 }
 
 #[cfg(test)]
