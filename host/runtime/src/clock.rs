@@ -23,9 +23,12 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Ticks until a fresh turn is looked at for the first time. Nothing happens to it then, so that it has one whole tick for
 /// itself, whenever it starts; only its app's budget is charged.
 pub(crate) const FIRST_TICKS: u64 = 1;
-/// CPU time in one poll after which a metered turn lets others run. A little less than a tick, since a tick that
-/// comes a moment early must not double it.
-const SLICE: Duration = Duration::from_micros(900);
+/// CPU time in one poll after which a turn lets others run. A little less than a tick, since a tick that comes a moment
+/// early must not double it.
+pub(crate) const SLICE: Duration = Duration::from_micros(900);
+/// The same for the calls that hand state over: meanwhile the slot serves nobody, so clients wait for it, and there are
+/// just two in a switch. A MiB of state takes about 1 ms of it in each.
+pub(crate) const HANDOVER_SLICE: Duration = Duration::from_micros(3_900);
 
 /// A turn that broke a rule has failed, and can only end. It does not know that, so it gets so much CPU time to do it;
 /// then it is stopped, which costs it its instance.
@@ -61,6 +64,8 @@ pub(crate) enum Verdict {
 pub(crate) struct TurnClock {
     cpu_limit: Duration,
     wall_limit: Duration,
+    /// CPU time in one poll after which it lets others run.
+    slice: Duration,
     /// CPU time of the polls that have ended.
     used: Duration,
     /// The thread's CPU time when the poll that runs began.
@@ -72,8 +77,6 @@ pub(crate) struct TurnClock {
     began: Option<Instant>,
     /// Since when it waits for that.
     waits: Option<Instant>,
-    /// It has had the tick that every turn has.
-    ticked: bool,
     /// The CPU time that it had used when a tick found that it had broken a rule.
     broke_rule: Option<Duration>,
     overrun: Option<Overrun>,
@@ -84,25 +87,25 @@ impl TurnClock {
         Self {
             cpu_limit: limits.cpu(),
             wall_limit: limits.wall(),
+            slice: SLICE,
             used: Duration::ZERO,
             poll_began: None,
             claimed: None,
             began: None,
             waits: None,
-            ticked: false,
             broke_rule: None,
             overrun: None,
         }
     }
 
     /// A new turn.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, slice: Duration) {
+        self.slice = slice;
         self.used = Duration::ZERO;
         self.poll_began = None;
         self.claimed = None;
         self.began = None;
         self.waits = None;
-        self.ticked = false;
         self.broke_rule = None;
         self.overrun = None;
     }
@@ -121,7 +124,7 @@ impl TurnClock {
         Some(cpu.saturating_sub(before))
     }
 
-    /// Whether the poll that runs is metered: it is not the first, or it has run for a whole tick.
+    /// Whether the poll that runs is metered: it is not the first, or it has had a tick.
     pub(crate) fn is_metered(&self) -> bool {
         self.poll_began.is_some()
     }
@@ -149,19 +152,14 @@ impl TurnClock {
     /// The engine ticked while the guest ran. `cpu` is the CPU time of the thread.
     pub(crate) fn tick(&mut self, cpu: Duration, now: Instant, broke_rule: bool) -> Verdict {
         let began = *self.began.get_or_insert(now);
-        let is_first = !std::mem::replace(&mut self.ticked, true);
         let Some(poll_began) = self.poll_began else {
-            if is_first {
-                self.broke_rule = broke_rule.then_some(Duration::ZERO);
-                return Verdict::Continue;
-            }
-            // The second tick of a turn that was not metered: charge what it has run at least.
-            self.used += TICK;
+            // How long it has run already nobody knows, if it has: a thread may just have had no core.
             self.poll_began = Some(cpu);
-            return self.stop_at_limits(self.used, now - began, broke_rule).unwrap_or(Verdict::Yield);
+            self.broke_rule = broke_rule.then_some(Duration::ZERO);
+            return Verdict::Continue;
         };
         let slice = cpu.saturating_sub(poll_began);
-        let go_on = if slice >= SLICE { Verdict::Yield } else { Verdict::Continue };
+        let go_on = if slice >= self.slice { Verdict::Yield } else { Verdict::Continue };
         self.stop_at_limits(self.used + slice, now - began, broke_rule).unwrap_or(go_on)
     }
 
@@ -207,8 +205,15 @@ impl Meter {
     pub(crate) fn begin(&self) {
         if self.metered.load(Ordering::Relaxed) {
             self.metered.store(false, Ordering::Relaxed);
-            self.clock.lock().begin();
+            self.clock.lock().begin(SLICE);
         }
+    }
+
+    /// As [`begin`](Self::begin), for a call that hands state over.
+    pub(crate) fn begin_handover(&self) {
+        // Metered from its beginning: what it costs is known to be worth two looks at the clock.
+        self.metered.store(true, Ordering::Relaxed);
+        self.clock.lock().begin(HANDOVER_SLICE);
     }
 
     /// A poll begins. Costs one load if the turn is not metered.
@@ -241,10 +246,12 @@ impl Meter {
         self.metered.store(true, Ordering::Relaxed);
         let (cpu, now) = (thread_cpu(), Instant::now());
         let mut clock = self.clock.lock();
+        // At its first tick a turn may be a microsecond old.
+        let is_first = !clock.is_metered();
         let verdict = clock.tick(cpu, now, broke_rule);
         let used = clock.claim(cpu).unwrap_or_else(|| sample(cpu, self.pace.interval()));
         self.charge(Some(used), now);
-        let may_wait = matches!(verdict, Verdict::Continue | Verdict::Yield) && clock.is_metered();
+        let may_wait = matches!(verdict, Verdict::Continue | Verdict::Yield) && !is_first;
         let is_over = self.budget.as_ref().is_some_and(|budget| budget.is_over());
         if may_wait && is_over { Verdict::Wait } else { verdict }
     }
@@ -307,7 +314,7 @@ mod tests {
 
     fn clock(cpu: u64, wall: u64) -> TurnClock {
         let mut clock = TurnClock::new(&Limits { turn_cpu_ms: cpu, turn_wall_ms: wall, ..Limits::default() });
-        clock.begin();
+        clock.begin(SLICE);
         clock
     }
 
@@ -315,7 +322,6 @@ mod tests {
     fn a_turn_leaves_after_a_whole_tick_and_is_stopped_at_its_cpu_limit() {
         let (mut clock, now) = (clock(3, 1000), Instant::now());
         assert_eq!(clock.tick(ms(699), now, false), Verdict::Continue);
-        assert!(!clock.is_metered());
         assert_eq!(clock.tick(ms(700), now, false), Verdict::Yield);
         clock.poll_ended(ms(700), now);
         // In the pool, on a thread with another clock.
@@ -334,6 +340,29 @@ mod tests {
             assert_eq!(clock.tick(ms(n * 10), now + ms(n * 1000), false), Verdict::Continue);
             clock.poll_ended(ms(n * 10), now + ms(n * 1000));
         }
+    }
+
+    #[test]
+    fn a_turn_whose_thread_had_no_core_stays() {
+        let (mut clock, now) = (clock(100, 1000), Instant::now());
+        let cpu = (0..50).map(|n| Duration::from_micros(17) * n);
+        for cpu in cpu {
+            assert_eq!(clock.tick(cpu, now, false), Verdict::Continue, "{cpu:?}");
+        }
+        assert_eq!(clock.tick(ms(1), now, false), Verdict::Yield);
+    }
+
+    #[test]
+    fn a_handover_stays_for_longer() {
+        let (mut clock, now) = (clock(100, 1000), Instant::now());
+        clock.begin(HANDOVER_SLICE);
+        for cpu in 0..4 {
+            assert_eq!(clock.tick(ms(cpu), now, false), Verdict::Continue);
+        }
+        assert_eq!(clock.tick(ms(4), now, false), Verdict::Yield);
+        clock.begin(SLICE);
+        assert_eq!(clock.tick(ms(5), now, false), Verdict::Continue);
+        assert_eq!(clock.tick(ms(6), now, false), Verdict::Yield);
     }
 
     #[test]
@@ -359,10 +388,10 @@ mod tests {
         clock.poll_started(ms(0));
         assert_eq!(clock.tick(ms(0), now + ms(49), false), Verdict::Continue);
         assert_eq!(clock.tick(ms(0), now + ms(50), false), Verdict::Stop(Overrun::Wall));
-        clock.begin();
+        clock.begin(SLICE);
         assert_eq!(clock.deadline(), None);
         assert_eq!(clock.tick(ms(0), now + ms(5000), false), Verdict::Continue);
-        assert_eq!(clock.tick(ms(0), now + ms(5000), false), Verdict::Yield);
+        assert_eq!(clock.tick(ms(1), now + ms(5000), false), Verdict::Yield);
     }
 
     #[test]
@@ -383,10 +412,9 @@ mod tests {
         let (mut clock, now) = (clock(1000, 1000), Instant::now());
         assert_eq!(clock.tick(ms(0), now, true), Verdict::Continue);
         let stopped_at = (1..).find(|n| clock.tick(ms(*n), now, true) == Verdict::Stop(Overrun::Rule));
-        // The second tick counts as one of a millisecond.
         assert_eq!(stopped_at, Some(5));
         assert_eq!(clock.overrun, Some(Overrun::Rule));
-        clock.begin();
+        clock.begin(SLICE);
         (0..100).for_each(|_| assert_ne!(clock.tick(ms(50), now, false), Verdict::Stop(Overrun::Rule)));
         assert_eq!(clock.tick(ms(60), now, true), Verdict::Yield);
         assert_eq!(clock.tick(ms(64), now, true), Verdict::Yield);
@@ -405,7 +433,7 @@ mod tests {
         clock.tick(ms(8), now, false);
         assert_eq!((clock.claim(ms(8)), clock.claim(ms(8))), (Some(ms(1)), Some(ms(0))));
         assert_eq!(clock.claim(ms(11)), Some(ms(3)));
-        clock.begin();
+        clock.begin(SLICE);
         assert_eq!(clock.claim(ms(12)), None);
     }
 
@@ -434,7 +462,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                // The first tick is not charged, the second with a whole one whatever it was.
+                // What it used before its first tick is not charged.
                 prop_assert!(used < ms(22), "{used:?} {polled}");
             }
         }

@@ -248,7 +248,10 @@ impl<H: PluginHost> Instance<H> {
         if !std::mem::replace(&mut self.usable, false) {
             return Err(Fault::Unusable);
         }
-        self.meter.begin();
+        match self.store.data().call {
+            Call::Event => self.meter.begin(),
+            Call::Save | Call::Restore => self.meter.begin_handover(),
+        }
         self.store.set_epoch_deadline(FIRST_TICKS);
         let ended = {
             let call = pin!(call.call_async(&mut self.store, params));
