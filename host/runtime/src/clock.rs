@@ -7,7 +7,7 @@
 //! same figures are charged to the [budget](CpuBudget) of the app; there the first poll of a turn is sampled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -187,45 +187,52 @@ impl TurnClock {
     }
 }
 
+/// The clock is as it is for every new turn.
+const FRESH: u8 = 0;
+/// The turn has a slice of another length, and was not looked at yet.
+const LONG: u8 = 1;
+/// The turn is metered.
+const METERED: u8 = 2;
+
 /// A [`TurnClock`] that the engine's callback and the turn share. They are always on the same thread or ordered by the
 /// move of the future, so the lock is never contended and relaxed flags do.
 pub(crate) struct Meter {
     clock: Mutex<TurnClock>,
-    metered: AtomicBool,
+    /// [`FRESH`], [`LONG`] or [`METERED`].
+    state: AtomicU8,
     pace: Pace,
     budget: Option<Arc<CpuBudget>>,
 }
 
 impl Meter {
     pub(crate) fn new(limits: &Limits, pace: Pace, budget: Option<Arc<CpuBudget>>) -> Self {
-        Self { clock: Mutex::new(TurnClock::new(limits)), metered: AtomicBool::new(false), pace, budget }
+        Self { clock: Mutex::new(TurnClock::new(limits)), state: AtomicU8::new(FRESH), pace, budget }
     }
 
     /// A new turn. Costs one load if the turn before was not metered.
     pub(crate) fn begin(&self) {
-        if self.metered.load(Ordering::Relaxed) {
-            self.metered.store(false, Ordering::Relaxed);
+        if self.state.load(Ordering::Relaxed) != FRESH {
+            self.state.store(FRESH, Ordering::Relaxed);
             self.clock.lock().begin(SLICE);
         }
     }
 
     /// As [`begin`](Self::begin), for a call that hands state over.
     pub(crate) fn begin_handover(&self) {
-        // Metered from its beginning: what it costs is known to be worth two looks at the clock.
-        self.metered.store(true, Ordering::Relaxed);
+        self.state.store(LONG, Ordering::Relaxed);
         self.clock.lock().begin(HANDOVER_SLICE);
     }
 
     /// A poll begins. Costs one load if the turn is not metered.
     pub(crate) fn poll_started(&self) {
-        if self.metered.load(Ordering::Relaxed) {
+        if self.is_metered() {
             self.clock.lock().poll_started(thread_cpu());
         }
     }
 
     /// A poll has ended, and the turn has not: from here on it is metered. Returns when the turn must be over.
     pub(crate) fn poll_ended(&self) -> Option<Instant> {
-        self.metered.store(true, Ordering::Relaxed);
+        self.state.store(METERED, Ordering::Relaxed);
         let (cpu, now) = (thread_cpu(), Instant::now());
         let mut clock = self.clock.lock();
         self.charge(clock.claim(cpu), now);
@@ -235,7 +242,7 @@ impl Meter {
 
     /// A poll has ended, and the turn too. Costs one load if it is not metered.
     pub(crate) fn turn_ended(&self) {
-        if self.metered.load(Ordering::Relaxed) && self.budget.is_some() {
+        if self.is_metered() && self.budget.is_some() {
             let used = self.clock.lock().claim(thread_cpu());
             self.charge(used, Instant::now());
         }
@@ -243,7 +250,7 @@ impl Meter {
 
     /// The engine ticked while the guest ran, which has broken a rule or not.
     pub(crate) fn tick(&self, broke_rule: bool) -> Verdict {
-        self.metered.store(true, Ordering::Relaxed);
+        self.state.store(METERED, Ordering::Relaxed);
         let (cpu, now) = (thread_cpu(), Instant::now());
         let mut clock = self.clock.lock();
         // At its first tick a turn may be a microsecond old.
@@ -280,7 +287,11 @@ impl Meter {
 
     /// Why `tick` stopped the turn, if it did.
     pub(crate) fn overrun(&self) -> Option<Overrun> {
-        if self.metered.load(Ordering::Relaxed) { self.clock.lock().overrun } else { None }
+        if self.is_metered() { self.clock.lock().overrun } else { None }
+    }
+
+    fn is_metered(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == METERED
     }
 
     fn charge(&self, used: Option<Duration>, now: Instant) {
