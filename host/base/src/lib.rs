@@ -25,4 +25,4 @@ pub use quota::{OverQuota, Quota, Quotas, Usage};
 pub use rate::{Rate, RateMeter};
 pub use secret::{Secret, Setting};
 pub use share::{CpuShare, InvalidShare};
-pub use spec::{AppSpec, InvalidSpec, OnFailure, SlowPolicy};
+pub use spec::{AppSpec, HeartbeatSpec, InvalidSpec, OnFailure, OriginsSpec, SlowPolicy};

@@ -21,6 +21,12 @@ pub const SETTINGS_BYTES_MAX: usize = 16 * 1024;
 pub const ROUTES_MAX: usize = 64;
 /// Longest route, in bytes.
 pub const ROUTE_BYTES_MAX: usize = 512;
+/// Most origins that an app may name.
+pub const ORIGINS_MAX: usize = 64;
+/// Longest origin, in bytes.
+pub const ORIGIN_BYTES_MAX: usize = 300;
+/// What silent clients are asked with, in bytes at most.
+pub const HEARTBEAT_BYTES_MAX: usize = 1024;
 /// Most labels that an app may require of a worker, and that a worker may have.
 pub const LABELS_MAX: usize = 32;
 

@@ -52,6 +52,14 @@ pub struct AppSpec {
     pub bytes_per_s: Option<u64>,
     /// Connections a second on one gateway.
     pub connects_per_s: Option<u64>,
+    /// Messages a second to one client.
+    pub client_out_messages_per_s: Option<u64>,
+    /// Bytes a second to one client.
+    pub client_out_bytes_per_s: Option<u64>,
+    /// Messages a second to all clients on one gateway.
+    pub out_messages_per_s: Option<u64>,
+    /// Bytes a second to all clients on one gateway.
+    pub out_bytes_per_s: Option<u64>,
     /// Bytes of one message: 1 to 32 MiB.
     pub payload_bytes_max: Option<u64>,
     /// Bytes queued for one client: 1 to 1 GiB.
@@ -68,6 +76,33 @@ pub struct AppSpec {
     pub require: Vec<Label>,
     /// What the plugin reads as its settings.
     pub settings: BTreeMap<String, Setting>,
+    /// Pages of which origins may connect on ports that apps share. None: as the port says.
+    pub origins: Option<OriginsSpec>,
+    /// How silent clients are found on ports that apps share. None: as the port does.
+    pub heartbeat: Option<HeartbeatSpec>,
+}
+
+/// Pages of which origins may connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OriginsSpec {
+    /// All of them.
+    Any,
+    /// Those of the host that they connect to.
+    Same,
+    /// These: `scheme://host` or `scheme://host:port`, at most 64.
+    List(Vec<String>),
+}
+
+/// How silent clients are found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatSpec {
+    /// A client that said nothing for so many milliseconds is asked: up to a day. 0: never.
+    pub interval_ms: u64,
+    /// How often it may be silent before it is closed; 0: it is only asked. None: the default.
+    pub misses_max: Option<u8>,
+    /// What it is asked with: up to 1 KiB. None: a WebSocket ping.
+    pub payload: Option<String>,
 }
 
 /// What becomes of a slot whose instances keep failing. It always waits before it starts another, longer each time, up
@@ -94,6 +129,8 @@ pub enum SlowPolicy {
     DropOldest,
 }
 
+const DAY_MS: u64 = 86_400_000;
+
 /// A key of an app's settings, what it says, and what it may say.
 type Number = (&'static str, Option<u64>, RangeInclusive<u64>);
 
@@ -109,19 +146,32 @@ impl AppSpec {
         };
         let share = (CpuShare::MIN.millis().into(), CpuShare::MAX.millis().into());
         let cpu_share = ("cpu_share_millis", self.cpu_share_millis, share.0..=share.1);
-        if let Some(error) = self.numbers().into_iter().chain([cpu_share]).find_map(out_of_range) {
+        let interval_ms = self.heartbeat.as_ref().map(|heartbeat| heartbeat.interval_ms);
+        let interval = ("heartbeat.interval_ms", interval_ms, 0..=DAY_MS);
+        let all = self.numbers().into_iter().chain([cpu_share, interval]);
+        if let Some(error) = all.into_iter().find_map(out_of_range) {
             return Err(error);
         }
         let many = |key, count: usize, max: usize| match count > max {
             true => Err(InvalidSpec::Many { key, count, max }),
             false => Ok(()),
         };
+        let long = |what, bytes: usize, max: usize| match bytes > max {
+            true => Err(InvalidSpec::Long { what, bytes, max }),
+            false => Ok(()),
+        };
         many("routes", self.routes.len(), limits::ROUTES_MAX)?;
         many("require", self.require.len(), limits::LABELS_MAX)?;
         many("settings", self.settings.len(), limits::SETTINGS_MAX)?;
-        if let Some(route) = self.routes.iter().find(|route| route.len() > limits::ROUTE_BYTES_MAX) {
-            return Err(InvalidSpec::Route { bytes: route.len() });
+        if let Some(OriginsSpec::List(origins)) = &self.origins {
+            many("origins", origins.len(), limits::ORIGINS_MAX)?;
+            let longest = origins.iter().map(String::len).max().unwrap_or(0);
+            long("an origin", longest, limits::ORIGIN_BYTES_MAX)?;
         }
+        let payload = self.heartbeat.as_ref().and_then(|heartbeat| heartbeat.payload.as_ref());
+        long("`heartbeat.payload`", payload.map_or(0, String::len), limits::HEARTBEAT_BYTES_MAX)?;
+        let longest = self.routes.iter().map(String::len).max().unwrap_or(0);
+        long("a route", longest, limits::ROUTE_BYTES_MAX)?;
         let mut bytes = 0;
         for (key, value) in &self.settings {
             let value = value.expose().ok_or_else(|| InvalidSpec::Hidden { key: key.clone() })?;
@@ -134,8 +184,7 @@ impl AppSpec {
     }
 
     /// Every key that takes a whole number in settings files as well, with its range.
-    pub fn numbers(&self) -> [Number; 20] {
-        const DAY_MS: u64 = 86_400_000;
+    pub fn numbers(&self) -> [Number; 24] {
         const GIB: u64 = 1 << 30;
         const RATE: RangeInclusive<u64> = 0..=1_000_000_000_000;
         [
@@ -155,6 +204,10 @@ impl AppSpec {
             ("messages_per_s", self.messages_per_s, RATE),
             ("bytes_per_s", self.bytes_per_s, RATE),
             ("connects_per_s", self.connects_per_s, RATE),
+            ("client_out_messages_per_s", self.client_out_messages_per_s, RATE),
+            ("client_out_bytes_per_s", self.client_out_bytes_per_s, RATE),
+            ("out_messages_per_s", self.out_messages_per_s, RATE),
+            ("out_bytes_per_s", self.out_bytes_per_s, RATE),
             ("payload_bytes_max", self.payload_bytes_max, 1..=32 << 20),
             ("out_bytes_max", self.out_bytes_max, 1..=GIB),
             ("session_bytes_max", self.session_bytes_max, 2..=16 << 20),
@@ -197,11 +250,15 @@ pub enum InvalidSpec {
         /// How many there may be.
         max: usize,
     },
-    /// A route is too long.
-    #[error("a route has {bytes} bytes, at most {} are allowed", limits::ROUTE_BYTES_MAX)]
-    Route {
+    /// A text is too long.
+    #[error("{what} has {bytes} bytes, at most {max} are allowed")]
+    Long {
+        /// What.
+        what: &'static str,
         /// Its length.
         bytes: usize,
+        /// How long it may be.
+        max: usize,
     },
     /// The plugin's settings are too large.
     #[error(

@@ -7,7 +7,7 @@ use serde_json::json;
 use tidegate_link::certs::Identity;
 use tidegate_node::control::{self, Request, Response};
 use tidegate_node::operator;
-use tidegate_node::status::{NodeEntry, Status};
+use tidegate_node::status::{InstancesEntry, NodeEntry, Status};
 
 use crate::args::{LocalNode, NodesArgs, StatusArgs};
 use crate::failure::{Failure, Outcome};
@@ -98,6 +98,10 @@ fn lines(status: &Status) -> Vec<String> {
         vec![app.name.clone(), clients, slots]
     });
     all.extend(columns(&apps.collect::<Vec<_>>()));
+    if let Some(InstancesEntry { count, max, kept_bytes }) = status.instances {
+        let kept = kept_bytes >> 10;
+        all.push(format!("{count} of {max} plugin instances, {kept} KiB kept for those to come"));
+    }
     let listeners = status.addresses.listeners.iter().map(|listener| {
         vec![app_of(listener), listener.url.clone(), listener.web.clone().unwrap_or_default()]
     });

@@ -148,9 +148,9 @@ fn confirm(yes: bool, what: &str) -> Outcome {
 fn line_of_tenant(overview: &TenantOverview) -> Vec<String> {
     let TenantOverview { tenant, fixed, suspended, quotas, usage } = overview;
     let part = |quota: Quota| {
-        let (has, of) = (usage.get(quota), quota.of());
+        let (has, of) = (quota.shown(usage.get(quota)), quota.of());
         match quotas.get(quota) {
-            Some(max) => format!("{has} of {max} {of}"),
+            Some(max) => format!("{has} of {} {of}", quota.shown(max)),
             None => format!("{has} {of}"),
         }
     };
@@ -199,12 +199,20 @@ mod tests {
             fixed: false,
             suspended: true,
             quotas: Quotas { slots_max: Some(4), ..Quotas::default() },
-            usage: Usage { apps: 2, slots: 3, memory_mib: 192, connections: 20 },
+            usage: Usage { apps: 2, slots: 3, memory_mib: 192, connections: 20, cpu_share_millis: 1500 },
         };
-        let line = ["acme", "2 apps", "3 of 4 slots", "192 MiB of memory", "20 connections", "suspended"];
+        let line = [
+            "acme",
+            "2 apps",
+            "3 of 4 slots",
+            "192 MiB of memory",
+            "20 connections",
+            "1.5 cores",
+            "suspended",
+        ];
         assert_eq!(line_of_tenant(&overview), line);
         let fixed = TenantOverview { fixed: true, suspended: false, ..overview };
-        assert_eq!(line_of_tenant(&fixed)[5], "of a settings file");
+        assert_eq!(line_of_tenant(&fixed)[6], "of a settings file");
     }
 
     #[test]

@@ -50,7 +50,6 @@ pub(crate) struct App {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Active,
-    NoVersion,
     Suspended,
     /// It was removed: nothing new comes, what is there ends.
     Removed,
@@ -60,20 +59,18 @@ impl From<AppState> for Life {
     fn from(state: AppState) -> Self {
         match state {
             AppState::Active => Self::Active,
-            AppState::NoVersion => Self::NoVersion,
             AppState::Suspended => Self::Suspended,
         }
     }
 }
 
 impl Life {
-    const ALL: [Self; 4] = [Self::Active, Self::NoVersion, Self::Suspended, Self::Removed];
+    const ALL: [Self; 3] = [Self::Active, Self::Suspended, Self::Removed];
 
     /// What a client hears who cannot be served.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Active => "This app takes clients.",
-            Self::NoVersion => "This app has no version yet: try again later.",
             Self::Suspended => "This app is suspended: try again later.",
             Self::Removed => "This app was removed.",
         }

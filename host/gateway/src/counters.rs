@@ -27,6 +27,8 @@ tidegate_telemetry::counters! {
     PAUSES = "tidegate_gateway_client_pauses_total";
     /// Times that a client's socket was not read because it, or all clients of its app, spoke too fast.
     THROTTLED = "tidegate_gateway_client_throttles_total";
+    /// Times that what was for a client was held back because it, or all clients of its app, got too much.
+    OUT_HELD = "tidegate_gateway_client_out_holds_total";
     /// Times that an app's connections were not taken because too many came in a second.
     ACCEPTS_THROTTLED = "tidegate_gateway_accept_throttles_total";
     /// Messages dropped before a slow client.

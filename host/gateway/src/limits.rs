@@ -1,7 +1,7 @@
 //! An app's limits while it runs: they may be changed at any time, and are read with every message, so each is an atomic
 //! number of its own. A reader may see some of them before a change and some after it, which harms nobody.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use tidegate_base::Rate;
 
@@ -26,6 +26,12 @@ pub(crate) struct LiveRates {
     pub messages: LiveRate,
     pub bytes: LiveRate,
     pub connects: LiveRate,
+    pub client_out_messages: LiveRate,
+    pub client_out_bytes: LiveRate,
+    pub out_messages: LiveRate,
+    pub out_bytes: LiveRate,
+    /// There is one of those to clients.
+    limit_out: AtomicBool,
 }
 
 /// A rate, or none.
@@ -92,7 +98,18 @@ impl LiveRates {
             messages: LiveRate::new(rates.messages),
             bytes: LiveRate::new(rates.bytes),
             connects: LiveRate::new(rates.connects),
+            client_out_messages: LiveRate::new(rates.client_out_messages),
+            client_out_bytes: LiveRate::new(rates.client_out_bytes),
+            out_messages: LiveRate::new(rates.out_messages),
+            out_bytes: LiveRate::new(rates.out_bytes),
+            limit_out: AtomicBool::new(limits_out(rates)),
         }
+    }
+
+    /// Whether any rate to clients is set: one load for each message when none is.
+    #[inline]
+    pub fn limit_out(&self) -> bool {
+        self.limit_out.load(Ordering::Relaxed)
     }
 
     fn set(&self, rates: &Rates) {
@@ -101,6 +118,11 @@ impl LiveRates {
         self.messages.set(rates.messages);
         self.bytes.set(rates.bytes);
         self.connects.set(rates.connects);
+        self.client_out_messages.set(rates.client_out_messages);
+        self.client_out_bytes.set(rates.client_out_bytes);
+        self.out_messages.set(rates.out_messages);
+        self.out_bytes.set(rates.out_bytes);
+        self.limit_out.store(limits_out(rates), Ordering::Relaxed);
     }
 }
 
@@ -121,6 +143,11 @@ impl LiveRate {
         let rate = Rate::per_second(self.units.load(Ordering::Relaxed))?;
         Some(rate.with_burst(self.burst_seconds.load(Ordering::Relaxed)))
     }
+}
+
+fn limits_out(rates: &Rates) -> bool {
+    let all = [rates.client_out_messages, rates.client_out_bytes, rates.out_messages, rates.out_bytes];
+    all.iter().any(Option::is_some)
 }
 
 fn parts(rate: Option<Rate>) -> (u64, u32) {
@@ -159,6 +186,9 @@ mod tests {
             assert_eq!(read.client_messages.get(), rates.client_messages);
             assert_eq!((read.bytes.get(), read.connects.get()), (rates.bytes, None));
             assert_eq!(read.client_bytes.get(), rates.client_bytes);
+            assert!(!read.limit_out());
+            live.set(&AppLimits { rates: Rates { out_messages: Rate::per_second(1), ..rates }, ..limits });
+            assert!(read.limit_out() && read.out_messages.get() == Rate::per_second(1));
         }
     }
 }

@@ -21,11 +21,13 @@ impl Clock {
     }
 }
 
-/// What one client has said.
+/// What one client has said and heard.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ClientPace {
     messages: RateMeter,
     bytes: RateMeter,
+    out_messages: RateMeter,
+    out_bytes: RateMeter,
 }
 
 impl ClientPace {
@@ -40,16 +42,38 @@ impl ClientPace {
 
     /// Whether it has to be silent still.
     pub fn is_over(&self, rates: &LiveRates, now: u64) -> bool {
-        let over = |rate: Option<Rate>, meter: &RateMeter| rate.is_some_and(|rate| meter.wait(rate, now) > 0);
-        over(rates.client_messages.get(), &self.messages) || over(rates.client_bytes.get(), &self.bytes)
+        is_over(rates.client_messages.get(), &self.messages, now)
+            || is_over(rates.client_bytes.get(), &self.bytes, now)
+    }
+
+    /// Counts what goes out to it. True: it was too much, and nothing more is written for now.
+    pub fn charge_out(&mut self, rates: &LiveRates, messages: u64, bytes: u64, now: u64) -> bool {
+        let rate = |rate: Option<Rate>, meter: &mut RateMeter, units| {
+            rate.is_some_and(|rate| meter.charge(rate, units, now) > 0)
+        };
+        let messages = rate(rates.client_out_messages.get(), &mut self.out_messages, messages);
+        let bytes = rate(rates.client_out_bytes.get(), &mut self.out_bytes, bytes);
+        messages || bytes
+    }
+
+    /// Whether nothing more may go out to it still.
+    pub fn is_over_out(&self, rates: &LiveRates, now: u64) -> bool {
+        is_over(rates.client_out_messages.get(), &self.out_messages, now)
+            || is_over(rates.client_out_bytes.get(), &self.out_bytes, now)
     }
 }
 
-/// What all clients of an app have said and done, on all shards.
+fn is_over(rate: Option<Rate>, meter: &RateMeter, now: u64) -> bool {
+    rate.is_some_and(|rate| meter.wait(rate, now) > 0)
+}
+
+/// What all clients of an app have said, heard and done, on all shards.
 #[derive(Debug, Default)]
 pub(crate) struct AppPace {
     messages: SharedMeter,
     bytes: SharedMeter,
+    out_messages: SharedMeter,
+    out_bytes: SharedMeter,
     connects: SharedMeter,
 }
 
@@ -65,6 +89,19 @@ impl AppPace {
     /// Whether all must be silent still.
     pub fn is_over(&self, rates: &LiveRates, now: u64) -> bool {
         self.messages.is_over(rates.messages.get(), now) || self.bytes.is_over(rates.bytes.get(), now)
+    }
+
+    /// Counts what goes out to any client. True: it was too much.
+    pub fn charge_out(&self, rates: &LiveRates, messages: u64, bytes: u64, now: u64) -> bool {
+        let messages = self.out_messages.charge(rates.out_messages.get(), messages, now);
+        let bytes = self.out_bytes.charge(rates.out_bytes.get(), bytes, now);
+        messages || bytes
+    }
+
+    /// Whether nothing more may go out to any of them still.
+    pub fn is_over_out(&self, rates: &LiveRates, now: u64) -> bool {
+        self.out_messages.is_over(rates.out_messages.get(), now)
+            || self.out_bytes.is_over(rates.out_bytes.get(), now)
     }
 
     /// Whether a connection may be taken.
@@ -113,8 +150,10 @@ mod tests {
             client_messages: Rate::per_second(10),
             client_bytes: Rate::per_second(1_000),
             messages: Rate::per_second(20),
-            bytes: None,
             connects: Rate::per_second(2),
+            client_out_bytes: Rate::per_second(1_000),
+            out_messages: Rate::per_second(20),
+            ..Rates::NONE
         })
     }
 
@@ -138,6 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_out_counts_apart_from_what_comes_in() {
+        let (rates, mut pace, app) = (rates(), ClientPace::default(), AppPace::default());
+        assert!(pace.charge(&rates, 11, 2_000, 0) && !pace.is_over_out(&rates, 0));
+        assert!(!pace.charge_out(&rates, 1 << 40, 1_000, 0) && pace.charge_out(&rates, 1, 500, 0));
+        assert!(pace.is_over_out(&rates, SECOND / 2 - 1) && !pace.is_over_out(&rates, SECOND / 2));
+        assert!(!app.charge_out(&rates, 20, 1 << 40, 0) && app.charge_out(&rates, 2, 0, 0));
+        assert!(
+            app.is_over_out(&rates, 0) && !app.is_over_out(&rates, SECOND / 10) && !app.is_over(&rates, 0)
+        );
+    }
+
+    #[test]
     fn connections_are_taken_at_the_rate() {
         let (rates, pace) = (rates(), AppPace::default());
         let take = |now| pace.admits(&rates, now).then(|| pace.admitted(&rates, now)).is_some();
@@ -147,9 +198,7 @@ mod tests {
 
     #[test]
     fn without_limits_nothing_is_counted() {
-        let none =
-            Rates { client_messages: None, client_bytes: None, messages: None, bytes: None, connects: None };
-        let none = LiveRates::new(&none);
+        let none = LiveRates::new(&Rates::NONE);
         let (mut client, app) = (ClientPace::default(), AppPace::default());
         assert!(!client.charge(&none, u64::MAX, u64::MAX, 0) && !app.charge(&none, u64::MAX, u64::MAX, 0));
         assert!(app.admits(&none, 0) && !client.is_over(&none, 0) && !app.is_over(&none, 0));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_base::{AppName, GatewayId, Protocol, Rate, limits};
 
-pub use crate::protocol::http::Origins;
+pub use crate::protocol::http::{InvalidOrigin, Origins};
 pub use tidegate_base::SlowPolicy;
 
 pub use crate::routes::{InvalidRoute, Route};
@@ -101,8 +101,6 @@ impl AppSettings {
 pub enum AppState {
     /// It does. If no slot of it is up they wait ([`Times::slot`]).
     Active,
-    /// There is no code of it yet: clients are refused at once.
-    NoVersion,
     /// It was stopped: clients are refused at once.
     Suspended,
 }
@@ -152,8 +150,9 @@ pub struct AppLimits {
     pub rates: Rates,
 }
 
-/// How fast clients may connect and speak. Nothing is lost at such a limit: sockets are not read, and connections not taken,
-/// until it is met again. A burst of a second's worth comes through at once.
+/// How fast clients may connect, speak and be spoken to. Nothing is lost at such a limit: sockets are not read, connections not
+/// taken, and messages wait in the queues of their clients, until it is met again; what becomes of a message that does not fit
+/// into its queue is the slow policy's to say. A burst of a second's worth comes through at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
     /// Messages a second of one client.
@@ -166,6 +165,29 @@ pub struct Rates {
     pub bytes: Option<Rate>,
     /// Connections a second to the app on this gateway.
     pub connects: Option<Rate>,
+    /// Messages a second to one client.
+    pub client_out_messages: Option<Rate>,
+    /// Bytes a second to one client, as they go out.
+    pub client_out_bytes: Option<Rate>,
+    /// Messages a second to all clients of the app on this gateway: a broadcast counts once for each.
+    pub out_messages: Option<Rate>,
+    /// Bytes a second to all of them.
+    pub out_bytes: Option<Rate>,
+}
+
+impl Rates {
+    /// No limit on anything.
+    pub const NONE: Self = Self {
+        client_messages: None,
+        client_bytes: None,
+        messages: None,
+        bytes: None,
+        connects: None,
+        client_out_messages: None,
+        client_out_bytes: None,
+        out_messages: None,
+        out_bytes: None,
+    };
 }
 
 impl Default for Rates {
@@ -174,9 +196,8 @@ impl Default for Rates {
         Self {
             client_messages: Rate::per_second(100_000),
             client_bytes: Rate::per_second(64 << 20),
-            messages: None,
-            bytes: None,
             connects: Rate::per_second(50_000),
+            ..Self::NONE
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_base::{AppName, AppSpec, CpuShare, Label, Role, Usage};
-use tidegate_gateway::settings::{AppSettings, AppState, Route};
+use tidegate_gateway::settings::{AppSettings, AppState};
 use tidegate_runtime::CpuBudget;
 use tidegate_wire::control::{Catalog, CatalogApp, FixedApp, TROUBLES_MAX, Trouble};
 use tidegate_worker::{ConfigureAppError, Worker, WorkerApp};
@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::accept::SharedGateway;
-use crate::config::AppConfig;
+use crate::config::{AppConfig, shared_settings};
 use crate::dial::SharedWorker;
 use crate::plugins::worker_app;
+use crate::tenants::TenantBudgets;
 
 /// What was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub(crate) struct Applied {
 pub(crate) enum Place {
     /// At a gateway, which has ports that apps share or has none.
     Gateway(SharedGateway, bool),
-    /// At a worker with these labels.
-    Worker(SharedWorker, Vec<Label>),
+    /// At a worker with these labels, whose tenants have budgets.
+    Worker(SharedWorker, Vec<Label>, Arc<TenantBudgets>),
 }
 
 /// The apps of one role of a node.
@@ -51,8 +52,8 @@ impl std::fmt::Debug for Apps {
 /// An app that is here.
 struct Here {
     app: CatalogApp,
-    /// What its turns may use of a worker's processors, as long as it is here.
-    budget: Arc<CpuBudget>,
+    /// At a worker: what its turns may use of the processors, as long as it is here.
+    budget: Option<Arc<CpuBudget>>,
     /// What of its settings does not hold yet.
     note: Option<String>,
 }
@@ -125,6 +126,9 @@ impl Apps {
 
     /// What could not be done is tried again with every list.
     async fn carry_out(&self, catalog: Catalog, have: &mut BTreeMap<AppName, Here>) -> Vec<Trouble> {
+        if let Place::Worker(.., tenants) = &self.place {
+            tenants.set(&catalog.shares);
+        }
         let fixed: BTreeSet<&AppName> = self.fixed.iter().map(|fixed| &fixed.app).collect();
         let (own, both): (Vec<_>, Vec<_>) =
             catalog.apps.into_iter().partition(|app| !fixed.contains(&app.app));
@@ -167,9 +171,9 @@ impl Apps {
     ) -> Vec<(CatalogApp, String)> {
         let mut failed = Vec::new();
         for app in apps {
-            let known = have.get(&app.app).map(|known| Arc::clone(&known.budget));
-            let budget = known.unwrap_or_else(|| Arc::new(CpuBudget::new(CpuShare::default())));
-            match self.place.put(&app, &budget).await {
+            let known = have.get(&app.app).and_then(|known| known.budget.clone());
+            let budget = known.or_else(|| self.place.budget_of(&app.app));
+            match self.place.put(&app, budget.as_ref()).await {
                 Ok(note) => {
                     let name = app.app.clone();
                     have.insert(name, Here { app, budget, note });
@@ -210,7 +214,7 @@ impl Place {
     fn part(&self, app: CatalogApp) -> Option<CatalogApp> {
         match self {
             Self::Gateway(..) => Some(CatalogApp { spec: gateway_part(app.spec), ..app }),
-            Self::Worker(_, labels) => {
+            Self::Worker(_, labels, _) => {
                 let is_wanted = !app.suspended && app.spec.require.iter().all(|label| labels.contains(label));
                 is_wanted.then(|| CatalogApp { spec: worker_part(app.spec), ..app })
             }
@@ -225,7 +229,7 @@ impl Place {
                 Self::Gateway(gateway, _) => {
                     gateway.read().as_ref().map(|gateway| gateway.remove_app(&app));
                 }
-                Self::Worker(worker, _) => {
+                Self::Worker(worker, ..) => {
                     if let Some(worker) = worker.read().clone() {
                         going.spawn(async move { worker.remove_app(&app).await });
                     }
@@ -235,18 +239,26 @@ impl Place {
         while going.join_next().await.is_some() {}
     }
 
+    /// None: turns do not run here.
+    fn budget_of(&self, app: &AppName) -> Option<Arc<CpuBudget>> {
+        match self {
+            Self::Gateway(..) => None,
+            Self::Worker(.., tenants) => Some(tenants.budget_of(app, CpuShare::default())),
+        }
+    }
+
     /// A note: what of its settings does not hold yet.
-    async fn put(&self, app: &CatalogApp, budget: &Arc<CpuBudget>) -> Result<Option<String>, String> {
+    async fn put(&self, app: &CatalogApp, budget: Option<&Arc<CpuBudget>>) -> Result<Option<String>, String> {
         let config = AppConfig::from_spec(app.app.clone(), &app.spec);
         match self {
             Self::Gateway(gateway, _) => {
-                let settings = gateway_app(&config, app.suspended, &app.spec.routes)?;
+                let settings = gateway_app(&config, app.suspended, &app.spec)?;
                 let added = gateway.read().as_ref().map(|gateway| gateway.add_app(&settings));
                 added.unwrap_or(Ok(())).map(|()| None).map_err(|error| error.to_string())
             }
-            Self::Worker(worker, _) => {
+            Self::Worker(worker, ..) => {
                 let worker = worker.read().clone();
-                let Some(worker) = worker else { return Ok(None) };
+                let (Some(worker), Some(budget)) = (worker, budget) else { return Ok(None) };
                 put_on_worker(&worker, &config, budget).await
             }
         }
@@ -292,14 +304,11 @@ fn steps(have: &BTreeMap<AppName, CatalogApp>, wanted: Vec<CatalogApp>) -> Vec<S
     steps
 }
 
-fn gateway_app(config: &AppConfig, suspended: bool, routes: &[String]) -> Result<AppSettings, String> {
+fn gateway_app(config: &AppConfig, suspended: bool, spec: &AppSpec) -> Result<AppSettings, String> {
     let mut settings = AppSettings::new(config.name.clone());
     settings.state = if suspended { AppState::Suspended } else { AppState::Active };
     settings.limits = config.limits;
-    for route in routes {
-        let route = route.parse::<Route>().map_err(|error| error.to_string())?;
-        settings.shared.routes.push(route);
-    }
+    settings.shared = shared_settings(spec)?;
     Ok(settings)
 }
 
@@ -333,10 +342,16 @@ fn worker_part(spec: AppSpec) -> AppSpec {
         messages_per_s: None,
         bytes_per_s: None,
         connects_per_s: None,
+        client_out_messages_per_s: None,
+        client_out_bytes_per_s: None,
+        out_messages_per_s: None,
+        out_bytes_per_s: None,
         out_bytes_max: None,
         groups_per_client_max: None,
         slow_policy: None,
         routes: Vec::new(),
+        origins: None,
+        heartbeat: None,
         require: Vec::new(),
         ..spec
     }
@@ -346,7 +361,13 @@ fn worker_part(spec: AppSpec) -> AppSpec {
 fn usage(role: Role, app: &AppConfig) -> Usage {
     let (slots, memory) = (u64::from(app.slots), u64::from(app.instance.memory_mib));
     match role {
-        Role::Worker => Usage { apps: 1, slots, memory_mib: slots.saturating_mul(memory), connections: 0 },
+        Role::Worker => Usage {
+            apps: 1,
+            slots,
+            memory_mib: slots.saturating_mul(memory),
+            connections: 0,
+            cpu_share_millis: app.cpu_share.millis().into(),
+        },
         _ => Usage { apps: 1, connections: app.limits.connections_max as u64, ..Usage::default() },
     }
 }

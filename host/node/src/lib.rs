@@ -26,6 +26,7 @@ mod start;
 pub mod status;
 pub mod steer;
 mod system;
+mod tenants;
 #[cfg(test)]
 mod testing;
 mod versions;

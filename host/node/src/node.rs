@@ -18,7 +18,7 @@ use tidegate_link::Endpoint;
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_register::Register;
 use tidegate_register::deployer::Deployer;
-use tidegate_runtime::{Engine, SlowPool};
+use tidegate_runtime::{Engine, PoolUse, SlowPool};
 use tidegate_wire::control::NodeInfo;
 use tidegate_wire::request::Refusal;
 use tidegate_worker::Worker;
@@ -37,7 +37,7 @@ use crate::error::NodeError;
 use crate::membership::View;
 use crate::shards::Shards;
 use crate::start;
-use crate::status::{Addresses, AppEntry, NodeEntry, SlotsEntry, Status};
+use crate::status::{Addresses, AppEntry, InstancesEntry, NodeEntry, SlotsEntry, Status};
 
 /// A running node: all roles in one process, or one role of a cluster. End it with [`Node::stop`]; dropping it ends it
 /// without a word to its clients.
@@ -250,6 +250,10 @@ impl Shared {
             ready: self.is_ready(),
             addresses: self.addresses.clone(),
             apps: self.apps(),
+            instances: self.worker.read().as_ref().map(|worker| {
+                let PoolUse { instances, instances_max, kept_bytes } = worker.pool();
+                InstancesEntry { count: instances, max: instances_max, kept_bytes }
+            }),
             counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         }
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest, Setting};
 use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
-use tidegate_runtime::{CacheError, CacheSettings, CpuBudget, Engine, LoadError, ModuleCache, Modules};
+use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
 use tidegate_worker::WorkerApp;
 
 use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
+use crate::tenants::TenantBudgets;
 
 /// Why an app's plugin cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,8 @@ pub(crate) struct Loaded {
     pub apps: Vec<LoadedApp>,
     /// Apps that require labels which this worker does not have: nothing of them is built or run here.
     pub elsewhere: Vec<WorkerApp>,
+    /// What the budgets of the apps are parts of.
+    pub tenants: Arc<TenantBudgets>,
 }
 
 /// One app's plugin.
@@ -94,12 +97,18 @@ pub(crate) fn load(config: &Config, engine: &Engine, store: Option<&Store>) -> R
     let cache = ModuleCache::open(CacheSettings::new(config.data_dir.join("modules")))?;
     let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
     let (here, elsewhere): (Vec<_>, Vec<_>) = config.apps.iter().partition(|app| config.runs_here(app));
-    let apps = here.into_iter().map(|app| load_app(config, app, &modules, store));
+    let tenants = Arc::new(TenantBudgets::default());
+    let load = |app: &AppConfig| -> Result<Option<LoadedApp>, PluginError> {
+        let mut loaded = load_app(config, app, &modules, store)?;
+        loaded.iter_mut().for_each(|it| it.app.budget = tenants.budget_of(&app.name, app.cpu_share));
+        Ok(loaded)
+    };
+    let apps = here.into_iter().map(load);
     let apps = apps.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let elsewhere = elsewhere
         .into_iter()
         .map(|app| WorkerApp { require: app.require.clone(), ..WorkerApp::empty(app.name.clone()) });
-    Ok(Loaded { modules: Arc::new(modules), apps, elsewhere: elsewhere.collect() })
+    Ok(Loaded { modules: Arc::new(modules), apps, elsewhere: elsewhere.collect(), tenants })
 }
 
 /// Compiles the version that an app is to run instead of the one that its settings name. Blocks.
@@ -121,12 +130,11 @@ pub(crate) fn replace(
     Ok(())
 }
 
-/// An app as a worker is told of it; its module and version stay as they are.
+/// An app as a worker is told of it; its module, version and budget stay as they are.
 pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.require = app.require.clone();
     worker.slots = app.slots;
     worker.limits = app.instance;
-    worker.budget = Arc::new(CpuBudget::new(app.cpu_share));
     worker.turn_output_bytes_max = app.turn_output_bytes_max;
     worker.commands_per_turn_max = app.commands_per_turn_max;
     worker.payload_bytes_max = app.limits.payload_bytes_max;

@@ -31,6 +31,7 @@ use crate::node::{Node, Shared, open_control};
 use crate::plugins::Loaded;
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
+use crate::tenants::TenantBudgets;
 use crate::versions::{Fetch, Versions};
 use crate::{accept, plugins, requests, system};
 
@@ -53,6 +54,9 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     let shards = Shards::start("tidegate-shard", count).map_err(NodeError::system("start a thread"))?;
     let on_control = control.handles().first().cloned().unwrap_or_else(Handle::current);
     let mut parts = Parts::new(&config, shards.handles(), on_control, store);
+    if let Some(plugins) = &plugins {
+        parts.tenants = Arc::clone(&plugins.loaded.tenants);
+    }
     match &config.place {
         Place::AllInOne => {
             parts.all_in_one(plugins).await?;
@@ -134,6 +138,7 @@ struct Parts<'a> {
     endpoints: Option<Endpoints>,
     store: Option<Arc<Store>>,
     plugins: Option<(Engine, Arc<SlowPool>)>,
+    tenants: Arc<TenantBudgets>,
 }
 
 impl<'a> Parts<'a> {
@@ -153,7 +158,8 @@ impl<'a> Parts<'a> {
             apps: Vec::new(),
         };
         let (tasks, endpoint, endpoints, plugins) = (Vec::new(), None, None, None);
-        Self { config, shards, control, shared, tasks, endpoint, endpoints, store, plugins }
+        let tenants = Arc::default();
+        Self { config, shards, control, shared, tasks, endpoint, endpoints, store, plugins, tenants }
     }
 
     /// Three roles, joined in memory: slot and client of one shard on one thread.
@@ -337,7 +343,8 @@ impl<'a> Parts<'a> {
     fn duty(&mut self, role: Role, of_role: RoleDuty) -> Duty {
         let place = match role {
             Role::Worker => {
-                apps::Place::Worker(Arc::clone(&self.shared.worker), self.config.worker.labels.clone())
+                let labels = self.config.worker.labels.clone();
+                apps::Place::Worker(Arc::clone(&self.shared.worker), labels, Arc::clone(&self.tenants))
             }
             _ => {
                 let shares = !self.config.gateway.listeners.is_empty();

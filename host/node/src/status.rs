@@ -55,8 +55,22 @@ pub struct Status {
     pub addresses: Addresses,
     /// Its apps.
     pub apps: Vec<AppEntry>,
+    /// The plugin instances of all of them, if this is a worker.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub instances: Option<InstancesEntry>,
     /// Everything that is counted, by name. Other nodes in the same process count in.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// The plugin instances of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstancesEntry {
+    /// How many there are.
+    pub count: u64,
+    /// How many there may be: `instances` of `[worker]`.
+    pub max: u32,
+    /// Bytes of memory that are kept for those to come.
+    pub kept_bytes: usize,
 }
 
 /// An app on a node.

@@ -132,6 +132,14 @@ impl Engine {
         &self.inner.settings
     }
 
+    /// What its pools hold now. Takes a lock of each pool.
+    pub fn pool(&self) -> PoolUse {
+        let metrics = self.inner.wasm.pooling_allocator_metrics();
+        let held = metrics.map(|pools| (pools.component_instances(), pools.unused_memory_bytes_resident()));
+        let (instances, kept_bytes) = held.unwrap_or_default();
+        PoolUse { instances, instances_max: self.inner.settings.instances, kept_bytes }
+    }
+
     /// Whether the thread that interrupts guests sleeps, because none has run for some 20 ms.
     pub fn is_idle(&self) -> bool {
         self.inner.ticker.is_parked()
@@ -161,6 +169,17 @@ impl Engine {
         self.inner.wasm.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
     }
+}
+
+/// What an engine's pools hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Plugin instances.
+    pub instances: u64,
+    /// Most that there may be.
+    pub instances_max: u32,
+    /// Bytes that are kept for instances to come, in places that no instance has now: at most 4 MiB each.
+    pub kept_bytes: usize,
 }
 
 /// How a linear memory lies in the address space. Compiled code depends on it: with 4 GiB for each memory an access

@@ -43,7 +43,7 @@ mod turn;
 pub use budget::{Budget, CpuBudget, CpuUse};
 pub use cache::{CacheError, CacheSettings, ModuleCache};
 pub use compile::{ChildCompiler, CompileError, CompileLimits, Compiler};
-pub use engine::{Engine, EngineError, EngineSettings};
+pub use engine::{Engine, EngineError, EngineSettings, PoolUse};
 pub use fault::{Fault, SaveError, StartError};
 pub use host::{LogLevel, PluginHost};
 pub use instance::Instance;

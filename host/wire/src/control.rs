@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_base::{AppName, Exports, GatewayId, NodeName, Role};
 
 pub use self::catalog::{
-    CATALOG_BYTES_MAX, Catalog, CatalogApp, CatalogPart, CatalogParts, FixedApp, TROUBLES_MAX, Trouble,
+    CATALOG_BYTES_MAX, Catalog, CatalogApp, CatalogPart, CatalogParts, FixedApp, TROUBLES_MAX, TenantShare,
+    Trouble,
 };
 pub use self::swap::{
     AppClients, AppReport, Canary, DesiredApp, DesiredRollout, Failure, REASON_BYTES_MAX, RolloutPhase,

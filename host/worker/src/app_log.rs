@@ -14,10 +14,15 @@ const BURST_S: u32 = 2;
 /// What is left out is told at most so often.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
+/// That an app's turns wait is told at most so often.
+const HELD_UP_AFTER: Duration = Duration::from_secs(60);
+
 /// The log of one app on this worker: all of its slots and versions share it.
 #[derive(Debug)]
 pub(crate) struct AppLog {
     pace: Mutex<LinePace>,
+    /// When it was told last that the app waits for its CPU budget.
+    held_up: Mutex<Option<Instant>>,
 }
 
 /// Whether a line is written.
@@ -31,7 +36,7 @@ struct Admitted {
 impl AppLog {
     /// So many lines a second, and twice as many at once.
     pub fn new(lines_per_s: u32) -> Self {
-        Self { pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())) }
+        Self { pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())), held_up: Mutex::new(None) }
     }
 
     /// So many from now on.
@@ -54,6 +59,19 @@ impl AppLog {
             LogLevel::Debug => tracing::debug!(target: "plugin", %app, version, slot, turn, "{line}"),
             LogLevel::Trace => tracing::trace!(target: "plugin", %app, version, slot, turn, "{line}"),
         }
+    }
+
+    /// The app is over its CPU budget: told once a minute as long as that goes on.
+    pub fn held_up(&self, app: &WorkerApp, now: Instant) {
+        let mut told = self.held_up.lock();
+        if told.is_some_and(|told| now.saturating_duration_since(told) < HELD_UP_AFTER) {
+            return;
+        }
+        *told = Some(now);
+        drop(told);
+        let WorkerApp { name, version, budget, .. } = app;
+        let whose = if budget.tenant().is_some_and(|tenant| tenant.is_over()) { "its tenant" } else { "it" };
+        tracing::warn!(app = %name, version, "the app's turns wait: {whose} has used up its share of this worker's processors (cpu_share); raise that, or let it do less");
     }
 
     /// Whether a line of this slot may be written now. One that may not is counted, and told with others of its kind.

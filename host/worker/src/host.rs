@@ -167,10 +167,10 @@ impl PluginHost for SlotHost {
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
-        self.app()?.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        self.app()?.settings.get(key)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        self.app().map(|app| app.settings.clone()).unwrap_or_default()
+        self.app().map(|app| app.settings.all().to_vec()).unwrap_or_default()
     }
 }

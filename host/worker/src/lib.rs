@@ -38,6 +38,6 @@ pub use self::apps::{AddAppError, ConfigureAppError, MissingLabels, TooMuchMemor
 pub use self::capacity::NoCapacity;
 pub use self::conductor::{Loading, ModuleSource, Orders};
 pub use self::links::is_stopped;
-pub use self::settings::{OnFailure, WorkerApp, WorkerSettings};
+pub use self::settings::{OnFailure, PluginSettings, WorkerApp, WorkerSettings};
 pub use self::slot::SlotStartError;
 pub use self::worker::{AppStatus, Worker, WorkerError};

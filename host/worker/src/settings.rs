@@ -1,5 +1,6 @@
 //! What a worker is told.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,36 @@ pub struct WorkerApp {
     /// What becomes of a slot whose instances keep failing.
     pub on_failure: OnFailure,
     /// The strings that the plugin reads as settings.
-    pub settings: Vec<(String, String)>,
+    pub settings: PluginSettings,
+}
+
+/// The strings that a plugin reads as settings. Some may be secret, so none is ever printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PluginSettings(Vec<(String, String)>);
+
+impl PluginSettings {
+    /// The string of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// All keys with their strings.
+    pub fn all(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+impl FromIterator<(String, String)> for PluginSettings {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(settings: I) -> Self {
+        Self(settings.into_iter().collect())
+    }
+}
+
+/// The keys alone.
+impl fmt::Debug for PluginSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(key, _)| key)).finish()
+    }
 }
 
 impl WorkerApp {
@@ -108,7 +138,7 @@ impl WorkerApp {
             state_bytes_max: limits::STATE_BYTES_MAX,
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
-            settings: Vec::new(),
+            settings: PluginSettings::default(),
         }
     }
 
@@ -144,5 +174,19 @@ impl WorkerApp {
     /// The settings alone, without what is deployed.
     pub(crate) fn without_module(&self) -> Self {
         Self { module: None, version: 0, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plugin_reads_is_never_printed() {
+        let settings: PluginSettings = [("key".to_owned(), "hunter2".to_owned())].into_iter().collect();
+        let app = WorkerApp { settings, ..WorkerApp::empty(AppName::new("a").unwrap()) };
+        let printed = format!("{app:?}");
+        assert!(printed.contains("key") && !printed.contains("hunter2"), "{printed}");
+        assert_eq!((app.settings.get("key"), app.settings.get("k")), (Some("hunter2"), None));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tidegate_base::{AppName, GatewayId, Label};
 use tidegate_link::Link;
-use tidegate_runtime::{CpuUse, Engine, SlowPool, TemplateError};
+use tidegate_runtime::{CpuUse, Engine, PoolUse, SlowPool, TemplateError};
 use tidegate_wire::control::VersionTally;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -234,6 +234,11 @@ impl Worker {
     /// Whether every slot runs, or waits for the first version of its app. False once it stops.
     pub fn is_ready(&self) -> bool {
         self.inner.apps.lock().is_ready()
+    }
+
+    /// The plugin instances of all apps here, and the room for them.
+    pub fn pool(&self) -> PoolUse {
+        self.inner.engine.pool()
     }
 
     /// How each app does; those that are being removed are left out.

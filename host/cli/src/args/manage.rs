@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use tidegate_base::{AppName, Label};
+use tidegate_base::{AppName, CpuShare, Label};
 
 use super::Whom;
 
@@ -86,6 +86,9 @@ pub(crate) struct QuotaFlags {
     /// Client connections on each gateway: connections_max of each app
     #[arg(long, value_name = "N", value_parser = quota)]
     pub connections_max: Option<Quota>,
+    /// Cores of each worker that its apps may use together: over it their turns wait
+    #[arg(long, value_name = "CORES", value_parser = cores)]
+    pub cpu_share: Option<Quota>,
 }
 
 /// A quota as it is written; None: no limit.
@@ -95,12 +98,13 @@ pub(crate) struct Quota(pub Option<u64>);
 impl QuotaFlags {
     /// Those that were named.
     pub fn named(&self) -> Vec<(tidegate_base::Quota, Option<u64>)> {
-        use tidegate_base::Quota::{AppsMax, ConnectionsMax, MemoryMibMax, SlotsMax};
+        use tidegate_base::Quota::{AppsMax, ConnectionsMax, CpuShare, MemoryMibMax, SlotsMax};
         let all = [
             (AppsMax, self.apps_max),
             (SlotsMax, self.slots_max),
             (MemoryMibMax, self.memory_mib_max),
             (ConnectionsMax, self.connections_max),
+            (CpuShare, self.cpu_share),
         ];
         all.into_iter().filter_map(|(quota, named)| Some((quota, named?.0))).collect()
     }
@@ -182,6 +186,14 @@ fn quota(text: &str) -> Result<Quota, String> {
     }
 }
 
+fn cores(text: &str) -> Result<Quota, String> {
+    if text == "none" {
+        return Ok(Quota(None));
+    }
+    let share: CpuShare = text.parse().map_err(|_| "write 0.01 to 1024 cores, or `none` for no limit")?;
+    Ok(Quota(Some(share.millis().into())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +201,8 @@ mod tests {
     #[test]
     fn a_quota_is_a_number_or_none() {
         assert_eq!((quota("0"), quota("none")), (Ok(Quota(Some(0))), Ok(Quota(None))));
+        assert_eq!((cores("1.5"), cores("none")), (Ok(Quota(Some(1500))), Ok(Quota(None))));
+        assert!(cores("0").is_err() && cores("all").unwrap_err().contains("1024"));
         for bad in ["", "-1", "1.5", "all"] {
             assert!(quota(bad).is_err(), "{bad}");
         }
@@ -197,6 +211,7 @@ mod tests {
     #[test]
     fn only_quotas_that_are_named_are_changed() {
         let flags = QuotaFlags {
+            cpu_share: None,
             apps_max: None,
             slots_max: Some(Quota(Some(4))),
             memory_mib_max: Some(Quota(None)),

@@ -44,7 +44,7 @@ pub(crate) struct Conn {
     pub session_event: Option<EventNo>,
     /// Counts its waits, so that the deadline of an earlier one is not taken for one of the wait of now.
     pub waits: u16,
-    /// How fast it speaks.
+    /// How fast it speaks, and is spoken to.
     pub pace: ClientPace,
     pub is: Flags,
 }
@@ -76,6 +76,8 @@ pub(crate) struct Flags {
     pub capped: bool,
     /// It, or all clients of its app, spoke too fast: it is not read for a while.
     pub throttled: bool,
+    /// It, or all clients of its app, got too much: what is for it is queued for a while.
+    pub held: bool,
     /// It waits for a slot or for a lane to open.
     pub binding: bool,
     /// A deadline runs for what it waits for now.
@@ -99,6 +101,12 @@ pub(crate) struct Flags {
 }
 
 impl Conn {
+    /// Whether what is for it can be noted in the batch. Else it is queued: nothing may overtake what waits already.
+    #[inline]
+    pub fn may_note(&self) -> bool {
+        self.out.is_empty() && !self.is.held
+    }
+
     /// What it waited for is there, or it waits for something else now.
     pub fn end_wait(&mut self) {
         self.waits = self.waits.wrapping_add(1);

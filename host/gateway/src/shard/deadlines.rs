@@ -20,6 +20,8 @@ pub(crate) enum Due {
     Accept,
     /// A client that spoke too fast may speak again.
     Pace,
+    /// A client that got too much may get more.
+    OutPace,
     /// The clients of an app that takes none any more should be gone; its number instead of a client's.
     AppEnd,
     /// A heartbeat.

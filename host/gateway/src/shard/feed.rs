@@ -348,7 +348,7 @@ fn take_item(
         }
         Item::Ping(payload) => {
             // A client that pings and does not read its pongs gets none: they must not pile up.
-            if conn.out.is_empty() {
+            if conn.may_note() {
                 let range = batch.encode(|out| encode_pong(payload, out));
                 batch.note(key, &mut conn.mark, &range);
             }

@@ -1,24 +1,19 @@
 //! How a client comes, is bound to a slot, and goes.
 
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_base::{CloseCode, CloseInfo, CloseReason, Event, Exports, Protocol};
 use tidegate_wire::Unfinished;
 
+use super::Shard;
 use super::conn::{Conn, Phase};
 use super::deadlines::Due;
 use super::feed::{attach, pause};
 use super::inbox::ShardMsg;
-use super::output::Queued;
-use super::{Shard, is_open};
 use crate::app::{App, Binding, Lane, Life, Waiter};
 use crate::counters;
 use crate::protocol::{encode_close, encode_ping, http};
-
-/// How much a batch may hold for one client before it is written.
-const NOTED_BYTES_MAX: usize = 256 * 1024;
 
 impl Shard {
     /// The app and the lane of a client; binds it if it is not. None: it waits.
@@ -95,7 +90,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let protocol = conn.addresses.protocol;
         let range = self.batch.encode(|out| encode_close(protocol, code, text, out));
-        if conn.out.is_empty() {
+        if conn.may_note() {
             self.batch.note(key, &mut conn.mark, &range);
         } else {
             let frame = bytes::Bytes::copy_from_slice(self.batch.bytes(&range));
@@ -133,6 +128,7 @@ impl Shard {
         self.deadlines.set(Due::Linger, conn.client, 0, Instant::now());
         // Nothing may be written after this, so the batch's last write shuts our side.
         self.batch.touch(key);
+        self.let_go(key);
     }
 
     /// The connection is over.
@@ -326,6 +322,7 @@ impl Shard {
                 self.end(key, reason);
             }
             (Due::Pace, Phase::Open) => self.on_pace(key, now),
+            (Due::OutPace, Phase::Open) => self.on_out_pace(key, now),
             (Due::Heartbeat, Phase::Open) => self.on_heartbeat(key, now),
             _ => {}
         }
@@ -354,7 +351,7 @@ impl Shard {
                 let kind = tidegate_base::MessageKind::Text;
                 self.send_one(key, &mut super::output::Encoded::new(kind, &payload));
             }
-            None if protocol == Protocol::Ws && conn.out.is_empty() => {
+            None if protocol == Protocol::Ws && conn.may_note() => {
                 let range = self.batch.encode(|out| encode_ping(b"", out));
                 self.batch.note(key, &mut conn.mark, &range);
             }
@@ -372,63 +369,6 @@ impl Shard {
         self.close_conn(key, code, text, CloseReason::Shutdown);
         if self.conns.get(key).is_some_and(|conn| matches!(conn.phase, Phase::Ended)) {
             self.send_farewell(key);
-        }
-    }
-
-    /// Sends one message to one client.
-    pub(super) fn send_one(&mut self, key: usize, message: &mut super::output::Encoded<'_>) {
-        let Some(conn) = self.conns.get_mut(key).filter(|c| is_open(c)) else { return };
-        let protocol = conn.addresses.protocol;
-        let range = message.range(protocol, &mut self.batch);
-        if conn.out.is_empty() {
-            // Much at once is written at once: what the socket does not take meets the limit of the queue.
-            if self.batch.note(key, &mut conn.mark, &range) > NOTED_BYTES_MAX {
-                self.write_batch(key);
-            }
-            return;
-        }
-        let Some(app) = &conn.app else { return };
-        let limits = &app.limits;
-        let shared = message.shared(protocol, &mut self.batch);
-        match conn.out.push(shared, limits.out_bytes_max(), limits.slow_policy()) {
-            Queued::Yes => {}
-            Queued::Dropped(n) => counters::DROPPED.add(n),
-            Queued::Overflow => {
-                counters::SLOW.inc();
-                // It does not read: a close frame behind a full queue would never arrive.
-                self.end(key, CloseReason::Slow);
-            }
-        }
-    }
-
-    pub(super) fn write_batch(&mut self, key: usize) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(stream) = &mut conn.stream else { return };
-        let written = self.batch.write(&mut conn.mark, stream, &mut conn.out);
-        self.after_write(key, written.is_ok());
-    }
-
-    pub(super) fn write_more(&mut self, key: usize) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(stream) = &mut conn.stream else { return };
-        let written = conn.out.flush(stream);
-        self.after_write(key, written.is_ok());
-    }
-
-    fn after_write(&mut self, key: usize, is_ok: bool) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if !is_ok {
-            return self.end(key, CloseReason::Network);
-        }
-        if matches!(conn.phase, Phase::Closing(_)) && conn.out.is_empty() && !conn.is.shut {
-            if matches!(conn.phase, Phase::Closing(CloseReason::Client)) {
-                // Both close frames are exchanged: the server ends the connection (RFC 6455, 7.1.1).
-                return self.end(key, CloseReason::Client);
-            }
-            conn.is.shut = true;
-            // Our last word is out. The client's end of the stream, or the linger time, ends the connection.
-            let _ = conn.stream.as_ref().map(|s| s.shutdown(Shutdown::Write));
-            self.read_to_end(key);
         }
     }
 }

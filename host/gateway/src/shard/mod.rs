@@ -18,6 +18,7 @@ pub(crate) mod inbox;
 mod lanes;
 pub(crate) use self::lanes::tell;
 mod lifecycle;
+mod outflow;
 mod output;
 mod routing;
 mod upgrade;
@@ -127,6 +128,7 @@ impl Shard {
             (Due::Linger, parts.times.linger),
             (Due::Accept, Duration::from_millis(100)),
             (Due::Pace, Duration::from_millis(10)),
+            (Due::OutPace, Duration::from_millis(10)),
             (Due::AppEnd, parts.times.app_end),
         ];
         let shards = parts.inboxes.len();
@@ -239,7 +241,7 @@ impl Shard {
         if event.is_error() {
             return self.end(token, tidegate_base::CloseReason::Network);
         }
-        if event.is_writable() && !conn.out.is_empty() {
+        if event.is_writable() && !conn.out.is_empty() && !conn.is.held {
             self.write_more(token);
         }
         if event.is_read_closed() {

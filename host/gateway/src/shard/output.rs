@@ -128,6 +128,15 @@ struct Entries {
     first_is_fixed: bool,
 }
 
+/// What went out of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flushed {
+    pub bytes: usize,
+    pub messages: u64,
+    /// The socket is full.
+    pub is_blocked: bool,
+}
+
 /// What became of a message for a client whose socket is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queued {
@@ -160,27 +169,39 @@ impl OutQueue {
         if dropped == 0 { Queued::Yes } else { Queued::Dropped(dropped) }
     }
 
-    /// The socket takes more. True: everything is written.
+    /// The socket takes more. Writes until the socket is full, nothing waits, or at least so many bytes have gone.
     ///
     /// # Errors
     /// The socket is broken.
-    pub fn flush(&mut self, stream: &mut impl Write) -> io::Result<bool> {
-        while let Some(entries) = &mut self.entries {
-            let slices: Vec<IoSlice<'_>> = entries.queue.iter().take(64).map(|b| IoSlice::new(b)).collect();
+    pub fn flush(&mut self, stream: &mut impl Write, bytes_wanted: usize) -> io::Result<Flushed> {
+        let mut flushed = Flushed::default();
+        while let Some(entries) = self.entries.as_mut().filter(|_| flushed.bytes < bytes_wanted) {
+            let mut room = bytes_wanted - flushed.bytes;
+            let more = |message: &&Bytes| {
+                let has_room = room > 0;
+                room = room.saturating_sub(message.len());
+                has_room
+            };
+            let slices: Vec<_> =
+                entries.queue.iter().take(64).take_while(more).map(|message| IoSlice::new(message)).collect();
             match stream.write_vectored(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    entries.advance(written);
+                    flushed.bytes += written;
+                    flushed.messages += entries.advance(written);
                     if entries.queue.is_empty() {
                         self.entries = None;
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    flushed.is_blocked = true;
+                    break;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(true)
+        Ok(flushed)
     }
 
     fn write_now(&mut self, stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
@@ -236,20 +257,24 @@ impl Entries {
         dropped
     }
 
-    fn advance(&mut self, mut written: usize) {
+    /// Returns how many entries are done.
+    fn advance(&mut self, mut written: usize) -> u64 {
         self.bytes -= written;
+        let mut done = 0;
         while let Some(first) = self.queue.front_mut() {
             if written < first.len() {
                 if written > 0 {
                     bytes::Buf::advance(first, written);
                     self.first_is_fixed = true;
                 }
-                return;
+                return done;
             }
             written -= first.len();
             self.queue.pop_front();
             self.first_is_fixed = false;
+            done += 1;
         }
+        done
     }
 }
 
@@ -342,9 +367,12 @@ mod tests {
         batch.write(&mut mark, &mut stream, &mut queue).unwrap();
         assert_eq!(queue.push(Bytes::from_static(b"ghi"), 100, SlowPolicy::Disconnect), Queued::Yes);
         stream.room = 3;
-        assert!(!queue.flush(&mut stream).unwrap());
+        let blocked = Flushed { bytes: 3, messages: 0, is_blocked: true };
+        assert_eq!(queue.flush(&mut stream, usize::MAX).unwrap(), blocked);
         stream.room = 100;
-        assert!(queue.flush(&mut stream).unwrap() && queue.is_empty());
+        let rest = Flushed { bytes: 4, messages: 2, is_blocked: false };
+        assert_eq!(queue.flush(&mut stream, usize::MAX).unwrap(), rest);
+        assert!(queue.is_empty());
         assert_eq!(stream.taken, b"abcdefghi");
     }
 
@@ -359,8 +387,25 @@ mod tests {
         assert_eq!(queue.push(message(2), 8, SlowPolicy::DropNewest), Queued::Dropped(1));
         assert_eq!(queue.push(message(2), 8, SlowPolicy::DropOldest), Queued::Dropped(1));
         let mut stream = pipe(100);
-        queue.flush(&mut stream).unwrap();
+        queue.flush(&mut stream, usize::MAX).unwrap();
         assert_eq!(stream.taken, [1, 1, 1, 1, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn a_queue_that_is_paced_goes_out_in_whole_messages_a_few_at_a_time() {
+        let mut queue = OutQueue::default();
+        for n in 0..5 {
+            queue.push(Bytes::from(vec![n; 4]), 100, SlowPolicy::Disconnect);
+        }
+        let mut stream = pipe(100);
+        let two = Flushed { bytes: 8, messages: 2, is_blocked: false };
+        assert_eq!(queue.flush(&mut stream, 5).unwrap(), two);
+        assert_eq!(queue.flush(&mut stream, 8).unwrap(), two);
+        assert_eq!(
+            queue.flush(&mut stream, 8).unwrap(),
+            Flushed { bytes: 4, messages: 1, is_blocked: false }
+        );
+        assert!(queue.is_empty() && stream.taken.len() == 20);
     }
 
     #[test]
@@ -369,10 +414,10 @@ mod tests {
         queue.push(Bytes::from_static(b"abcd"), 8, SlowPolicy::DropOldest);
         queue.push(Bytes::from_static(b"efgh"), 8, SlowPolicy::DropOldest);
         let mut stream = pipe(1);
-        queue.flush(&mut stream).unwrap();
+        queue.flush(&mut stream, usize::MAX).unwrap();
         queue.push(Bytes::from_static(b"ijkl"), 8, SlowPolicy::DropOldest);
         stream.room = 100;
-        queue.flush(&mut stream).unwrap();
+        queue.flush(&mut stream, usize::MAX).unwrap();
         assert_eq!(stream.taken, b"abcdijkl");
     }
 

@@ -33,6 +33,7 @@ pub(super) struct Tenant {
     pub slots_max: Option<QuotaMax>,
     pub memory_mib_max: Option<QuotaMax>,
     pub connections_max: Option<QuotaMax>,
+    pub cpu_share: Option<Share>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,6 +116,10 @@ pub(super) struct App {
     pub messages_per_s: Option<PerSecond>,
     pub bytes_per_s: Option<PerSecond>,
     pub connects_per_s: Option<PerSecond>,
+    pub client_out_messages_per_s: Option<PerSecond>,
+    pub client_out_bytes_per_s: Option<PerSecond>,
+    pub out_messages_per_s: Option<PerSecond>,
+    pub out_bytes_per_s: Option<PerSecond>,
     pub payload_bytes_max: Option<PayloadBytes>,
     pub out_bytes_max: Option<Bytes>,
     pub session_bytes_max: Option<Within<2, { 16 * 1024 * 1024 }>>,

@@ -24,6 +24,7 @@ use tidegate_wire::Grant;
 use tidegate_worker::OnFailure;
 
 pub use env::VARIABLES;
+pub(crate) use listeners::shared_settings;
 pub use locate::Mistake;
 pub use spec::read_app_spec;
 pub use tidegate_register::Precedence;

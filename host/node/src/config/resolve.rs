@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_base::{AppName, AppSpec, Protocol, Role, limits};
-use tidegate_gateway::settings::{ListenerSettings, Origins, SharedHeartbeat, SharedSettings};
+use tidegate_gateway::settings::{ListenerSettings, Origins};
 use tidegate_link::certs::Identity;
 
 use super::file::{self, File};
-use super::listeners::{heartbeat, shared_listener};
+use super::listeners::{heartbeat, heartbeat_spec, origins_spec, shared_listener, shared_settings};
 use super::locate::Source;
 use super::spec::Secrets;
 use super::values::{Address, Label, NodeRole, Plugin, SettingValue, Within};
@@ -337,16 +337,13 @@ impl App<'_> {
                 ));
             }
         }
-        app.shared = SharedSettings {
-            routes,
-            origins: file.origins.as_ref().map(|origins| origins.0.clone()),
-            heartbeat: match &file.heartbeat {
-                None => SharedHeartbeat::OfListener,
-                own => {
-                    heartbeat(own.as_ref(), Protocol::Ws).map_or(SharedHeartbeat::Off, SharedHeartbeat::Own)
-                }
-            },
+        let spec = AppSpec {
+            routes: routes.iter().map(ToString::to_string).collect(),
+            origins: file.origins.as_ref().map(|origins| origins_spec(&origins.0)),
+            heartbeat: file.heartbeat.as_ref().map(heartbeat_spec),
+            ..AppSpec::default()
         };
+        app.shared = shared_settings(&spec).or_else(|reason| self.wrong(&reason))?;
         Ok(())
     }
 

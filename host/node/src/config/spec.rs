@@ -5,19 +5,18 @@ use std::path::Path;
 use tidegate_base::{AppName, AppSpec, CpuShare, Rate, Secret, Setting, limits};
 
 use super::file;
+use super::listeners::{heartbeat_spec, origins_spec};
 use super::locate::Source;
 use super::values::{SettingValue, Within};
 use super::{AppConfig, ConfigError, mistake};
 
 /// Keys of `[[app]]` that a file for one app made at run time must not have, and what to do instead.
-const NOT_HERE: [(&str, &str); 7] = [
+const NOT_HERE: [(&str, &str); 5] = [
     ("name", "the app is named on the command line"),
     ("tenant", "the app is named on the command line: TENANT/NAME"),
     ("plugin", "its code is deployed with `tidegate deploy`"),
     ("listen", "ports stand in the settings files of gateways"),
     ("web", "files of gateways stand in their settings files"),
-    ("origins", "a listener's `origins` stand in the settings files of gateways"),
-    ("heartbeat", "a listener's `heartbeat` stands in the settings files of gateways"),
 ];
 
 /// Whether texts that stand elsewhere are read.
@@ -53,12 +52,18 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
         messages_per_s: file.messages_per_s.map(Within::get),
         bytes_per_s: file.bytes_per_s.map(Within::get),
         connects_per_s: file.connects_per_s.map(Within::get),
+        client_out_messages_per_s: file.client_out_messages_per_s.map(Within::get),
+        client_out_bytes_per_s: file.client_out_bytes_per_s.map(Within::get),
+        out_messages_per_s: file.out_messages_per_s.map(Within::get),
+        out_bytes_per_s: file.out_bytes_per_s.map(Within::get),
         payload_bytes_max: file.payload_bytes_max.map(Within::get),
         out_bytes_max: file.out_bytes_max.map(Within::get),
         session_bytes_max: file.session_bytes_max.map(Within::get),
         groups_per_client_max: file.groups_per_client_max.map(Within::get),
         slow_policy: file.slow_policy.map(|policy| policy.0),
         routes: file.routes.iter().flatten().map(|route| route.0.to_string()).collect(),
+        origins: file.origins.as_ref().map(|origins| origins_spec(&origins.0)),
+        heartbeat: file.heartbeat.as_ref().map(heartbeat_spec),
         ..AppSpec::default()
     };
     for label in file.require.iter().flatten() {
@@ -75,8 +80,7 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
 }
 
 /// Reads the settings file of an app that is made at run time: what an `[[app]]` table holds, at the top level, without
-/// `name`, `tenant`, `plugin`, `listen`, `web`, `origins` and `heartbeat`. Paths in it are relative to it, and secrets are
-/// read here and now.
+/// `name`, `tenant`, `plugin`, `listen` and `web`. Paths in it are relative to it, and secrets are read here and now.
 ///
 /// # Errors
 /// The first thing that is wrong, with its place and how to mend it.
@@ -135,6 +139,10 @@ impl AppConfig {
         set(&mut rates.messages, spec.messages_per_s.map(Rate::per_second));
         set(&mut rates.bytes, spec.bytes_per_s.map(Rate::per_second));
         set(&mut rates.connects, spec.connects_per_s.map(Rate::per_second));
+        set(&mut rates.client_out_messages, spec.client_out_messages_per_s.map(Rate::per_second));
+        set(&mut rates.client_out_bytes, spec.client_out_bytes_per_s.map(Rate::per_second));
+        set(&mut rates.out_messages, spec.out_messages_per_s.map(Rate::per_second));
+        set(&mut rates.out_bytes, spec.out_bytes_per_s.map(Rate::per_second));
         set(&mut limits.slow_policy, spec.slow_policy);
         self.require.clone_from(&spec.require);
         self.settings.clone_from(&spec.settings);
@@ -190,8 +198,10 @@ fn count(value: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_base::Usage;
+    use tidegate_base::{OriginsSpec, Usage};
+    use tidegate_gateway::settings::{Origins, SharedHeartbeat};
 
+    use super::super::listeners::shared_settings;
     use super::*;
     use crate::testing::Folder;
 
@@ -211,12 +221,27 @@ mod tests {
     }
 
     #[test]
+    fn who_may_connect_on_shared_ports_travels_with_the_app() {
+        let text = "routes = [\"a.test\"]\norigins = [\"https://A.test:443\", \"http://b:81\"]\nheartbeat = { interval_ms = 5, payload = \"hi\" }\n";
+        let spec = parse(text).unwrap();
+        let list = ["https://a.test", "http://b:81"].map(str::to_owned).to_vec();
+        assert_eq!(spec.origins, Some(OriginsSpec::List(list)));
+        let shared = shared_settings(&spec).unwrap();
+        assert!(shared.origins.unwrap().allow("https://a.test", None));
+        let SharedHeartbeat::Own(own) = shared.heartbeat else { panic!("{:?}", shared.heartbeat) };
+        assert_eq!((own.interval.as_millis(), own.misses_max, own.payload), (5, 2, Some(b"hi".to_vec())));
+        let off = parse("origins = \"any\"\nheartbeat = { interval_ms = 0 }\n").unwrap();
+        let shared = shared_settings(&off).unwrap();
+        assert_eq!((shared.origins, shared.heartbeat), (Some(Origins::Any), SharedHeartbeat::Off));
+        let bad = AppSpec { origins: Some(OriginsSpec::List(vec!["b".into()])), ..AppSpec::default() };
+        assert!(shared_settings(&bad).unwrap_err().contains("scheme://host"));
+    }
+
+    #[test]
     fn what_cannot_stand_in_it_is_told_with_its_place_and_the_way_to_go() {
         for (key, instead) in NOT_HERE {
             let value = match key {
                 "listen" => "[\"ws://127.0.0.1:1\"]",
-                "heartbeat" => "{ interval_ms = 5 }",
-                "origins" => "\"any\"",
                 _ => "\"x\"",
             };
             let error = parse(&format!("slots = 1\n{key} = {value}\n")).unwrap_err().to_string();

@@ -21,7 +21,8 @@ pub(super) fn resolve(
     for tenant in tenants {
         let span = tenant.span();
         let wrong = |reason: String| Err(mistake(source.at(&span, reason)));
-        let file::Tenant { name, apps_max, slots_max, memory_mib_max, connections_max } = tenant.into_inner();
+        let file::Tenant { name, apps_max, slots_max, memory_mib_max, connections_max, cpu_share } =
+            tenant.into_inner();
         if !config.place.runs(Role::Register) {
             return wrong(
                 "a register keeps the tenants: write [[tenant]] into the register's settings file, not into this one"
@@ -36,6 +37,7 @@ pub(super) fn resolve(
             slots_max: slots_max.map(Within::get),
             memory_mib_max: memory_mib_max.map(Within::get),
             connections_max: connections_max.map(Within::get),
+            cpu_share_millis: cpu_share.map(|share| share.0.millis().into()),
         };
         let own = apps.iter().filter(|(app, _)| app.tenant() == name.as_str());
         let usage = own.map(|(_, spec)| Usage::of(spec)).fold(Usage::default(), Usage::plus);
@@ -77,6 +79,8 @@ mod tests {
             parse(&format!("{APP}[[tenant]]\nname = \"acme\"\nslots_max = 3\napps_max = 2\n")).unwrap();
         let acme = &config.tenants[&Label::new("acme").unwrap()];
         assert_eq!((acme.slots_max, acme.apps_max, acme.memory_mib_max), (Some(3), Some(2), None));
+        let shared = parse(&format!("{APP}[[tenant]]\nname = \"acme\"\ncpu_share = 0.25\n")).unwrap();
+        assert_eq!(shared.tenants[&Label::new("acme").unwrap()].cpu_share_millis, Some(250));
         let error =
             parse(&format!("{APP}[[tenant]]\nname = \"acme\"\nslots_max = 2\n")).unwrap_err().to_string();
         assert!(error.contains("t.toml:7:1: ") && error.contains("may have 2 slots"), "{error}");

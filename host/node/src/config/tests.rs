@@ -89,6 +89,10 @@ fn every_key_is_read() {
         messages_per_s = 33
         bytes_per_s = 0
         connects_per_s = 34
+        client_out_messages_per_s = 36
+        client_out_bytes_per_s = 37
+        out_messages_per_s = 38
+        out_bytes_per_s = 39
         payload_bytes_max = 20
         out_bytes_max = 21
         session_bytes_max = 22
@@ -149,6 +153,9 @@ fn every_key_is_read() {
     assert!(per_second(limits.rates.client_messages, 31) && per_second(limits.rates.client_bytes, 32));
     assert!(per_second(limits.rates.messages, 33) && limits.rates.bytes.is_none());
     assert!(per_second(limits.rates.connects, 34));
+    let rates = limits.rates;
+    assert!(per_second(rates.client_out_messages, 36) && per_second(rates.client_out_bytes, 37));
+    assert!(per_second(rates.out_messages, 38) && per_second(rates.out_bytes, 39));
     assert_eq!((limits.out_bytes_max, limits.session_bytes_max, limits.groups_per_client_max), (21, 22, 23));
     let instance = app.instance;
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));

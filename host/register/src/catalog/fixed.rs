@@ -39,6 +39,11 @@ impl Fixed {
         all
     }
 
+    /// The tenants of the register's own file.
+    pub fn declared(&self) -> impl Iterator<Item = (&Label, &Quotas)> {
+        self.tenants.iter()
+    }
+
     /// None: it stands in no file.
     pub fn quotas(&self, tenant: &Label) -> Option<Quotas> {
         let declared = self.tenants.get(tenant).copied();

@@ -91,7 +91,7 @@ fn an_app_needs_a_tenant_and_a_name_is_given_once() {
 fn what_stands_in_a_settings_file_is_refused_and_counts() {
     let mut catalog = acme();
     let node = NodeRef { role: Role::Worker, name: NodeName::new("w-1").unwrap() };
-    let usage = Usage { apps: 1, slots: 3, memory_mib: 192, connections: 0 };
+    let usage = Usage { apps: 1, slots: 3, memory_mib: 192, ..Usage::default() };
     let fixed = ["acme/fixed", "other/fixed"].map(|name| FixedApp { app: app(name), usage });
     catalog.fixed_apps(7, node, fixed.into());
     for deed in [AppDeed::Create(slots(1)), AppDeed::Configure(slots(1)), AppDeed::Suspend, AppDeed::Delete] {
@@ -250,7 +250,7 @@ proptest! {
         let quotas = Quotas { slots_max: Some(2), ..Quotas::default() };
         catalog.fixed_tenants([(label("file"), quotas)].into());
         let node = NodeRef { role: Role::Worker, name: NodeName::new("w").unwrap() };
-        let usage = Usage { apps: 1, slots: 1, memory_mib: 64, connections: 0 };
+        let usage = Usage { apps: 1, slots: 1, memory_mib: 64, ..Usage::default() };
         catalog.fixed_apps(1, node, vec![FixedApp { app: app("fixed"), usage }]);
         let mut records = CatalogRecords::default();
         for order in orders {

@@ -1,6 +1,8 @@
 //! What others are told of the catalog.
 
-use tidegate_base::{AppName, Label};
+use std::collections::BTreeMap;
+
+use tidegate_base::{AppName, Label, Quotas};
 use tidegate_wire::control;
 use tidegate_wire::request::{Created, TenantOverview};
 
@@ -31,7 +33,19 @@ impl Catalog {
             suspended: app.suspended || self.tenant_suspended(name),
             spec: app.spec.clone(),
         };
-        control::Catalog { revision: self.revision, apps: self.apps.iter().map(app).collect() }
+        let apps = self.apps.iter().map(app).collect();
+        control::Catalog { revision: self.revision, apps, shares: self.shares() }
+    }
+
+    /// Of the tenants that have one; what was made at run time counts, as for all quotas.
+    fn shares(&self) -> Vec<control::TenantShare> {
+        let made = self.tenants.iter().map(|(name, tenant)| (name, &tenant.quotas));
+        let all: BTreeMap<_, _> = self.fixed.declared().chain(made).collect();
+        let share = |(tenant, quotas): (&Label, &Quotas)| {
+            let cpu_share_millis = u32::try_from(quotas.cpu_share_millis?).unwrap_or(u32::MAX);
+            Some(control::TenantShare { tenant: tenant.clone(), cpu_share_millis })
+        };
+        all.into_iter().filter_map(share).collect()
     }
 
     /// What operators are told of an app, without the troubles of nodes. None: it was not made at run time.

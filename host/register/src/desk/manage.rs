@@ -318,7 +318,8 @@ impl Task {
         }
         let list = self.management.catalog.list();
         let without = |app: CatalogApp| CatalogApp { spec: app.spec.without_secrets(), ..app };
-        let open = List { revision, apps: list.apps.iter().cloned().map(without).collect() };
+        let open =
+            List { revision, apps: list.apps.iter().cloned().map(without).collect(), shares: Vec::new() };
         let (full, open) = (list.into_parts(), open.into_parts());
         for node in self.nodes.values_mut().filter(|node| node.is_member() && node.knows.takes(revision)) {
             let parts = if node.role == Role::Worker { &full } else { &open };

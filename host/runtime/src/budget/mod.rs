@@ -10,10 +10,14 @@
 //! after each would cost more than some of them. The first poll of a turn is *sampled* instead: whoever runs when the
 //! engine ticks is charged with the time since the tick before, so that in the long run an app is charged with what it
 //! uses, however short its turns are. From the first tick or wait on a turn is metered anyway, and charged exactly.
+//!
+//! The apps of a tenant have a budget together as well. What is charged to an app is charged to its tenant too, and whoever
+//! is over either waits.
 
 mod machine;
 mod sample;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,7 +29,8 @@ use crate::counters;
 pub use self::machine::Budget;
 pub(crate) use self::sample::sample;
 
-/// The CPU budget of one app on this worker: all of its slots, instances and versions share it.
+/// The CPU budget of one app on this worker: all of its slots, instances and versions share it. Or that of a tenant: all of
+/// its apps do.
 #[derive(Debug)]
 pub struct CpuBudget {
     /// Tells apps from each other in the slow pool.
@@ -35,6 +40,8 @@ pub struct CpuBudget {
     /// Read before each turn. True a little longer than it is so: whoever reads it asks for the time then.
     over: AtomicBool,
     used_ns: AtomicU64,
+    /// What it is a part of: charged as well, and whoever is over that waits too.
+    within: Option<Arc<CpuBudget>>,
 }
 
 /// The very same one.
@@ -67,7 +74,18 @@ impl CpuBudget {
             budget: Mutex::new(Budget::new(share)),
             over: AtomicBool::new(false),
             used_ns: AtomicU64::new(0),
+            within: None,
         }
+    }
+
+    /// A budget of an app whose tenant has one too.
+    pub fn within(share: CpuShare, tenant: Arc<Self>) -> Self {
+        Self { within: Some(tenant), ..Self::new(share) }
+    }
+
+    /// That of its tenant, if it is a part of one.
+    pub fn tenant(&self) -> Option<&Arc<Self>> {
+        self.within.as_ref()
     }
 
     /// Another share from now on. What was used stays used.
@@ -75,15 +93,20 @@ impl CpuBudget {
         self.budget.lock().set_share(share);
     }
 
-    /// Whether the app may be over its budget: [`wait_until`](Self::wait_until) says for how long. One relaxed load, no
-    /// clock.
+    /// Whether the app, or its tenant, may be over its budget: [`wait_until`](Self::wait_until) says for how long. Two
+    /// relaxed loads, no clock.
     pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+        self.over.load(Ordering::Relaxed) || self.within.as_ref().is_some_and(|within| within.is_over())
     }
 
     /// Until when turns of the app must wait; none if they need not.
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
-        if !self.is_over() {
+        let tenants = self.within.as_ref().and_then(|within| within.wait_until(now));
+        self.own_wait_until(now).max(tenants)
+    }
+
+    fn own_wait_until(&self, now: Instant) -> Option<Instant> {
+        if !self.over.load(Ordering::Relaxed) {
             return None;
         }
         // Under the lock, so that a charge that comes meanwhile is not forgotten.
@@ -108,6 +131,9 @@ impl CpuBudget {
         let cpu = nanos(cpu);
         if cpu == 0 {
             return;
+        }
+        if let Some(within) = &self.within {
+            within.charge(Duration::from_nanos(cpu), now);
         }
         self.used_ns.fetch_add(cpu, Ordering::Relaxed);
         let mut budget = self.budget.lock();
@@ -154,6 +180,34 @@ mod tests {
         let CpuUse { used, throttled, throttles } = budget.usage();
         assert_eq!((used, throttles), (Duration::from_millis(300), 1));
         assert!(throttled >= Duration::from_millis(100), "{throttled:?}");
+    }
+
+    #[test]
+    fn the_apps_of_a_tenant_share_its_budget_and_those_of_others_do_not() {
+        let tenant = Arc::new(CpuBudget::new(CpuShare::default()));
+        let app = |tenant: &Arc<CpuBudget>| CpuBudget::within(CpuShare::MAX, Arc::clone(tenant));
+        let (one, other) = (app(&tenant), app(&tenant));
+        let stranger = app(&Arc::new(CpuBudget::new(CpuShare::MAX)));
+        let now = Instant::now();
+        one.charge(Duration::from_millis(200), now);
+        assert!(!one.is_over() && !other.is_over());
+        other.charge(Duration::from_millis(100), now);
+        let until = one.wait_until(now).unwrap();
+        assert_eq!((other.wait_until(now), stranger.wait_until(now)), (Some(until), None));
+        assert_eq!(one.usage().used + other.usage().used, tenant.usage().used);
+        tenant.set_share(CpuShare::MAX);
+        assert_eq!(one.wait_until(until), None);
+        assert!(!one.is_over() && !tenant.is_over());
+    }
+
+    #[test]
+    fn whoever_is_over_both_waits_for_the_longer_of_them() {
+        let tenant = Arc::new(CpuBudget::new(CpuShare::from_millis(1000)));
+        let app = CpuBudget::within(CpuShare::MIN, Arc::clone(&tenant));
+        let now = Instant::now();
+        app.charge(Duration::from_millis(600), now);
+        let tenants = tenant.wait_until(now).unwrap();
+        assert!(app.wait_until(now).unwrap() > tenants);
     }
 
     #[test]

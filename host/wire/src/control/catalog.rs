@@ -1,13 +1,16 @@
 //! What a register tells gateways and workers of the apps that were made at run time, and what they say to it.
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, AppSpec, Usage};
+use tidegate_base::{AppName, AppSpec, Label, Usage};
 
 /// Most bytes of all apps of a catalog together, as they go over the wire. Twice as many fit into the queue of a link.
 pub const CATALOG_BYTES_MAX: usize = 6 << 20;
 
 /// Bytes of one part, about: an app more, at most.
 const PART_BYTES: usize = 512 << 10;
+
+/// Bytes of a tenant's share, at most: a name of 63 and a number.
+const SHARE_BYTES_MAX: usize = 70;
 
 /// Most [`Trouble`]s that a node tells of.
 pub const TROUBLES_MAX: usize = 1000;
@@ -28,6 +31,15 @@ pub struct CatalogApp {
     pub spec: AppSpec,
 }
 
+/// What all apps of a tenant may use of the processors of each worker, those of settings files too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantShare {
+    /// The tenant.
+    pub tenant: Label,
+    /// Thousandths of a core.
+    pub cpu_share_millis: u32,
+}
+
 /// All apps that were made at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
@@ -35,6 +47,8 @@ pub struct Catalog {
     pub revision: u64,
     /// By name.
     pub apps: Vec<CatalogApp>,
+    /// The tenants that have one, by name.
+    pub shares: Vec<TenantShare>,
 }
 
 /// Some of the apps of a [`Catalog`].
@@ -48,6 +62,8 @@ pub struct CatalogPart {
     pub more: bool,
     /// Its apps.
     pub apps: Vec<CatalogApp>,
+    /// All shares of tenants: in the first part.
+    pub shares: Vec<TenantShare>,
 }
 
 /// What a node cannot do of what a catalog says.
@@ -79,7 +95,8 @@ impl Catalog {
     /// The parts in which it is sent: one at least.
     pub fn into_parts(self) -> Vec<CatalogPart> {
         let revision = self.revision;
-        let mut parts = vec![CatalogPart { revision, part: 0, more: false, apps: Vec::new() }];
+        let first = CatalogPart { revision, part: 0, more: false, apps: Vec::new(), shares: self.shares };
+        let mut parts = vec![first];
         let mut bytes = 0_usize;
         for app in self.apps {
             let of_app = app.bytes();
@@ -93,7 +110,8 @@ impl Catalog {
                 last.more = true;
             }
             bytes = of_app;
-            parts.push(CatalogPart { revision, part: number, more: false, apps: vec![app] });
+            let shares = Vec::new();
+            parts.push(CatalogPart { revision, part: number, more: false, apps: vec![app], shares });
         }
         parts
     }
@@ -111,11 +129,13 @@ impl CatalogParts {
     /// Takes the next part. Returns the catalog when it is whole. A part that does not continue what came before is passed
     /// over, with all that came: another list follows it.
     pub fn push(&mut self, part: CatalogPart) -> Option<Catalog> {
-        let CatalogPart { revision, part: number, more, apps } = part;
+        let CatalogPart { revision, part: number, more, apps, shares } = part;
+        let mut bytes = self.bytes;
         if number == 0 {
-            *self = Self { so_far: Catalog { revision, apps: Vec::new() }, next: 0, bytes: 0 };
+            bytes = shares.len().saturating_mul(SHARE_BYTES_MAX);
+            *self = Self { so_far: Catalog { revision, apps: Vec::new(), shares }, next: 0, bytes };
         }
-        let bytes = apps.iter().map(CatalogApp::bytes).fold(self.bytes, usize::saturating_add);
+        bytes = apps.iter().map(CatalogApp::bytes).fold(bytes, usize::saturating_add);
         if number != self.next || revision != self.so_far.revision || bytes > 2 * CATALOG_BYTES_MAX {
             *self = Self { next: u32::MAX, ..Self::default() };
             return None;
@@ -156,10 +176,12 @@ mod tests {
             stray in 0..4_u32,
         ) {
             let apps: Vec<_> = sizes.iter().enumerate().map(|(n, bytes)| app(&format!("a{n}"), *bytes)).collect();
-            let catalog = Catalog { revision: 7, apps };
+            let share = |n: usize| TenantShare { tenant: Label::new(&format!("t{n}")).unwrap(), cpu_share_millis: 10 };
+            let catalog = Catalog { revision: 7, apps, shares: (0..sizes.len()).map(share).collect() };
             let parts = catalog.clone().into_parts();
             let mut assembled = CatalogParts::default();
-            let before = CatalogPart { revision: 6, part: stray, more: true, apps: vec![app("b", 1)] };
+            let apps = vec![app("b", 1)];
+            let before = CatalogPart { revision: 6, part: stray, more: true, apps, shares: Vec::new() };
             prop_assert_eq!(assembled.push(before), None);
             let last = parts.len() - 1;
             for (at, part) in parts.into_iter().enumerate() {
@@ -176,14 +198,15 @@ mod tests {
 
     #[test]
     fn an_empty_catalog_is_one_part_and_parts_out_of_order_are_none() {
-        let parts = Catalog { revision: 3, apps: Vec::new() }.into_parts();
+        let empty = || Catalog { revision: 3, ..Catalog::default() };
+        let parts = empty().into_parts();
         assert_eq!(parts.len(), 1);
         let mut assembled = CatalogParts::default();
-        let part = |part, more| CatalogPart { revision: 3, part, more, apps: Vec::new() };
+        let part = |part, more| CatalogPart { revision: 3, part, more, apps: Vec::new(), shares: Vec::new() };
         assert_eq!(assembled.push(part(1, false)), None);
         assert_eq!(assembled.push(part(0, true)), None);
         assert_eq!(assembled.push(part(2, false)), None);
         assert_eq!(assembled.push(part(1, false)), None, "the list is spoilt");
-        assert_eq!(assembled.push(part(0, false)), Some(Catalog { revision: 3, apps: Vec::new() }));
+        assert_eq!(assembled.push(part(0, false)), Some(empty()));
     }
 }

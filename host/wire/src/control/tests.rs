@@ -97,15 +97,17 @@ fn messages_about_versions_survive_the_wire() {
 fn the_bytes_of_messages_about_the_catalog_are_stable() {
     let spec = tidegate_base::AppSpec { slots: Some(2), ..Default::default() };
     let apps = vec![CatalogApp { app: app(), born: 3, suspended: true, spec }];
-    let part = CatalogPart { revision: 300, part: 0, more: false, apps };
+    let shares = vec![TenantShare { tenant: tidegate_base::Label::new("t").unwrap(), cpu_share_millis: 300 }];
+    let part = CatalogPart { revision: 300, part: 0, more: false, apps, shares };
     let name = "0c64656661756c742f63686174";
-    let spec = format!("0102{}000000", "00".repeat(22));
-    assert_eq!(hex(&Control::Catalog(part)), format!("0aac02000001{name}0301{spec}"));
+    let spec = format!("0102{}0000000000", "00".repeat(26));
+    assert_eq!(hex(&Control::Catalog(part)), format!("0aac02000001{name}0301{spec}010174ac02"));
     let troubles = vec![Trouble::new(app(), "no".into())];
     assert_eq!(hex(&Control::CatalogApplied { revision: 1, troubles }), format!("0b0101{name}026e6f"));
-    let usage = tidegate_base::Usage { apps: 1, slots: 2, memory_mib: 3, connections: 4 };
+    let usage =
+        tidegate_base::Usage { apps: 1, slots: 2, memory_mib: 3, connections: 4, cpu_share_millis: 5 };
     let fixed = Control::FixedApps(vec![FixedApp { app: app(), usage }]);
-    assert_eq!(hex(&fixed), format!("0c01{name}01020304"));
+    assert_eq!(hex(&fixed), format!("0c01{name}0102030405"));
 }
 
 #[test]

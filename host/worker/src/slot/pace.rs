@@ -16,8 +16,14 @@ impl Slot {
 
     /// Until when the app is over its CPU budget, if it is. Looks at a clock only if it is.
     pub(super) fn over_budget_until(&self) -> Option<Instant> {
-        let budget = &self.parts.edition.app.budget;
-        if budget.is_over() { budget.wait_until(Instant::now()) } else { None }
+        let app = &self.parts.edition.app;
+        if !app.budget.is_over() {
+            return None;
+        }
+        let now = Instant::now();
+        let until = app.budget.wait_until(now)?;
+        self.parts.shared.log.held_up(app, now);
+        Some(until)
     }
 
     /// A clock that costs a load and ticks every few milliseconds while plugins run: a round of short turns ends with the

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_harness::{Client, Cluster, eventually};
+use tidegate_worker::PluginSettings;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::{client_in, observer, timers_until};
@@ -50,7 +51,8 @@ async fn an_instance_learns_where_it_starts() {
 
 #[tokio::test]
 async fn settings_are_read_by_the_plugin() {
-    let settings = vec![("colour".to_owned(), "sea".to_owned()), ("empty".to_owned(), String::new())];
+    let settings = [("colour".to_owned(), "sea".to_owned()), ("empty".to_owned(), String::new())];
+    let settings: PluginSettings = settings.into_iter().collect();
     let cluster = Cluster::of("callbacks").app(move |app| app.settings = settings.clone()).start().await;
     let mut client = cluster.client(0).await;
     assert_eq!(client.call("setting", json!({"key": "colour"})).await, "sea");

@@ -1,6 +1,7 @@
 //! An app that takes all the CPU that it can get, beside one that does not. What takes how long is not looked at.
 
 use serde_json::{Value, json};
+use tidegate_harness::{Client, eventually};
 
 use crate::binary::{Node, run, said, wasm};
 
@@ -53,5 +54,52 @@ fn bench_fairness_measures_a_quiet_app_beside_one_that_is_held_to_its_share() {
         "{rogue}"
     );
     assert!(rogue["failed"].as_u64() >= Some(8), "{rogue}");
+    assert_eq!(node.process.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn the_apps_of_a_tenant_share_its_cores_and_those_of_others_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = wasm("hostile");
+    let app = |tenant: &str, name: &str| {
+        format!(
+            "[[app]]\ntenant = \"{tenant}\"\nname = \"{name}\"\nplugin = \"{plugin}\"\ncpu_share = 2\n\
+             turn_cpu_ms = 300\nlisten = [\"ws://127.0.0.1:0\"]\n"
+        )
+    };
+    let apps = [app("rogue", "loop"), app("rogue", "idle"), app("quiet", "echo")].concat();
+    let tenant = "[[tenant]]\nname = \"rogue\"\ncpu_share = 0.05\n";
+    std::fs::write(
+        folder.path().join("tidegate.toml"),
+        format!("[node]\ndata_dir = \"data\"\n{tenant}{apps}"),
+    )
+    .unwrap();
+    let log = folder.path().join("log");
+    let node = Node::logging(folder.path(), &["up", "--json"], std::fs::File::create(&log).unwrap());
+    let status = || said(&run(folder.path(), &["status", "--json"]));
+    let slots = |status: &Value, app: &str| {
+        let apps = status["apps"].as_array().unwrap();
+        apps.iter().find(|entry| entry["name"] == app).expect("the app")["slots"].clone()
+    };
+    let listeners = status()["addresses"]["listeners"].as_array().unwrap().clone();
+    let of_loop = listeners.iter().find(|listener| listener["app"] == "rogue/loop").expect("it listens");
+    let mut client = Client::connect_to(of_loop["address"].as_str().unwrap().parse().unwrap(), "/", &[])
+        .await
+        .expect("a client");
+
+    // Each is 300 ms of CPU time, of which 100 are free once: the tenant is over its share most of the time.
+    for _ in 0..10 {
+        client.send("loop").await;
+    }
+    let both = || {
+        let status = status();
+        let throttled = |app: &str| slots(&status, app)["throttled"] == json!(true);
+        (throttled("rogue/loop") && throttled("rogue/idle")).then_some(status)
+    };
+    let status = eventually("both apps wait", both).await;
+    assert_eq!(slots(&status, "rogue/idle")["cpu_ms"], json!(0), "{status}");
+    assert_eq!(slots(&status, "quiet/echo")["throttled"], json!(false), "{status}");
+    let told = || std::fs::read_to_string(&log).unwrap().contains("its tenant has used up").then_some(());
+    eventually("the log tells it", told).await;
     assert_eq!(node.process.terminate(), Some(0));
 }

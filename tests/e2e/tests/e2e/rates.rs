@@ -95,3 +95,52 @@ async fn a_client_that_is_not_read_for_its_rate_is_not_judged_by_its_heartbeat()
     assert_eq!(client.text().await, "one more");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_to_a_client_is_paced_in_order_and_nothing_is_lost() {
+    let limit = |l: &mut AppLimits| {
+        l.rates.client_out_messages = Rate::per_second(PER_SECOND);
+        // Far more than is said here.
+        l.rates.out_bytes = Rate::per_second(1 << 30);
+    };
+    let cluster = Cluster::of("callbacks").limits(limit).start().await;
+    let mut fast = Client::of_callbacks(cluster.ws(0)).await;
+    let mut other = Client::of_callbacks(cluster.ws(0)).await;
+    let flood = tokio::spawn(async move {
+        let took = says_all(&mut fast, "fast").await;
+        // A client that is closed gets what waits for it at once.
+        for n in 0..PER_SECOND * 2 {
+            fast.send(format!("more {n}")).await;
+        }
+        fast.close().await;
+        took
+    });
+    for n in 0..PER_SECOND / 2 {
+        other.send(format!("other {n}")).await;
+        assert_eq!(other.text().await, format!("other {n}"));
+    }
+    let took = flood.await.expect("it was never disconnected");
+    assert!(
+        took >= Duration::from_millis((MESSAGES - PER_SECOND - 20) * 1_000 / PER_SECOND - 50),
+        "{took:?}"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_behind_the_pace_meets_the_slow_policy() {
+    let limit = |l: &mut AppLimits| {
+        l.rates.out_bytes = Rate::per_second(10_000);
+        l.out_bytes_max = 50_000;
+    };
+    let cluster = Cluster::of("callbacks").limits(limit).start().await;
+    let mut client = Client::of_callbacks(cluster.ws(0)).await;
+    let payload = "x".repeat(1_000);
+    for _ in 0..100 {
+        client.feed(payload.clone()).await;
+    }
+    client.flush().await;
+    // A second's worth, what is released at once, and not what was queued: it is cut.
+    assert_eq!(client.closed().await, None);
+    cluster.stop().await;
+}

@@ -195,7 +195,7 @@ async fn limits_of_an_app_change_while_it_runs_and_its_own_settings_with_the_nex
     let version = cluster.swapper(0).shelve(component("callbacks"));
     cluster.swapper(0).order(version, RolloutPhase::Prepare, Step::Prepared).await;
     now.payload_bytes_max = 1000;
-    now.settings = vec![("color".into(), "blue".into())];
+    now.settings = [("color".into(), "blue".into())].into_iter().collect();
     assert!(worker.configure_app(&now).await.unwrap(), "the plugin's own settings wait");
     until_echoes(&mut client, true).await;
     let all = RolloutPhase::Switch { slots: 1 };

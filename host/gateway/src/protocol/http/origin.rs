@@ -1,3 +1,4 @@
+use std::fmt;
 use std::str::FromStr;
 
 /// Pages of which origins may connect. It protects users whose browser carries their cookies along; it is no protection
@@ -40,6 +41,14 @@ pub struct Origin {
 impl Origin {
     fn parts(&self) -> Parts<'_> {
         Parts { scheme: &self.scheme, host: &self.host, port: self.port }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, host, port } = self;
+        write!(f, "{scheme}://{host}")?;
+        port.filter(|port| Some(*port) != default_port(scheme)).map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 

@@ -54,7 +54,8 @@ async fn a_sleep_of_an_hour_is_told_by_its_limit_and_the_quiet_app_goes_on() {
 
 #[tokio::test]
 async fn a_plugin_that_traps_on_every_message_keeps_its_clients_and_the_quiet_app_goes_on() {
-    let traps = |app: &mut WorkerApp| app.settings = vec![("message".into(), "trap".into())];
+    let traps =
+        |app: &mut WorkerApp| app.settings = [("message".into(), "trap".into())].into_iter().collect();
     let siege = Siege::with("traps", traps).await;
     let mut client = siege.client().await;
     // Few enough that the waits between its instances stay short.
@@ -73,7 +74,7 @@ async fn a_plugin_that_traps_on_every_message_keeps_its_clients_and_the_quiet_ap
 #[tokio::test]
 async fn a_plugin_that_loops_in_every_slot_and_turn_does_not_hold_the_quiet_app_up() {
     let loops = |app: &mut WorkerApp| {
-        (app.settings, app.slots) = (vec![("message".into(), "loop".into())], 4);
+        (app.settings, app.slots) = ([("message".into(), "loop".into())].into_iter().collect(), 4);
     };
     // As many slots of the quiet app: both are counted before anybody talks.
     let siege = Siege::built("loops", loops, |cluster| cluster.slots(4).shards(2)).await;
