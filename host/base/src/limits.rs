@@ -32,6 +32,10 @@ pub const LABELS_MAX: usize = 32;
 
 /// Default of an app's slots on each worker.
 pub const SLOTS: u32 = 1;
+/// Default of how long a slot that may sleep serves nobody before it does, in milliseconds.
+pub const SLOT_IDLE_MS: u64 = 60_000;
+/// Default of the bytes that the states of a worker's sleeping slots may take together.
+pub const SLEEP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Default of an instance's memory, in MiB.
 pub const MEMORY_MIB: u32 = 64;
 /// Default of the most client connections of an app on one gateway.

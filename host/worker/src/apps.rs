@@ -18,6 +18,7 @@ use crate::inbox::SlotMsg;
 use crate::roster::{AppId, Change, Roster};
 use crate::settings::{WorkerApp, WorkerSettings};
 use crate::slot::{News, Slot, SlotParts, SlotShared, SlotStartError, tell};
+use crate::stored::StateRoom;
 use crate::table::{SlotEntry, SlotTable};
 use crate::worker::WorkerError;
 
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     pub news: News,
     pub apps: Mutex<Apps>,
     pub capacity: Arc<Mutex<Capacity>>,
+    pub states: Arc<StateRoom>,
     pub roster: Arc<Roster>,
 }
 
@@ -252,7 +254,7 @@ impl Inner {
         }
         let edition =
             Edition::new(&self.engine, app).map_err(|error| WorkerError::Template { app: name, error })?;
-        self.capacity.lock().take(&edition.app.name, edition.app.slots);
+        self.capacity.lock().take(&edition.app.name, edition.app.slots, edition.app.slots_awake());
         Ok(self.take_in(&mut self.apps.lock(), &Arc::new(edition)))
     }
 
@@ -275,7 +277,7 @@ impl Inner {
             Some(_) => return Err(AddAppError::Different { app: name() }),
             None => {}
         }
-        self.capacity.lock().admit(&app.name, app.slots)?;
+        self.capacity.lock().admit(&app.name, app.slots, app.slots_awake())?;
         tracing::info!(app = %app.name, slots = app.slots, "an app is added");
         Ok(Launch::Here(self.take_in(&mut apps, &Arc::new(edition))))
     }
@@ -330,6 +332,8 @@ impl Inner {
             shared: Arc::clone(&shared),
             settings: Arc::clone(&self.settings),
             runtime: shard.runtime.clone(),
+            places: Arc::clone(&self.capacity),
+            states: Arc::clone(&self.states),
             slow: Arc::clone(&self.slow),
         };
         let (go, may_go) = oneshot::channel();
@@ -363,8 +367,13 @@ impl Inner {
         let waits = app.settings.waits_for(&settings);
         let mut gone = None;
         let (before, count) = (app.settings.slots, settings.slots);
+        let awake = settings.slots_awake();
+        if count > before || awake > app.settings.slots_awake() {
+            self.capacity.lock().admit(&now.name, count.max(before), awake)?;
+        } else if count == before {
+            self.capacity.lock().take(&now.name, count, awake);
+        }
         if count > before {
-            self.capacity.lock().admit(&now.name, count)?;
             let nothing = Arc::new(Edition::empty_of(&settings));
             // Without code there is nothing to wait for: what runs comes by the conductor.
             let come = (before..count).filter_map(|slot| self.launch_slot(&nothing, slot, &app.log));
@@ -394,7 +403,7 @@ impl Inner {
             let is_gone = |entry: &SlotEntry| entry.leaving && leaves(entry, &name);
             inner.shards.iter().for_each(|shard| shard.table.remove(is_gone));
             if let Some(app) = inner.apps.lock().find(&name) {
-                inner.capacity.lock().take(&name, app.settings.slots);
+                inner.capacity.lock().take(&name, app.settings.slots, app.settings.slots_awake());
             }
             let _ = tell_gone.send(true);
         });

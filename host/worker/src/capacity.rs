@@ -1,42 +1,71 @@
 //! Who has which part of the pool of plugin instances. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_base::AppName;
 
-/// The places of the engine's pool, by app: one for each slot, and as many again while they are swapped.
+/// The places of the engine's pool, by app: one for each slot that is awake, and as many as a swap needs besides.
+///
+/// A swap wakes what sleeps and starts an instance beside each slot's own. Apps that are admitted and slots that wake
+/// leave room for the swap of any one app; where a swap has woken many, another may have to wait until they sleep again.
 #[derive(Debug)]
 pub(crate) struct Capacity {
     instances: u32,
     apps: BTreeMap<AppName, Share>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Share {
     slots: u32,
-    /// Instances beside those of the slots.
-    swapping: u32,
+    /// So many of them, the first ones, never sleep.
+    min: u32,
+    /// Others that are awake.
+    awake: BTreeSet<u32>,
+    /// Instances beside those of the slots, while it is swapped: then all slots count as awake.
+    swapping: Option<u32>,
+}
+
+impl Share {
+    /// The same with other numbers of slots. Those that may sleep from now on are awake until they say otherwise.
+    fn resized(&self, slots: u32, min: u32) -> Self {
+        let min = min.min(slots);
+        let mut awake = self.awake.clone();
+        awake.extend(min..self.min);
+        awake.retain(|slot| (min..slots).contains(slot));
+        Self { slots, min, awake, swapping: self.swapping }
+    }
+
+    /// Places of its slots.
+    fn taken(&self) -> u32 {
+        let awake = u32::try_from(self.awake.len()).unwrap_or(u32::MAX);
+        if self.swapping.is_some() { self.slots } else { self.min.saturating_add(awake) }
+    }
+
+    /// What a swap takes besides.
+    fn swap(&self) -> u32 {
+        self.slots.saturating_mul(2).saturating_sub(self.taken())
+    }
 }
 
 /// There is no room for more plugin instances.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoCapacity {
-    /// For an app's slots, and a swap of the largest app beside them.
+    /// For an app's slots, and the swap that needs most beside them.
     #[error(
         "no room for {slots} slots of {app}: this worker has places for {instances} plugin instances (`instances` of \
          [worker]), the slots of other apps take {taken}, and the swap of the largest app needs {swap} besides: raise \
-         `instances`, or use fewer slots"
+         `instances`, use fewer slots, or let some of them sleep (`min_slots`)"
     )]
     Slots {
         /// The app.
         app: AppName,
-        /// Its slots.
+        /// Its slots; those that sleep are left out.
         slots: u32,
         /// All places.
         instances: u32,
-        /// The slots of other apps.
+        /// The slots of other apps, those that sleep left out.
         taken: u64,
-        /// The most slots that an app has, this one included.
+        /// The most that a swap of an app needs, this one included.
         swap: u32,
     },
     /// For the instances of a new version beside those that run.
@@ -50,7 +79,7 @@ pub enum NoCapacity {
         wanted: u32,
         /// All places.
         instances: u32,
-        /// The slots of all apps.
+        /// The slots of all apps, those of other apps that sleep left out.
         taken: u64,
         /// What is being swapped.
         swapping: u64,
@@ -63,22 +92,18 @@ impl Capacity {
         Self { instances, apps: BTreeMap::new() }
     }
 
-    /// Gives an app its slots, or another number of them, whatever it had before.
-    pub fn admit(&mut self, app: &AppName, slots: u32) -> Result<(), NoCapacity> {
-        let others = || self.apps.iter().filter(|(name, _)| *name != app).map(|(_, share)| share.slots);
-        let taken = others().map(u64::from).sum::<u64>();
-        let swap = others().fold(slots, u32::max);
-        let instances = self.instances;
-        if taken + u64::from(slots) + u64::from(swap) > u64::from(instances) {
-            return Err(NoCapacity::Slots { app: app.clone(), slots, instances, taken, swap });
-        }
-        self.take(app, slots);
+    /// Gives an app its slots, of which so many never sleep, or other numbers of them, whatever it had before.
+    pub fn admit(&mut self, app: &AppName, slots: u32, min: u32) -> Result<(), NoCapacity> {
+        let share = self.share(app).resized(slots, min);
+        self.check(app, &share)?;
+        self.apps.insert(app.clone(), share);
         Ok(())
     }
 
-    /// Gives an app its slots although there may be too few places; those that find none are tried again.
-    pub fn take(&mut self, app: &AppName, slots: u32) {
-        self.apps.entry(app.clone()).or_default().slots = slots;
+    /// As [`admit`](Self::admit), although there may be too few places; slots that find none are tried again.
+    pub fn take(&mut self, app: &AppName, slots: u32, min: u32) {
+        let share = self.share(app).resized(slots, min);
+        self.apps.insert(app.clone(), share);
     }
 
     /// The app is gone.
@@ -86,18 +111,49 @@ impl Capacity {
         self.apps.remove(app);
     }
 
-    /// An app is going to have so many instances beside those of its slots.
+    /// A slot wants to wake up. One that never sleeps has its place, and so has one that is awake, or whose app is swapped.
+    pub fn wake(&mut self, app: &AppName, slot: u32) -> Result<(), NoCapacity> {
+        let Some(before) = self.apps.get(app) else { return Ok(()) };
+        let mut share = before.clone();
+        if slot < share.min || !share.awake.insert(slot) {
+            return Ok(());
+        }
+        if share.taken() > before.taken() {
+            self.check(app, &share)?;
+        }
+        self.apps.insert(app.clone(), share);
+        Ok(())
+    }
+
+    /// A slot is awake whoever had room for it: another version has taken it over.
+    pub fn is_awake(&mut self, app: &AppName, slot: u32) {
+        if let Some(share) = self.apps.get_mut(app)
+            && (share.min..share.slots).contains(&slot)
+        {
+            share.awake.insert(slot);
+        }
+    }
+
+    /// A slot has no instance any more, and needs none.
+    pub fn sleeps(&mut self, app: &AppName, slot: u32) {
+        if let Some(share) = self.apps.get_mut(app) {
+            share.awake.remove(&slot);
+        }
+    }
+
+    /// An app is going to have so many instances beside those of its slots, which may all be awake.
     pub fn begin_swap(&mut self, app: &AppName, wanted: u32) -> Result<(), NoCapacity> {
-        let sum = |of: fn(&Share) -> u32| self.apps.values().map(|share| u64::from(of(share))).sum::<u64>();
-        let own = self.apps.get(app).map_or(0, |share| share.swapping);
-        let (taken, swapping) = (sum(|share| share.slots), sum(|share| share.swapping) - u64::from(own));
+        let others = || self.apps.iter().filter(|(name, _)| *name != app).map(|(_, share)| share);
+        let swapping = others().filter_map(|share| share.swapping).map(u64::from).sum::<u64>();
+        // One that is gone has nothing to keep for it.
+        let own = self.apps.get(app).map_or(0, |share| share.slots);
+        let taken = others().map(|share| u64::from(share.taken())).sum::<u64>() + u64::from(own);
         let instances = self.instances;
         if taken + swapping + u64::from(wanted) > u64::from(instances) {
             return Err(NoCapacity::Swap { wanted, instances, taken, swapping });
         }
-        // One that is gone has nothing to keep for it.
         if let Some(share) = self.apps.get_mut(app) {
-            share.swapping = wanted;
+            share.swapping = Some(wanted);
         }
         Ok(())
     }
@@ -105,8 +161,25 @@ impl Capacity {
     /// It has none beside them any more.
     pub fn end_swap(&mut self, app: &AppName) {
         if let Some(share) = self.apps.get_mut(app) {
-            share.swapping = 0;
+            share.swapping = None;
         }
+    }
+
+    fn share(&self, app: &AppName) -> Share {
+        self.apps.get(app).cloned().unwrap_or_default()
+    }
+
+    /// Whether there is room for everybody and the swap of any one app, if `app` has this share.
+    fn check(&self, app: &AppName, share: &Share) -> Result<(), NoCapacity> {
+        let others = || self.apps.iter().filter(|(name, _)| *name != app).map(|(_, share)| share);
+        let taken = others().map(|share| u64::from(share.taken())).sum::<u64>();
+        let swapping = self.apps.values().filter_map(|share| share.swapping).fold(0, u32::saturating_add);
+        let swap = others().map(Share::swap).fold(share.swap().max(swapping), u32::max);
+        let (slots, instances) = (share.taken(), self.instances);
+        if taken + u64::from(slots) + u64::from(swap) > u64::from(instances) {
+            return Err(NoCapacity::Slots { app: app.clone(), slots, instances, taken, swap });
+        }
+        Ok(())
     }
 }
 
@@ -123,21 +196,21 @@ mod tests {
     #[test]
     fn slots_are_admitted_as_long_as_the_largest_app_can_be_swapped() {
         let mut capacity = Capacity::new(10);
-        capacity.admit(&app(1), 3).unwrap();
-        capacity.admit(&app(2), 3).unwrap();
-        let refused = capacity.admit(&app(3), 2).unwrap_err();
+        capacity.admit(&app(1), 3, 3).unwrap();
+        capacity.admit(&app(2), 3, 3).unwrap();
+        let refused = capacity.admit(&app(3), 2, 2).unwrap_err();
         assert_eq!(refused, NoCapacity::Slots { app: app(3), slots: 2, instances: 10, taken: 6, swap: 3 });
         assert!(refused.to_string().contains("raise `instances`"), "{refused}");
-        capacity.admit(&app(3), 1).unwrap();
-        capacity.admit(&app(2), 3).unwrap();
+        capacity.admit(&app(3), 1, 1).unwrap();
+        capacity.admit(&app(2), 3, 3).unwrap();
         capacity.free(&app(1));
-        capacity.admit(&app(3), 3).unwrap();
+        capacity.admit(&app(3), 3, 3).unwrap();
     }
 
     #[test]
     fn a_swap_finds_room_for_all_of_its_instances_or_none() {
         let mut capacity = Capacity::new(9);
-        [1, 2].iter().for_each(|number| capacity.admit(&app(*number), 3).unwrap());
+        [1, 2].iter().for_each(|number| capacity.admit(&app(*number), 3, 3).unwrap());
         capacity.begin_swap(&app(1), 3).unwrap();
         capacity.begin_swap(&app(1), 3).unwrap();
         let refused = capacity.begin_swap(&app(2), 3).unwrap_err();
@@ -147,6 +220,50 @@ mod tests {
         capacity.free(&app(2));
         capacity.begin_swap(&app(2), 6).unwrap();
         capacity.begin_swap(&app(1), 6).unwrap();
+    }
+
+    #[test]
+    fn slots_that_sleep_take_no_place_and_one_wakes_as_long_as_every_app_can_be_swapped() {
+        let mut capacity = Capacity::new(6);
+        (0..100).for_each(|number| capacity.admit(&app(number), 1, 0).unwrap());
+        (0..4).for_each(|number| capacity.wake(&app(number), 0).unwrap());
+        let refused = capacity.wake(&app(4), 0).unwrap_err();
+        // One that sleeps needs two places for its swap, and the four that are awake have theirs.
+        assert_eq!(refused, NoCapacity::Slots { app: app(4), slots: 1, instances: 6, taken: 4, swap: 2 });
+        capacity.wake(&app(0), 0).unwrap();
+        capacity.sleeps(&app(0), 0);
+        capacity.wake(&app(4), 0).unwrap();
+        assert!(capacity.admit(&app(100), 1, 1).is_err());
+        capacity.admit(&app(100), 1, 0).unwrap();
+    }
+
+    #[test]
+    fn a_slot_that_may_sleep_from_now_on_is_awake_until_it_sleeps() {
+        let mut capacity = Capacity::new(8);
+        capacity.admit(&app(1), 4, 4).unwrap();
+        capacity.admit(&app(1), 4, 1).unwrap();
+        assert!(capacity.admit(&app(2), 1, 1).is_err(), "four are awake still");
+        (1..4).for_each(|slot| capacity.sleeps(&app(1), slot));
+        assert!(capacity.admit(&app(2), 1, 1).is_err(), "its swap needs seven places besides");
+        capacity.admit(&app(1), 3, 1).unwrap();
+        capacity.admit(&app(2), 1, 1).unwrap();
+    }
+
+    #[test]
+    fn a_swap_counts_the_slots_that_it_wakes() {
+        let mut capacity = Capacity::new(8);
+        capacity.admit(&app(1), 3, 0).unwrap();
+        capacity.admit(&app(2), 3, 0).unwrap();
+        capacity.begin_swap(&app(1), 3).unwrap();
+        // It wakes anyway, and has its place by then.
+        capacity.wake(&app(1), 2).unwrap();
+        let refused = capacity.begin_swap(&app(2), 3).unwrap_err();
+        assert_eq!(refused, NoCapacity::Swap { wanted: 3, instances: 8, taken: 6, swapping: 3 });
+        (0..3).for_each(|slot| capacity.is_awake(&app(1), slot));
+        capacity.end_swap(&app(1));
+        assert!(capacity.begin_swap(&app(2), 3).is_err());
+        capacity.sleeps(&app(1), 0);
+        capacity.begin_swap(&app(2), 3).unwrap();
     }
 
     proptest! {
@@ -159,7 +276,7 @@ mod tests {
             for (number, what, count) in story {
                 let name = app(number);
                 match what {
-                    0 | 1 => drop(capacity.admit(&name, count)),
+                    0 | 1 => drop(capacity.admit(&name, count, count)),
                     2 => capacity.free(&name),
                     3 => {
                         let slots = capacity.apps.get(&name).map_or(0, |share| share.slots);
@@ -169,6 +286,55 @@ mod tests {
                 }
                 let slots = capacity.apps.values().map(|share| share.slots);
                 prop_assert!(slots.clone().sum::<u32>() + slots.max().unwrap_or(0) <= instances);
+            }
+        }
+
+        #[test]
+        fn whatever_wakes_and_is_swapped_finds_its_place(
+            instances in 1_u32..40,
+            story in prop::collection::vec((0_u32..4, 0_u32..8, 1_u32..6, 0_u32..6), 0..80),
+        ) {
+            let mut capacity = Capacity::new(instances);
+            for (number, what, count, slot) in story {
+                let name = app(number);
+                let known = capacity.apps.get(&name).cloned().unwrap_or_default();
+                match what {
+                    0 => drop(capacity.admit(&name, count, slot)),
+                    1 => capacity.free(&name),
+                    2 => drop(capacity.begin_swap(&name, known.slots)),
+                    3 => capacity.end_swap(&name),
+                    4 | 5 => drop(capacity.wake(&name, slot % known.slots.max(1))),
+                    // Only a swap takes slots over, and it has room for them.
+                    6 if known.swapping.is_some() => capacity.is_awake(&name, slot),
+                    _ => capacity.sleeps(&name, slot),
+                }
+                let taken = capacity.apps.values().map(|share| share.taken()).sum::<u32>();
+                let swapping = capacity.apps.values().filter_map(|share| share.swapping).sum::<u32>();
+                prop_assert!(taken + swapping <= instances);
+                for share in capacity.apps.values() {
+                    prop_assert!(share.awake.iter().all(|slot| (share.min..share.slots).contains(slot)));
+                }
+            }
+        }
+
+        #[test]
+        fn without_a_swap_every_app_could_be_swapped_and_then_every_slot_is_awake(
+            instances in 1_u32..40,
+            story in prop::collection::vec((0_u32..4, 0_u32..4, 1_u32..6, 0_u32..6), 0..80),
+        ) {
+            let mut capacity = Capacity::new(instances);
+            for (number, what, count, slot) in story {
+                let name = app(number);
+                let slots = capacity.apps.get(&name).map_or(0, |share| share.slots);
+                match what {
+                    0 => drop(capacity.admit(&name, count, slot)),
+                    1 | 2 => drop(capacity.wake(&name, slot % slots.max(1))),
+                    _ => capacity.sleeps(&name, slot),
+                }
+                for (name, share) in capacity.apps.clone() {
+                    prop_assert_eq!(capacity.begin_swap(&name, share.slots), Ok(()));
+                    capacity.end_swap(&name);
+                }
             }
         }
     }

@@ -45,8 +45,8 @@ pub(crate) struct Conducted {
     /// Those that slots run or have ready, and maybe others.
     editions: Vec<(VersionRef, Arc<Edition>)>,
     capacity: Arc<Mutex<Capacity>>,
-    /// Its share of the pool for instances beside those of the slots.
-    room: u32,
+    /// Its share of the pool for instances beside those of the slots, which may all be awake while it has one.
+    room: Option<u32>,
     /// Since something was stuck.
     ticks: u32,
     /// How many of them until it is tried again.
@@ -84,7 +84,7 @@ impl Conducted {
             modules: own.into_iter().map(|(own, module)| (own.digest, module)).collect(),
             settings: Arc::new(app.without_module()),
             capacity,
-            room: 0,
+            room: None,
             slots,
             prepared: HashMap::new(),
             starting: HashSet::new(),
@@ -148,16 +148,17 @@ impl Conducted {
     }
 
     /// Makes sure that there is room for an instance beside that of every slot that runs one. An empty slot's first
-    /// instance takes the slot's own place.
+    /// instance takes the slot's own place, which it has only if it never sleeps.
     pub fn find_room(&mut self, slot: u32) -> Result<(), Failure> {
         let taken = self.rollout.slots().flatten().count();
         let wanted = u32::try_from(taken).unwrap_or(u32::MAX);
-        if wanted <= self.room {
+        let has = self.room.or((!self.settings.has_sleepers()).then_some(0));
+        if has.is_some_and(|room| wanted <= room) {
             return Ok(());
         }
         let found = self.capacity.lock().begin_swap(self.rollout.app(), wanted);
         found.map_err(|error| Failure::new(Some(slot), Stage::Capacity, error.to_string()))?;
-        self.room = wanted;
+        self.room = Some(wanted);
         Ok(())
     }
 
@@ -220,7 +221,7 @@ impl Conducted {
     pub fn forget(&mut self) {
         if !self.rollout.is_moving() {
             self.kept = HashMap::new();
-            if std::mem::take(&mut self.room) > 0 {
+            if self.room.take().is_some() {
                 self.capacity.lock().end_swap(self.rollout.app());
             }
             (self.ticks, self.retry_ticks) = (0, 1);

@@ -17,6 +17,14 @@ tidegate_telemetry::counters! {
     SUSPENSIONS = "tidegate_worker_slots_suspended_total";
     /// Suspended slots that another version has taken over.
     RESUMPTIONS = "tidegate_worker_slots_resumed_total";
+    /// Slots that fell asleep, since nobody needed them.
+    SLEEPS = "tidegate_worker_slots_slept_total";
+    /// Slots that woke up, since something came for them.
+    WAKES = "tidegate_worker_slots_woken_total";
+    /// Times that a slot could not sleep although nobody needed it: `save` failed, or there was no room for its state.
+    SLEEPS_FAILED = "tidegate_worker_slot_sleeps_failed_total";
+    /// Slots that woke up without what they had known: `restore` failed.
+    RESTORES_FAILED = "tidegate_worker_slot_restores_failed_total";
     /// Slots that another version has taken over.
     SWITCHES = "tidegate_worker_slot_switches_total";
     /// Slots that kept their version because state could not be handed over.

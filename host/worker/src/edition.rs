@@ -98,6 +98,8 @@ pub(crate) enum Idle {
     Waits = 1,
     /// It kept failing, and starts none until another version comes.
     Suspended = 2,
+    /// Nobody needs it.
+    Asleep = 3,
 }
 
 /// What a slot has done since the worker started.
@@ -154,7 +156,7 @@ impl SlotStats {
     /// Why it has no instance, if it has none.
     pub fn idle(&self) -> Option<Idle> {
         let idle = self.idle.load(Ordering::Relaxed);
-        [Idle::Waits, Idle::Suspended].into_iter().find(|of| *of as u8 == idle)
+        [Idle::Waits, Idle::Suspended, Idle::Asleep].into_iter().find(|of| *of as u8 == idle)
     }
 
     pub fn restarts(&self) -> u64 {

@@ -94,6 +94,11 @@ impl Intake {
         self.chunks.is_empty() && self.notices.is_empty()
     }
 
+    /// Whether frames are there that have not been handled.
+    pub fn has_chunks(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
     /// Whether one of these lanes is known to be lost.
     pub fn is_lost_any(&self, lanes: &[Arc<LazyLane>]) -> bool {
         self.notices.iter().any(|n| matches!(n, Notice::LaneDown(of) if lanes.iter().any(|l| l.is_to(*of))))

@@ -30,6 +30,7 @@ mod roster;
 mod rules;
 mod settings;
 mod slot;
+mod stored;
 mod table;
 mod timers;
 mod worker;

@@ -319,6 +319,11 @@ impl Outbox {
         self.lanes.iter_mut().find(|l| l.gateway == gateway).map(|l| &mut l.clients)
     }
 
+    /// Whether any client is bound to this slot.
+    pub fn has_clients(&self) -> bool {
+        self.lanes.iter().any(|l| !l.clients.is_empty())
+    }
+
     /// What is known of a client.
     pub fn client(&self, client: ClientId) -> Option<&Attached> {
         self.lanes.iter().find(|l| l.gateway == client.gateway)?.clients.get(&client.connection)

@@ -26,6 +26,8 @@ pub struct WorkerSettings {
     pub query_wait: Duration,
     /// How long a stop may take.
     pub stop_wait: Duration,
+    /// Bytes that the states of sleeping slots may take, all apps together. A slot whose state does not fit stays awake.
+    pub sleep_state_bytes_max: usize,
 }
 
 impl WorkerSettings {
@@ -39,6 +41,7 @@ impl WorkerSettings {
             command_queue_bytes_max: 8 * 1024 * 1024,
             query_wait: Duration::from_secs(5),
             stop_wait: Duration::from_secs(10),
+            sleep_state_bytes_max: limits::SLEEP_STATE_BYTES_MAX,
         }
     }
 
@@ -61,6 +64,11 @@ pub struct WorkerApp {
     pub require: Vec<Label>,
     /// How many slots it has here.
     pub slots: u32,
+    /// So many of them, the first ones, always have an instance. The others sleep while nobody needs them. None: all
+    /// always have one; so if there are more than `slots`.
+    pub min_slots: Option<u32>,
+    /// How long a slot that may sleep serves nobody before it does.
+    pub slot_idle: Duration,
     /// What each instance may use.
     pub limits: Limits,
     /// What its turns may use of the processors. All slots and versions of the app here share it, and so may several apps.
@@ -128,6 +136,8 @@ impl WorkerApp {
             version: 0,
             require: Vec::new(),
             slots: 1,
+            min_slots: None,
+            slot_idle: Duration::from_millis(limits::SLOT_IDLE_MS),
             limits: Limits::default(),
             budget: Arc::new(CpuBudget::new(CpuShare::default())),
             turn_output_bytes_max: limits::TURN_OUTPUT_BYTES_MAX,
@@ -145,6 +155,16 @@ impl WorkerApp {
     /// The callbacks that its plugin exports; none if it has no plugin yet.
     pub fn exports(&self) -> Exports {
         self.module.as_ref().map(Module::exports).unwrap_or_default()
+    }
+
+    /// Slots that always have an instance, the first ones.
+    pub fn slots_awake(&self) -> u32 {
+        self.min_slots.map_or(self.slots, |min| min.min(self.slots))
+    }
+
+    /// Whether some of its slots may sleep.
+    pub(crate) fn has_sleepers(&self) -> bool {
+        self.slots_awake() < self.slots
     }
 
     /// Whether the other app is set up as this one, whatever is deployed and whoever keeps its budget.

@@ -21,6 +21,7 @@ use crate::inbox::SlotMsg;
 use crate::links::{self, ShardSlots};
 use crate::settings::{WorkerApp, WorkerSettings};
 use crate::slot::SlotStartError;
+use crate::stored::StateRoom;
 
 /// A running worker; a clone is a handle to the same. Dropping it does not stop it: call [`Worker::stop`].
 #[derive(Clone)]
@@ -48,6 +49,8 @@ pub struct AppStatus {
     pub waiting: u32,
     /// Slots that kept failing and start no instance until another version is deployed.
     pub suspended: u32,
+    /// Slots that sleep, since nobody needs them.
+    pub asleep: u32,
     /// What its turns have used of the processors, and how long they had to wait for them.
     pub cpu: CpuUse,
     /// It is over its share now: its turns wait.
@@ -104,6 +107,7 @@ impl Worker {
         let apps = std::mem::take(&mut settings.apps);
         let shard = |runtime: &Handle| Shard { runtime: runtime.clone(), table: Arc::default() };
         let inner = Arc::new(Inner {
+            states: StateRoom::new(settings.sleep_state_bytes_max),
             settings: Arc::new(settings),
             engine: engine.clone(),
             slow,
@@ -187,7 +191,7 @@ impl Worker {
 
     /// Gives an app other settings while it runs; the module and the version of `app` do not count.
     ///
-    /// These hold at once, from each slot's next turn on: `slots`, `turn_output_bytes_max`, `payload_bytes_max`,
+    /// These hold at once, from each slot's next turn on: `slots`, `min_slots`, `slot_idle`, `turn_output_bytes_max`, `payload_bytes_max`,
     /// `session_bytes_max`, `timers_max` (what is there stays), `state_bytes_max`, `log_lines_per_s`, `on_failure`. Slots that
     /// come start what runs; those that go, the last ones, leave as in [`Worker::remove_app`], which is waited for. The
     /// number of slots that an instance was told as it started stays.
@@ -270,6 +274,7 @@ impl AppStatus {
             failed: 0,
             waiting: 0,
             suspended: 0,
+            asleep: 0,
             cpu: CpuUse::default(),
             is_throttled: false,
             missing_labels: Vec::new(),
@@ -295,6 +300,7 @@ impl Apps {
                 let idle = stats.idle();
                 status.waiting += u32::from(idle == Some(Idle::Waits));
                 status.suspended += u32::from(idle == Some(Idle::Suspended));
+                status.asleep += u32::from(idle == Some(Idle::Asleep));
             }
             status
         };

@@ -135,6 +135,17 @@ impl Health {
         self.next.is_some_and(|at| at <= now)
     }
 
+    /// The instance has ended in good order: the time that it served counts, and what comes until the next does not.
+    pub fn ended(&mut self, now: Instant) {
+        self.forgive(now);
+    }
+
+    /// Whether it does not keep failing, with the time that it has served.
+    pub fn is_well(&self, now: Instant) -> bool {
+        let served = self.serves_since.map_or(0, |since| now.saturating_duration_since(since).as_secs());
+        self.state == State::Well || self.state == State::BackingOff && u64::from(self.score) <= served
+    }
+
     /// The time that it served since its instance started counts for it.
     fn forgive(&mut self, now: Instant) {
         let Some(since) = self.serves_since.take() else { return };
@@ -230,6 +241,24 @@ mod tests {
         now += Duration::from_secs(3600);
         health.started(now);
         assert_eq!(waits(&mut health, &mut now, 1), [800]);
+    }
+
+    #[test]
+    fn it_is_well_when_good_turns_or_time_have_made_up_for_its_faults_and_time_without_an_instance_counts_for_nothing()
+     {
+        let (mut health, mut now) = health(OnFailure::Restart);
+        waits(&mut health, &mut now, 6);
+        assert!(!health.is_well(now) && !health.is_well(now + Duration::from_secs(59)));
+        assert!(health.is_well(now + Duration::from_secs(60)));
+        health.ended(now + Duration::from_secs(20));
+        assert!(!health.is_well(now + Duration::from_secs(3600)));
+        now += Duration::from_secs(3600);
+        health.started(now);
+        assert!(!health.is_well(now + Duration::from_secs(39)));
+        for _ in 0..40 {
+            health.good_turn();
+        }
+        assert!(health.is_well(now));
     }
 
     #[test]

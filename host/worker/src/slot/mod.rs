@@ -4,11 +4,13 @@
 //! slow pool and back. While a turn waits, what comes in is read, but nothing else runs.
 
 mod call;
+mod doze;
 mod empty;
 mod health;
 mod lanes;
 mod pace;
 mod shared;
+mod sleep;
 mod start;
 mod switch;
 mod turn;
@@ -29,6 +31,7 @@ use tokio::sync::oneshot;
 use self::call::Call;
 use self::health::Health;
 pub(crate) use self::shared::{News, SlotParts, SlotShared, tell};
+use self::sleep::Sleep;
 pub use self::start::SlotStartError;
 pub(crate) use self::turn::failed_upgrade;
 use crate::app_log::Sparse;
@@ -38,6 +41,7 @@ use crate::edition::Tally;
 use crate::host::{Home, SlotHost};
 use crate::intake::{Intake, Notice};
 use crate::settings::WorkerApp;
+use crate::stored::StoredState;
 
 /// Events handled in a row before others on the thread get their turn.
 const EVENTS_PER_ROUND: usize = 256;
@@ -47,11 +51,16 @@ pub(crate) struct Slot {
     tally: Arc<Tally>,
     intake: Intake,
     home: Home,
-    /// None: it could not be started anew yet, or there is nothing to run.
+    /// None: it sleeps, could not be started anew yet, or there is nothing to run.
     instance: Option<Instance<SlotHost>>,
     health: Health,
     /// Lines about faults and failed starts.
     fault_lines: Sparse,
+    sleep: Sleep,
+    /// Lines about a slot that cannot sleep.
+    sleep_lines: Sparse,
+    /// What the instance handed over as the slot fell asleep, until another one has it.
+    stored: Option<StoredState>,
     /// Clients of gateways whose link is down: closed if the gateway turns out to be lost.
     orphans: Vec<(GatewayId, Vec<u32>)>,
     /// Clients of lost gateways whose on-close has still to run.
@@ -82,6 +91,9 @@ impl Slot {
             instance: None,
             health,
             fault_lines: Sparse::default(),
+            sleep: Sleep::default(),
+            sleep_lines: Sparse::default(),
+            stored: None,
             orphans: Vec::new(),
             owed: VecDeque::new(),
             first_event: None,
@@ -109,6 +121,7 @@ impl Slot {
             self.run_timers().await;
             self.flush();
             if !self.stopping {
+                self.sleep_if_due().await;
                 self.rest().await;
             }
         }
@@ -117,12 +130,18 @@ impl Slot {
 
     /// Until something comes in or a timer is due; at least once past the other tasks of this thread.
     async fn rest(&mut self) {
-        // Without an instance, or over the budget, what came in for it does not count.
+        // Without an instance that it could have, or over the budget, what came in for it does not count.
         let over_until = self.over_budget_until();
-        let serves = self.instance.is_some() && over_until.is_none();
+        let is_asleep = self.sleep.is_asleep();
+        let serves = (self.instance.is_some() || is_asleep) && over_until.is_none();
         let due = match (&self.instance, over_until) {
-            (Some(_), None) => self.core(|core| core.timers.next()).flatten(),
+            (Some(_), None) => {
+                let timer = self.core(|core| core.timers.next()).flatten();
+                // Nobody's clock runs for a slot that never sleeps.
+                [timer, self.sleeps_at()].into_iter().flatten().min()
+            }
             (Some(_), Some(until)) => Some(until),
+            (None, _) if is_asleep => over_until,
             (None, _) => self.health.next().filter(|_| self.parts.edition.has_code()),
         };
         let intake = &mut self.intake;
@@ -170,6 +189,7 @@ impl Slot {
     fn configure(&mut self, settings: &WorkerApp) {
         self.parts.edition = Arc::new(self.parts.edition.with_live(settings));
         self.health.set_on_failure(settings.on_failure);
+        self.sleep.put_off();
         let app = Arc::clone(&self.parts.edition.app);
         self.core(|core| core.app = app);
     }
@@ -211,6 +231,7 @@ impl Slot {
     /// The on-close of one client whose gateway is lost. False: there is none.
     async fn run_owed(&mut self) -> bool {
         let Some(client) = self.owed.pop_front() else { return false };
+        self.sleep.stir();
         let info =
             CloseInfo { reason: CloseReason::GatewayLost, uid: None, groups: Vec::new(), session: None };
         self.turn(Call::Event(client, Event::Close(info)), None).await;
@@ -220,6 +241,7 @@ impl Slot {
     /// False: there is none.
     async fn next_event(&mut self) -> bool {
         let Some((gateway, mut chunk)) = self.intake.next_chunk() else { return false };
+        self.sleep.stir();
         match self.handle_frame(gateway, &chunk).await {
             Ok(used) => {
                 chunk.advance(used.min(chunk.len()));
@@ -276,6 +298,7 @@ impl Slot {
             }
             let now = std::time::Instant::now();
             let Some(key) = self.core(|core| core.timers.pop(now)).flatten() else { return };
+            self.sleep.stir();
             self.turn(Call::Timer(&key), None).await;
             if self.ticks() != began {
                 return;

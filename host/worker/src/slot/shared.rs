@@ -9,10 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app_log::AppLog;
+use crate::capacity::Capacity;
 use crate::edition::{Edition, SlotStats};
 use crate::inbox::Inbox;
 use crate::query::Queries;
 use crate::settings::WorkerSettings;
+use crate::stored::StateRoom;
 
 /// What a slot is made of.
 pub(crate) struct SlotParts {
@@ -22,6 +24,10 @@ pub(crate) struct SlotParts {
     pub shared: Arc<SlotShared>,
     pub settings: Arc<WorkerSettings>,
     pub runtime: Handle,
+    /// Which of the engine's pool it may take as it wakes.
+    pub places: Arc<Mutex<Capacity>>,
+    /// Where what it knows is kept while it sleeps.
+    pub states: Arc<StateRoom>,
     /// Where an instance that the slot lets go runs its `on-worker-stop`.
     pub slow: Arc<SlowPool>,
 }

@@ -8,18 +8,23 @@ use tidegate_runtime::{Fault, Instance, StartError, StartReason};
 use super::call::{Call, Turned, run_call};
 use super::health::{Health, Next, Trouble};
 use super::{Slot, reading};
+use crate::capacity::NoCapacity;
 use crate::counters;
 use crate::edition::Idle;
 use crate::host::SlotHost;
 use crate::settings::{OnFailure, WorkerApp};
 
 impl Slot {
-    /// Starts the first instance. If that fails the slot runs without one, and tries again as after a fault.
+    /// Starts the first instance, unless the slot may sleep: then it does. If that fails the slot runs without one, and tries again as after a fault.
     ///
     /// # Errors
     /// Why it did not start; it is in the log as well.
     pub async fn start(&mut self) -> Result<(), SlotStartError> {
         if !self.parts.edition.has_code() {
+            return Ok(());
+        }
+        if !self.never_sleeps() {
+            self.begin_asleep();
             return Ok(());
         }
         let started = self.start_instance(StartReason::New).await;
@@ -29,24 +34,51 @@ impl Slot {
         started
     }
 
-    /// Starts an instance if there is none and it is time to. Its clients wait meanwhile.
+    /// Starts an instance if there is none and it is time to, or if the slot sleeps and there is something for it. Its
+    /// clients wait meanwhile.
     pub(super) async fn has_instance(&mut self) -> bool {
         if self.instance.is_some() {
             return true;
         }
         // An empty slot has nothing to start, nor has one that is being emptied.
-        if self.parts.shared.current().is_none() || !self.health.may_start(Instant::now()) {
+        if self.parts.shared.current().is_none() {
             return false;
         }
-        self.parts.shared.stats.restarted();
-        counters::RESTARTS.inc();
-        let Err(error) = self.start_instance(StartReason::Restart).await else {
-            self.parts.shared.stats.set_idle(None);
-            return true;
+        if self.sleep.is_asleep() && self.is_wanted() {
+            self.sleep.wakes();
+        }
+        if self.sleep.is_asleep() || !self.health.may_start(Instant::now()) {
+            return false;
+        }
+        let started = self.start_again().await;
+        if let Err(error) = &started {
+            self.not_started(error);
+            return false;
+        }
+        self.parts.shared.stats.set_idle(None);
+        if self.sleep.started() {
+            counters::WAKES.inc();
+        }
+        self.restore_stored().await
+    }
+
+    /// Starts an instance after a fault, or as the slot wakes.
+    async fn start_again(&mut self) -> Result<(), SlotStartError> {
+        let is_waking = self.sleep.is_waking();
+        if !is_waking {
+            self.parts.shared.stats.restarted();
+            counters::RESTARTS.inc();
+        }
+        let placed = self.parts.places.lock().wake(&self.parts.edition.app.name, self.parts.slot);
+        let started = match placed {
+            Ok(()) if is_waking => self.start_instance(StartReason::New).await,
+            Ok(()) => self.start_instance(StartReason::Restart).await,
+            Err(error) => Err(error.into()),
         };
-        counters::RESTARTS_FAILED.inc();
-        self.not_started(&error);
-        false
+        if started.is_err() && !is_waking {
+            counters::RESTARTS_FAILED.inc();
+        }
+        started
     }
 
     fn not_started(&mut self, error: &SlotStartError) {
@@ -148,6 +180,9 @@ pub enum SlotStartError {
     /// on-worker-start returned an error.
     #[error("on-worker-start failed: {0}")]
     Refused(String),
+    /// There is no place for another instance.
+    #[error(transparent)]
+    NoPlace(#[from] NoCapacity),
     /// The app has no version.
     #[error("nothing was deployed yet: `tidegate deploy` the app")]
     Empty,
@@ -159,6 +194,6 @@ pub enum SlotStartError {
 impl SlotStartError {
     /// Whether the plugin is to blame, and not the host or a lack of room.
     const fn is_plugins(&self) -> bool {
-        !matches!(self, Self::Busy | Self::Empty | Self::Start(StartError::NoRoom(_)))
+        !matches!(self, Self::Busy | Self::Empty | Self::NoPlace(_) | Self::Start(StartError::NoRoom(_)))
     }
 }

@@ -74,10 +74,17 @@ impl Slot {
         Ok(Switched { switch, state })
     }
 
-    /// What the running instance hands over; none if there is none, or if one of the two does not take part.
+    /// What the running instance hands over, or what a slot that sleeps knows; none if there is nothing, or if one of the
+    /// two versions does not take part.
     async fn save(&mut self, to: &Edition) -> Result<Option<Vec<u8>>, Unswitched> {
         let both = self.parts.edition.exports().has(Exports::SAVE) && to.exports().has(Exports::RESTORE);
-        let Some(instance) = self.instance.as_mut().filter(|_| both) else { return Ok(None) };
+        if !both {
+            return Ok(None);
+        }
+        let Some(instance) = self.instance.as_mut() else {
+            // A copy: if the new version does not take it, the slot sleeps on with it.
+            return Ok(self.stored.as_ref().map(|state| state.to_vec()));
+        };
         if let Some(core) = instance.host().core() {
             core.begin(None, None);
         }
@@ -92,7 +99,7 @@ impl Slot {
             (Err(SaveError::Fault(fault)), _) => {
                 let failure = failed(fault.to_string());
                 // Its state is lost with it, as by any trap: the version that runs is started anew.
-                self.broken(&fault, About { call: "save", client: None, event: None, is_upgrade: false });
+                self.broken(&fault, About::of("save"));
                 Err(Unswitched { failure, state_is_gone: true })
             }
         }
@@ -122,6 +129,7 @@ impl Slot {
         instance.host().serve(core, self.home.clone());
         self.instance = Some(instance);
         self.renew_health(edition.app.on_failure);
+        self.renew_sleep();
         self.tally = self.parts.shared.stats.begin(edition.app.version);
         let (version, exports) = (edition.app.version, edition.exports());
         let timers = self.core(|core| {

@@ -54,7 +54,7 @@ impl Slot {
     }
 
     /// A turn failed by its own word or by a rule. How often is up to the plugin, so the line is one of its own.
-    fn failed(&mut self, reason: &str, about: About) {
+    pub(super) fn failed(&mut self, reason: &str, about: About) {
         self.tally.error();
         counters::TURNS_FAILED.inc();
         if !self.parts.shared.log.admits(&self.parts.edition.app, self.parts.slot) {
@@ -96,6 +96,13 @@ pub(super) struct About {
     /// The event's number on its lane.
     pub event: Option<u32>,
     pub is_upgrade: bool,
+}
+
+impl About {
+    /// A call in nobody's name.
+    pub const fn of(call: &'static str) -> Self {
+        Self { call, client: None, event: None, is_upgrade: false }
+    }
 }
 
 /// What a client gets whose upgrade the plugin could not decide.
