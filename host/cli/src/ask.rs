@@ -80,7 +80,12 @@ fn lines(status: &Status) -> Vec<String> {
                 "version {}, {} slots, {} turns, {} failed, {} restarts",
                 slots.version, slots.count, slots.turns, slots.failed, slots.restarts
             );
-            for (count, what) in [(slots.waiting, "wait to restart"), (slots.suspended, "suspended")] {
+            let others = [
+                (slots.asleep, "asleep"),
+                (slots.waiting, "wait to restart"),
+                (slots.suspended, "suspended"),
+            ];
+            for (count, what) in others {
                 if count > 0 {
                     text.push_str(&format!(", {count} {what}"));
                 }

@@ -283,6 +283,7 @@ impl Shared {
                     failed: status.failed,
                     waiting: status.waiting,
                     suspended: status.suspended,
+                    asleep: status.asleep,
                     cpu_ms: millis(status.cpu.used),
                     throttled_ms: millis(status.cpu.throttled),
                     throttled: status.is_throttled,

@@ -111,6 +111,9 @@ pub struct SlotsEntry {
     /// Slots that kept failing and start no instance until another version is deployed.
     #[serde(default)]
     pub suspended: u32,
+    /// Slots that sleep, since nobody needs them.
+    #[serde(default)]
+    pub asleep: u32,
     /// Milliseconds of CPU time that its turns have used.
     #[serde(default)]
     pub cpu_ms: u64,
