@@ -17,6 +17,11 @@ use crate::share::CpuShare;
 pub struct AppSpec {
     /// Instances on each worker: 1 to 100,000.
     pub slots: Option<u64>,
+    /// So many of them always have an instance: 0 to `slots`. The others sleep while nobody needs them. None: all always
+    /// have one.
+    pub min_slots: Option<u64>,
+    /// How long a slot that may sleep serves nobody before it does, in milliseconds: 100 up to a day.
+    pub slot_idle_ms: Option<u64>,
     /// Linear memory of an instance, in MiB: 1 to 4,096.
     pub memory_mib: Option<u64>,
     /// CPU time of a turn, in milliseconds: up to a day.
@@ -152,6 +157,10 @@ impl AppSpec {
         if let Some(error) = all.into_iter().find_map(out_of_range) {
             return Err(error);
         }
+        let (slots, min_slots) = (self.slots.unwrap_or(limits::SLOTS.into()), self.min_slots.unwrap_or(0));
+        if min_slots > slots {
+            return Err(InvalidSpec::MinSlots { min_slots, slots });
+        }
         let many = |key, count: usize, max: usize| match count > max {
             true => Err(InvalidSpec::Many { key, count, max }),
             false => Ok(()),
@@ -184,11 +193,13 @@ impl AppSpec {
     }
 
     /// Every key that takes a whole number in settings files as well, with its range.
-    pub fn numbers(&self) -> [Number; 24] {
+    pub fn numbers(&self) -> [Number; 26] {
         const GIB: u64 = 1 << 30;
         const RATE: RangeInclusive<u64> = 0..=1_000_000_000_000;
         [
             ("slots", self.slots, 1..=100_000),
+            ("min_slots", self.min_slots, 0..=100_000),
+            ("slot_idle_ms", self.slot_idle_ms, 100..=DAY_MS),
             ("memory_mib", self.memory_mib, 1..=4096),
             ("turn_cpu_ms", self.turn_cpu_ms, 1..=DAY_MS),
             ("turn_wall_ms", self.turn_wall_ms, 1..=DAY_MS),
@@ -239,6 +250,14 @@ pub enum InvalidSpec {
         min: u64,
         /// The most.
         max: u64,
+    },
+    /// More slots than there are would always have an instance.
+    #[error("`min_slots` is {min_slots}, but the app has {slots} slots: lower it, or raise `slots`")]
+    MinSlots {
+        /// What `min_slots` says.
+        min_slots: u64,
+        /// The app's slots.
+        slots: u64,
     },
     /// A list is too long.
     #[error("`{key}` has {count} entries, at most {max} are allowed")]
@@ -297,6 +316,12 @@ mod tests {
     fn what_is_out_of_its_range_is_named() {
         let says = |spec: AppSpec| spec.check().unwrap_err().to_string();
         assert!(says(AppSpec { slots: Some(0), ..AppSpec::default() }).contains("`slots` is 0"));
+        assert!(
+            says(AppSpec { slot_idle_ms: Some(99), ..AppSpec::default() }).contains("from 100 to 86400000")
+        );
+        let min = |slots, min_slots| AppSpec { slots, min_slots: Some(min_slots), ..AppSpec::default() };
+        assert!(says(min(None, 2)).contains("`min_slots` is 2, but the app has 1 slots"));
+        assert_eq!((min(Some(3), 3).check(), min(None, 0).check()), (Ok(()), Ok(())));
         let many = vec![Label::new("a").unwrap(); limits::LABELS_MAX + 1];
         assert!(says(AppSpec { require: many, ..AppSpec::default() }).contains("`require` has 33"));
         let routes = vec!["x".repeat(limits::ROUTE_BYTES_MAX + 1)];

@@ -316,6 +316,8 @@ fn gateway_app(config: &AppConfig, suspended: bool, spec: &AppSpec) -> Result<Ap
 fn gateway_part(spec: AppSpec) -> AppSpec {
     AppSpec {
         slots: None,
+        min_slots: None,
+        slot_idle_ms: None,
         memory_mib: None,
         turn_cpu_ms: None,
         turn_wall_ms: None,

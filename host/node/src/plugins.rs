@@ -134,6 +134,8 @@ pub(crate) fn replace(
 pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.require = app.require.clone();
     worker.slots = app.slots;
+    worker.min_slots = app.min_slots;
+    worker.slot_idle = app.slot_idle;
     worker.limits = app.instance;
     worker.turn_output_bytes_max = app.turn_output_bytes_max;
     worker.commands_per_turn_max = app.commands_per_turn_max;

@@ -334,6 +334,7 @@ impl<'a> Parts<'a> {
         settings.command_queue_bytes_max = config.command_queue_bytes_max;
         settings.query_wait = config.query_wait;
         settings.stop_wait = config.stop_wait;
+        settings.sleep_state_bytes_max = config.sleep_state_bytes_max;
         let worker = Worker::start(settings, &engine, Arc::clone(&slow), &self.shards).await?;
         self.plugins = Some((engine, slow));
         Ok(worker)

@@ -10,7 +10,7 @@ use super::file::File;
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 25] = [
+pub const VARIABLES: [&str; 26] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -36,6 +36,7 @@ pub const VARIABLES: [&str; 25] = [
     "TIDEGATE_WORKER_COMMAND_QUEUE_BYTES_MAX",
     "TIDEGATE_WORKER_QUERY_WAIT_MS",
     "TIDEGATE_WORKER_STOP_WAIT_MS",
+    "TIDEGATE_WORKER_SLEEP_STATE_MIB",
 ];
 
 /// Overlays the file with these variables; those that are none of ours are passed over.
@@ -92,6 +93,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_WORKER_COMMAND_QUEUE_BYTES_MAX" => put(&mut worker.command_queue_bytes_max, text),
         "TIDEGATE_WORKER_QUERY_WAIT_MS" => put(&mut worker.query_wait_ms, text),
         "TIDEGATE_WORKER_STOP_WAIT_MS" => put(&mut worker.stop_wait_ms, text),
+        "TIDEGATE_WORKER_SLEEP_STATE_MIB" => put(&mut worker.sleep_state_mib, text),
         unknown => Err(match closest(unknown, &VARIABLES) {
             Some(close) => format!("there is no such setting; did you mean {close}?"),
             None => "there is no such setting; unset it, or write it into the settings file".into(),
@@ -147,6 +149,7 @@ mod tests {
         ("TIDEGATE_WORKER_COMMAND_QUEUE_BYTES_MAX", "2", "2", "1"),
         ("TIDEGATE_WORKER_QUERY_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_WORKER_STOP_WAIT_MS", "2", "2", "1"),
+        ("TIDEGATE_WORKER_SLEEP_STATE_MIB", "2", "2", "1"),
     ];
 
     fn toml(variable: &str, value: &str) -> File {

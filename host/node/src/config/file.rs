@@ -93,6 +93,7 @@ pub(super) struct Worker {
     pub command_queue_bytes_max: Option<Bytes>,
     pub query_wait_ms: Option<Millis>,
     pub stop_wait_ms: Option<Millis>,
+    pub sleep_state_mib: Option<SleepStateMib>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,6 +103,8 @@ pub(super) struct App {
     pub tenant: Option<Label>,
     pub plugin: Option<Plugin>,
     pub slots: Option<Instances>,
+    pub min_slots: Option<Spanned<Within<0, 100_000>>>,
+    pub slot_idle_ms: Option<Within<100, 86_400_000>>,
     pub require: Option<Vec<Label>>,
     pub listen: Option<Vec<Listen>>,
     pub routes: Option<Vec<AppRoute>>,
@@ -153,6 +156,7 @@ pub(super) type PerSecond = Within<0, 1_000_000_000_000>;
 pub(super) type Shards = Within<1, 1024>;
 pub(super) type Instances = Within<1, 100_000>;
 pub(super) type MemoryMib = Within<1, 4096>;
+pub(super) type SleepStateMib = Within<0, 65_536>;
 pub(super) type CreditEvents = Within<1, 1_000_000>;
 pub(super) type CreditBytes = Within<1024, 0x4000_0000>;
 /// A frame on a lane must take it, with room for an audience.

@@ -117,6 +117,8 @@ pub struct WorkerConfig {
     pub command_queue_bytes_max: usize,
     /// How long a query waits for gateways.
     pub query_wait: Duration,
+    /// Bytes that the states of sleeping slots may take together.
+    pub sleep_state_bytes_max: usize,
     /// How long its slots may take to finish when it stops.
     pub stop_wait: Duration,
     /// How plugins are compiled.
@@ -145,6 +147,10 @@ pub struct AppConfig {
     pub require: Vec<Label>,
     /// Slots on this worker.
     pub slots: u32,
+    /// So many of them always have an instance; the others sleep while nobody needs them. None: all always have one.
+    pub min_slots: Option<u32>,
+    /// How long a slot that may sleep serves nobody before it does.
+    pub slot_idle: Duration,
     /// Its own ports; empty on a worker.
     pub listeners: Vec<ListenerSettings>,
     /// How it is reached on shared ports.
@@ -257,6 +263,7 @@ impl Config {
                 grant: worker.grant,
                 command_queue_bytes_max: worker.command_queue_bytes_max,
                 query_wait: worker.query_wait,
+                sleep_state_bytes_max: worker.sleep_state_bytes_max,
                 stop_wait: worker.stop_wait,
                 compiler: Compiler::InProcess,
                 build: BuildOutput::Silent,
@@ -313,7 +320,9 @@ impl AppConfig {
             name,
             plugin: None,
             require: Vec::new(),
-            slots: 1,
+            slots: limits::SLOTS,
+            min_slots: None,
+            slot_idle: Duration::from_millis(limits::SLOT_IDLE_MS),
             listeners: Vec::new(),
             shared: SharedSettings::default(),
             web: None,

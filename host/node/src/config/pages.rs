@@ -14,12 +14,14 @@ const PAGES: [&str; 2] = ["limits.md", "sandbox.md"];
 fn defaults() -> BTreeMap<&'static str, String> {
     let app = AppConfig::new(AppName::new("chat").unwrap());
     // Whoever adds a limit is told here that the pages want it.
-    let AppConfig { slots, limits, instance, cpu_share, log_lines_per_s, on_failure, .. } = &app;
+    let AppConfig { slots, min_slots, limits, instance, cpu_share, log_lines_per_s, on_failure, .. } = &app;
     let per_s = |rate: Option<Rate>| rate.map(Rate::units);
     let count = |count: u64| count_of(count);
     let bytes = |bytes: usize| bytes_of(bytes as u64);
     BTreeMap::from([
         ("slots", count(u64::from(*slots))),
+        ("min_slots", min_slots.map_or("all of them".into(), |min| count(min.into()))),
+        ("slot_idle_ms", count(app.slot_idle.as_millis() as u64)),
         ("memory_mib", count(u64::from(instance.memory_mib))),
         ("turn_cpu_ms", count(instance.turn_cpu_ms)),
         ("turn_wall_ms", count(instance.turn_wall_ms)),

@@ -107,7 +107,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
         let span = app.span();
         let (app, spec) = App { source, span, config: &config }.resolve(app.into_inner())?;
         if config.runs_here(&app) {
-            slots += u64::from(app.slots);
+            slots += u64::from(app.min_slots.unwrap_or(app.slots));
         }
         specs.push((app.name.clone(), spec));
         config.apps.push(app);
@@ -117,7 +117,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     if config.place.runs(Role::Worker) && slots > u64::from(instances) {
         return Err(ConfigError::Conflict(format!(
             "the apps have {slots} slots together, but the worker has room for {instances} plugin instances: raise \
-             `instances` in [worker], or lower `slots`"
+             `instances` in [worker], lower `slots`, or let some of them sleep (`min_slots`)"
         )));
     }
     Ok(config)
@@ -234,6 +234,7 @@ fn apply_worker(config: &mut Config, file: file::Worker) -> Result<(), ConfigErr
     set(&mut worker.grant.bytes, file.credit_bytes.map(count));
     set(&mut worker.command_queue_bytes_max, file.command_queue_bytes_max.map(size));
     set(&mut worker.query_wait, file.query_wait_ms.map(millis));
+    set(&mut worker.sleep_state_bytes_max, file.sleep_state_mib.map(|mib| size(mib).saturating_mul(1 << 20)));
     set(&mut worker.stop_wait, file.stop_wait_ms.map(millis));
     Ok(())
 }
@@ -265,6 +266,7 @@ impl App<'_> {
         if self.config.apps.iter().any(|app| app.name == name) {
             return self.wrong(&format!("there are two apps {name}: give one of them another name"));
         }
+        spec::check_min_slots(&file).map_err(|(span, reason)| mistake(self.source.at(&span, reason)))?;
         let secrets = if self.config.place.runs(Role::Worker) { Secrets::Read } else { Secrets::Hide };
         let spec = spec::of_file(&mut file, secrets);
         let spec = spec.or_else(|reason| self.wrong(&format!("app {name}: {reason}")))?;

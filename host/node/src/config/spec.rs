@@ -1,6 +1,8 @@
 //! The settings of an app as [`AppSpec`]: from a settings file, and to what gateway and worker are told.
 
+use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use tidegate_base::{AppName, AppSpec, CpuShare, Rate, Secret, Setting, limits};
 
@@ -35,6 +37,8 @@ pub(super) enum Secrets {
 pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec, String> {
     let mut spec = AppSpec {
         slots: file.slots.map(Within::get),
+        min_slots: file.min_slots.as_ref().map(|min| min.get_ref().get()),
+        slot_idle_ms: file.slot_idle_ms.map(Within::get),
         memory_mib: file.memory_mib.map(Within::get),
         turn_cpu_ms: file.turn_cpu_ms.map(Within::get),
         turn_wall_ms: file.turn_wall_ms.map(Within::get),
@@ -79,6 +83,17 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
     Ok(spec)
 }
 
+/// Whether there are as many slots as are never to sleep. Else: where the mistake is, and how to mend it.
+pub(super) fn check_min_slots(file: &file::App) -> Result<(), (Range<usize>, String)> {
+    let Some(min) = &file.min_slots else { return Ok(()) };
+    let spec = AppSpec {
+        slots: file.slots.map(Within::get),
+        min_slots: Some(min.get_ref().get()),
+        ..AppSpec::default()
+    };
+    spec.check().map_err(|error| (min.span(), error.to_string()))
+}
+
 /// Reads the settings file of an app that is made at run time: what an `[[app]]` table holds, at the top level, without
 /// `name`, `tenant`, `plugin`, `listen` and `web`. Paths in it are relative to it, and secrets are read here and now.
 ///
@@ -98,6 +113,7 @@ pub(super) fn parse_app_spec(text: &str, path: &Path) -> Result<AppSpec, ConfigE
             return Err(mistake(source.at(&at, format!("`{key}` cannot stand here: {instead}"))));
         }
     }
+    check_min_slots(&file).map_err(|(span, reason)| mistake(source.at(&span, reason)))?;
     file.resolve_paths(&super::folder_of(path));
     of_file(&mut file, Secrets::Read).map_err(|reason| {
         let at = source.key("settings").unwrap_or(0..0);
@@ -116,6 +132,8 @@ impl AppConfig {
     /// Takes over what the settings say; the rest stays as it is.
     pub(super) fn apply(&mut self, spec: &AppSpec) {
         set(&mut self.slots, spec.slots.map(count));
+        self.min_slots = spec.min_slots.map(count);
+        set(&mut self.slot_idle, spec.slot_idle_ms.map(Duration::from_millis));
         set(&mut self.instance.memory_mib, spec.memory_mib.map(count));
         set(&mut self.instance.turn_cpu_ms, spec.turn_cpu_ms);
         set(&mut self.instance.turn_wall_ms, spec.turn_wall_ms);
@@ -255,13 +273,30 @@ mod tests {
     fn ranges_of_files_and_of_what_comes_another_way_agree() {
         for (key, _, range) in AppSpec::default().numbers() {
             for (number, fits) in [(*range.start(), true), (*range.end(), true), (range.end() + 1, false)] {
-                let read = parse(&format!("{key} = {number}\n"));
+                // No more of them than there are.
+                let slots = if key == "min_slots" { "slots = 100000\n" } else { "" };
+                let read = parse(&format!("{slots}{key} = {number}\n"));
                 assert_eq!(read.is_ok(), fits, "{key} = {number}: {read:?}");
             }
             if let Some(below) = range.start().checked_sub(1) {
                 assert!(parse(&format!("{key} = {below}\n")).is_err(), "{key} = {below}");
             }
         }
+    }
+
+    #[test]
+    fn more_slots_that_never_sleep_than_there_are_is_told_where_it_stands() {
+        let error = parse("slots = 2\nmin_slots = 3\n").unwrap_err().to_string();
+        assert!(
+            error.contains("app.toml:2:13: min_slots: `min_slots` is 3, but the app has 2 slots"),
+            "{error}"
+        );
+        assert!(parse("min_slots = 2\n").is_err(), "one slot by default");
+        let spec = parse("slots = 3\nmin_slots = 0\nslot_idle_ms = 250\n").unwrap();
+        let app = AppConfig::from_spec(AppName::new("a").unwrap(), &spec);
+        assert_eq!((app.min_slots, app.slot_idle), (Some(0), Duration::from_millis(250)));
+        let app = AppConfig::from_spec(AppName::new("a").unwrap(), &AppSpec::default());
+        assert_eq!((app.min_slots, app.slot_idle), (None, Duration::from_secs(60)));
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn every_key_is_read() {
         command_queue_bytes_max = 12
         query_wait_ms = 13
         stop_wait_ms = 14
+        sleep_state_mib = 37
         [[listener]]
         address = "ws://127.0.0.1:8080"
         origins = "any"
@@ -75,6 +76,8 @@ fn every_key_is_read() {
         tenant = "acme"
         plugin = "plugins/chat"
         slots = 4
+        min_slots = 1
+        slot_idle_ms = 138
         require = ["eu"]
         listen = ["ws://127.0.0.1:7272", "text://127.0.0.1:7273"]
         routes = ["Acme.example.com", "*/chat"]
@@ -129,8 +132,10 @@ fn every_key_is_read() {
     assert_eq!((worker.engine.instances, worker.engine.memory_mib), (8, 99));
     assert_eq!((worker.grant.events, worker.grant.bytes, worker.command_queue_bytes_max), (10, 1100, 12));
     assert_eq!((worker.query_wait, worker.stop_wait), (ms(13), ms(14)));
+    assert_eq!(worker.sleep_state_bytes_max, 37 << 20);
     let [app] = &config.apps[..] else { panic!("one app") };
     assert_eq!((app.name.as_str(), app.slots), ("acme/chat", 4));
+    assert_eq!((app.min_slots, app.slot_idle), (Some(1), ms(138)));
     let label = |label: &str| tidegate_base::Label::new(label).unwrap();
     assert_eq!((&worker.labels, &app.require), (&vec![label("gpu"), label("eu")], &vec![label("eu")]));
     assert_eq!(app.plugin, Some(Plugin::Folder("/etc/tidegate/plugins/chat".into())));
@@ -197,6 +202,8 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         ("[node]\nroles = [\"worker\", \"boss\"]\n".into(), "t.toml:2:9: node.roles: ", "`boss`"),
         ("[gateway]\nlisten = \"host:1\"\n".into(), "t.toml:2:10: gateway.listen: ", "IP:PORT"),
         (text("on_failure = \"ignore\""), "t.toml:5:14: app[0].on_failure: ", "restart or suspend"),
+        (text("min_slots = 2"), "t.toml:5:13: app[0].min_slots: ", "lower it, or raise `slots`"),
+        (text("slot_idle_ms = 99"), "t.toml:5:16: app[0].slot_idle_ms: ", "from 100 to 86400000"),
         (text("cpu_share = 0"), "t.toml:5:13: app[0].cpu_share: ", "from 0.01 to 1024"),
         (text("cpu_share = \"half\""), "t.toml:5:13: app[0].cpu_share: ", "a number of cores such as 0.5"),
         (text("require = [\"gpu\"]"), "t.toml:1:1: app", "to `labels` of [worker]"),
