@@ -8,6 +8,7 @@ mod binary;
 mod broken;
 mod callbacks;
 mod closing;
+mod density;
 mod deployments;
 mod examples;
 mod failing;
