@@ -3,15 +3,20 @@
 //! Whoever can write to the cache can run code in this process, so it is a private directory. A file:
 //!
 //! ```text
-//!  0        16                48                     48 + n
-//!  +--------+-----------------+-----------------------+
-//!  | magic  | SHA-256 of the  | compiled code         |
-//!  |        | compiled code   |                       |
-//!  +--------+-----------------+-----------------------+
+//!  0                       n                n + 32   n + 48
+//!  +-----------------------+-----------------+--------+
+//!  | compiled code         | SHA-256 of the  | magic  |
+//!  |                       | compiled code   |        |
+//!  +-----------------------+-----------------+--------+
 //! ```
+//!
+//! The code comes first, so that the file can be mapped as it is: then its pages are those of the system's file cache, and
+//! what nobody runs takes no memory. A file is never written to under its name, only replaced or removed, so what is mapped
+//! stays what was checked.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +26,11 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tidegate_base::Digest;
 
-const MAGIC: &[u8; 16] = b"tidegate-code-1\n";
-const HEAD_BYTES: usize = 16 + 32;
+const MAGIC: &[u8; 16] = b"tidegate-code-2\n";
+const CHECKSUM_BYTES: usize = 32;
+const TAIL_BYTES: usize = CHECKSUM_BYTES + MAGIC.len();
+/// So much of a file is read at a time to check it.
+const PIECE_BYTES: usize = 64 << 10;
 const SUFFIX: &str = ".code";
 const TEMPORARY: &str = ".tmp-";
 
@@ -113,14 +121,13 @@ impl ModuleCache {
                 return None;
             }
         };
-        let artifact = read(&mut file, self.settings.bytes_max);
-        match artifact {
-            Ok(artifact) => {
+        match check(&mut file) {
+            Ok(()) => {
                 // For the eviction order only.
                 if let Err(error) = file.set_modified(SystemTime::now()) {
                     tracing::debug!(path = %path.display(), %error, "the use of a cached module is not noted");
                 }
-                Some(artifact)
+                Some(Artifact { file })
             }
             Err(reason) => {
                 tracing::warn!(path = %path.display(), reason, "a cached module is damaged and compiled anew");
@@ -133,7 +140,7 @@ impl ModuleCache {
     /// Stores compiled code, and removes what was used longest ago if there is too much. Code that is larger than the
     /// whole cache is not stored.
     pub(crate) fn put(&self, key: &Key, code: &[u8]) -> Result<(), CacheError> {
-        let size = (HEAD_BYTES + code.len()) as u64;
+        let size = (code.len() + TAIL_BYTES) as u64;
         if size > self.settings.bytes_max {
             return Ok(());
         }
@@ -197,14 +204,15 @@ pub(crate) struct Key {
     pub(crate) compatibility: u64,
 }
 
-/// Compiled code whose checksum holds.
+/// Compiled code whose checksum holds: an open file, whatever becomes of its name.
 pub(crate) struct Artifact {
-    file: Vec<u8>,
+    file: File,
 }
 
 impl Artifact {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.file[HEAD_BYTES..]
+    /// A path that opens this very file, as long as this lives.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 }
 
@@ -214,25 +222,42 @@ struct CacheFile {
     used: SystemTime,
 }
 
-fn read(file: &mut File, bytes_max: u64) -> Result<Artifact, String> {
-    let mut bytes = Vec::new();
-    file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    let (magic, rest) = bytes.split_first_chunk::<16>().ok_or("it is too short")?;
-    let (checksum, code) = rest.split_first_chunk::<32>().ok_or("it is too short")?;
+fn check(file: &mut File) -> Result<(), String> {
+    let told = |error: io::Error| error.to_string();
+    let size = file.metadata().map_err(told)?.len();
+    let code = size.checked_sub(TAIL_BYTES as u64).ok_or("it is too short")?;
+    let computed = checksum(file, code).map_err(told)?;
+    let mut tail = [0; TAIL_BYTES];
+    file.seek(SeekFrom::Start(code)).map_err(told)?;
+    file.read_exact(&mut tail).map_err(told)?;
+    let (noted, magic) = tail.split_at(CHECKSUM_BYTES);
     if magic != MAGIC {
         return Err("it is not a compiled module".to_owned());
     }
-    if Sha256::digest(code).as_slice() != checksum {
+    if computed != *noted {
         return Err("its checksum does not hold".to_owned());
     }
-    Ok(Artifact { file: bytes })
+    Ok(())
+}
+
+/// Of the first bytes of a file.
+fn checksum(file: &mut File, bytes: u64) -> io::Result<[u8; CHECKSUM_BYTES]> {
+    let (mut hash, mut piece, mut rest) = (Sha256::new(), vec![0; PIECE_BYTES], file.take(bytes));
+    loop {
+        match rest.read(&mut piece) {
+            Ok(0) => return Ok(hash.finalize().into()),
+            Ok(read) => hash.update(piece.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn write(path: &Path, code: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(MAGIC)?;
-    file.write_all(&Sha256::digest(code))?;
     file.write_all(code)?;
+    file.write_all(&Sha256::digest(code))?;
+    file.write_all(MAGIC)?;
     // After a crash the rename may be on disk and the data not; the checksum finds that.
     file.flush()
 }
@@ -265,6 +290,12 @@ mod tests {
         }
     }
 
+    fn code_of(artifact: &Artifact) -> Vec<u8> {
+        let mut file = fs::read(artifact.path()).unwrap();
+        file.truncate(file.len() - TAIL_BYTES);
+        file
+    }
+
     fn key(name: &str) -> Key {
         Key { digest: Digest::of(name.as_bytes()), compatibility: 7 }
     }
@@ -275,9 +306,9 @@ mod tests {
         let cache = directory.open(1 << 20);
         let (a, code) = (key("a"), vec![42; 1000]);
         assert!(cache.get(&a).is_none());
-        for position in [0, 20, 48, 1047] {
+        for position in [0, 999, 1000, 1031, 1032, 1047] {
             cache.put(&a, &code).unwrap();
-            assert_eq!(cache.get(&a).unwrap().bytes(), code);
+            assert_eq!(code_of(&cache.get(&a).unwrap()), code);
             let mut bytes = fs::read(cache.path(&a)).unwrap();
             bytes[position] ^= 1;
             fs::write(cache.path(&a), bytes).unwrap();
@@ -286,6 +317,18 @@ mod tests {
         }
         fs::write(cache.path(&a), "short").unwrap();
         assert!(cache.get(&a).is_none());
+    }
+
+    #[test]
+    fn what_was_checked_stays_as_it_is_when_its_file_is_replaced_or_removed() {
+        let directory = Temporary::new("replaced");
+        let (cache, a) = (directory.open(1 << 20), key("a"));
+        cache.put(&a, &[1; 100]).unwrap();
+        let first = cache.get(&a).unwrap();
+        cache.put(&a, &[2; 200]).unwrap();
+        let second = cache.get(&a).unwrap();
+        fs::remove_file(cache.path(&a)).unwrap();
+        assert_eq!((code_of(&first), code_of(&second)), (vec![1; 100], vec![2; 200]));
     }
 
     #[test]

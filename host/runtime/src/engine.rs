@@ -5,6 +5,7 @@ use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::counters;
+use crate::template::PerHost;
 use crate::ticker::Ticker;
 
 /// How large the pools of an [`Engine`] are. All of it is address space, reserved once; memory is used only by what
@@ -88,6 +89,8 @@ struct Inner {
     layout: Layout,
     settings: EngineSettings,
     ticker: Ticker,
+    /// What plugins may import, for each kind of host: the same for all modules.
+    linkers: PerHost,
 }
 
 impl Engine {
@@ -124,7 +127,9 @@ impl Engine {
             })
         };
         let ticker = Ticker::start(tick).map_err(EngineError::Ticker)?;
-        Ok(Self { inner: Arc::new(Inner { wasm, layout, settings: *settings, ticker }) })
+        Ok(Self {
+            inner: Arc::new(Inner { wasm, layout, settings: *settings, ticker, linkers: PerHost::default() }),
+        })
     }
 
     /// What it was made with.
@@ -157,6 +162,10 @@ impl Engine {
 
     pub(crate) fn ticker(&self) -> &Ticker {
         &self.inner.ticker
+    }
+
+    pub(crate) fn linkers(&self) -> &PerHost {
+        &self.inner.linkers
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -230,6 +239,8 @@ impl Layout {
             .memory_may_move(false)
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(STACK_BYTES)
+            // For debuggers of native code only; backtraces of plugins need none. It is an eighth of the code's size.
+            .native_unwind_info(false)
             // Names come from the name section. A plugin's DWARF is untrusted input that nobody needs to parse here.
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         config

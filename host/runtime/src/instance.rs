@@ -66,20 +66,20 @@ impl<H: PluginHost> Instance<H> {
         budget: Option<Arc<CpuBudget>>,
     ) -> Result<Self, StartError> {
         let exports = template.exports();
-        let mut store = Store::new(template.engine.wasm(), State::new(host, &limits, exports));
+        let mut store = Store::new(template.engine().wasm(), State::new(host, &limits, exports));
         store.limiter(|state| &mut state.limiter);
-        let meter = Arc::new(Meter::new(&limits, template.engine.ticker().pace(), budget));
+        let meter = Arc::new(Meter::new(&limits, template.engine().ticker().pace(), budget));
         let of_store = Arc::clone(&meter);
         store.epoch_deadline_callback(move |store| {
             let broke_rule = store.data().host.borrow().broken_rule().is_some();
             Ok(at_tick(&of_store, broke_rule))
         });
-        let gate = template.engine.ticker().gate();
+        let gate = template.engine().ticker().gate();
         let mut timer = None;
 
         store.set_epoch_deadline(FIRST_TICKS);
         let started = {
-            let call = pin!(template.linked.instantiate_async(&mut store));
+            let call = pin!(template.linked().instantiate_async(&mut store));
             Turn::new(call, &gate, &meter, &mut timer).await
         };
         place::go_home().await;
@@ -89,7 +89,7 @@ impl<H: PluginHost> Instance<H> {
             Ok(Err(error)) => return Err(start_error(&error, &store, &meter, &limits)),
             Err(overrun) => return Err(Fault::overrun(overrun, &limits, None).into()),
         };
-        let calls = Calls::new(&mut store, &instance, &template.callbacks)?;
+        let calls = Calls::new(&mut store, &instance, template.callbacks())?;
         Ok(Self { store, calls, gate, meter, timer, limits, usable: true })
     }
 

@@ -6,9 +6,10 @@ use parking_lot::Mutex;
 use tidegate_base::{Digest, Exports};
 use wasmtime::component::Component;
 
-use crate::cache::{Key, ModuleCache};
+use crate::cache::{Artifact, Key, ModuleCache};
 use crate::compile::{CompileError, Compiler};
 use crate::engine::Engine;
+use crate::template::PerHost;
 
 /// A compiled plugin, ready for any number of instances. A clone is a handle to the same.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ struct Loaded {
     component: Component,
     digest: Digest,
     exports: Exports,
+    /// What it is linked to.
+    linked: PerHost,
 }
 
 impl Module {
@@ -35,6 +38,11 @@ impl Module {
 
     pub(crate) fn component(&self) -> &Component {
         &self.inner.component
+    }
+
+    /// Its templates.
+    pub(crate) fn linked(&self) -> &PerHost {
+        &self.inner.linked
     }
 }
 
@@ -111,8 +119,13 @@ impl Modules {
         if let Some(module) = self.load_compiled(digest) {
             return Ok(module);
         }
-        let component = self.compile(digest, bytes)?;
-        Ok(self.keep(digest, component))
+        let artifact = self.compile(digest, bytes)?;
+        // Rather from the file, whose pages cost no memory that is only theirs.
+        if let Some(module) = self.cached(digest) {
+            return Ok(module);
+        }
+        let component = deserialize(&self.engine, &artifact);
+        Ok(self.keep(digest, component.map_err(|reason| LoadError::Load { digest, reason })?))
     }
 
     /// A module that is loaded, or was compiled before and is in the cache: for that nobody needs its bytes, and it waits for
@@ -123,7 +136,7 @@ impl Modules {
 
     fn keep(&self, digest: Digest, component: Component) -> Module {
         let exports = exports(&component);
-        let inner = Arc::new(Loaded { component, digest, exports });
+        let inner = Arc::new(Loaded { component, digest, exports, linked: PerHost::default() });
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, module| module.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&inner));
@@ -145,7 +158,7 @@ impl Modules {
 
     fn cached(&self, digest: Digest) -> Option<Module> {
         let artifact = self.cache.as_ref()?.get(&self.key(digest))?;
-        match deserialize(&self.engine, artifact.bytes()) {
+        match map(&self.engine, &artifact) {
             Ok(component) => Some(self.keep(digest, component)),
             // The checksum holds, so this is an artifact of another engine: compile again, and overwrite it.
             Err(reason) => {
@@ -155,7 +168,7 @@ impl Modules {
         }
     }
 
-    fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<Component, LoadError> {
+    fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         let key = self.key(digest);
         let compile_error = |reason| LoadError::Compile { digest, reason };
         let artifact = self.compiler.compile(self.engine.layout(), bytes).map_err(compile_error)?;
@@ -165,15 +178,24 @@ impl Modules {
             // The module works all the same; the next start compiles it again.
             tracing::warn!(%digest, %error, "a compiled module cannot be cached");
         }
-        deserialize(&self.engine, &artifact).map_err(|reason| LoadError::Load { digest, reason })
+        Ok(artifact)
     }
+}
+
+/// Maps compiled code: what is not run is not in memory, and what is run is there once for all who map it.
+#[expect(unsafe_code, reason = "compiled code can only be loaded by an unsafe function")]
+fn map(engine: &Engine, artifact: &Artifact) -> Result<Component, String> {
+    // SAFETY: wasmtime requires that the file is what it serialized itself, and stays unaltered while it is mapped. It is
+    // the open file whose checksum was verified, in a directory that only this user can write to, and files there are
+    // replaced or removed, never written to.
+    unsafe { Component::deserialize_file(engine.wasm(), artifact.path()) }
+        .map_err(|error| format!("{error:#}"))
 }
 
 #[expect(unsafe_code, reason = "compiled code can only be loaded by an unsafe function")]
 fn deserialize(engine: &Engine, artifact: &[u8]) -> Result<Component, String> {
     // SAFETY: wasmtime requires that the bytes are what it serialized itself, unaltered. They come from the compiler
-    // of this process, from the compile child, which is the same binary, or from the cache: a directory that only
-    // this user can write to, in files whose checksum was verified over these very bytes.
+    // of this process, or from the compile child, which is the same binary.
     unsafe { Component::deserialize(engine.wasm(), artifact) }.map_err(|error| format!("{error:#}"))
 }
 

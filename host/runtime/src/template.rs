@@ -1,5 +1,7 @@
-use std::marker::PhantomData;
+use std::any::{Any, TypeId};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tidegate_base::Exports;
 use wasmtime::component::{ComponentExportIndex, InstancePre, Linker};
 
@@ -10,34 +12,27 @@ use crate::host_functions::state::State;
 use crate::module::{Module, contract_interface};
 
 /// A module that is linked and whose callbacks are found: what [`Instance`](crate::Instance)s are made of. One per
-/// module and kind of host; a clone is a handle to the same.
+/// module and kind of host, however many apps run it; a clone is a handle to the same.
 pub struct Template<H: PluginHost> {
-    pub(crate) engine: Engine,
-    pub(crate) module: Module,
-    pub(crate) linked: InstancePre<State<H>>,
-    pub(crate) callbacks: Callbacks<ComponentExportIndex>,
-    host: PhantomData<fn() -> H>,
+    engine: Engine,
+    module: Module,
+    linked: Arc<Linked<H>>,
+}
+
+/// What the module itself keeps. It must not hold the module, or neither would ever go.
+struct Linked<H: PluginHost> {
+    instances: InstancePre<State<H>>,
+    callbacks: Callbacks<ComponentExportIndex>,
 }
 
 impl<H: PluginHost> Template<H> {
-    /// Links a module with the host.
+    /// Links a module with the host, unless somebody has a template of the two already.
     ///
     /// # Errors
     /// It imports something that the host does not offer, or does not export `on-message`.
     pub fn new(engine: &Engine, module: &Module) -> Result<Self, TemplateError> {
-        let import_error = |error: wasmtime::Error| TemplateError::Import(format!("{error:#}"));
-        let mut linker = Linker::new(engine.wasm());
-        link(&mut linker).map_err(import_error)?;
-        let linked = linker.instantiate_pre(module.component()).map_err(import_error)?;
-        let component = module.component();
-        let callbacks = Callbacks::find(|interface, function| {
-            let interface = component.get_export_index(None, &*contract_interface(interface))?;
-            component.get_export_index(Some(&interface), function)
-        });
-        if callbacks.message.is_none() {
-            return Err(TemplateError::NoMessage);
-        }
-        Ok(Self { engine: engine.clone(), module: module.clone(), linked, callbacks, host: PhantomData })
+        let linked = module.linked().get_or_make(|| Linked::new(engine, module))?;
+        Ok(Self { engine: engine.clone(), module: module.clone(), linked })
     }
 
     /// The module.
@@ -47,19 +42,70 @@ impl<H: PluginHost> Template<H> {
 
     /// The callbacks that it exports.
     pub fn exports(&self) -> Exports {
-        self.module.exports()
+        self.module().exports()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn linked(&self) -> &InstancePre<State<H>> {
+        &self.linked.instances
+    }
+
+    pub(crate) fn callbacks(&self) -> &Callbacks<ComponentExportIndex> {
+        &self.linked.callbacks
     }
 }
 
 impl<H: PluginHost> Clone for Template<H> {
     fn clone(&self) -> Self {
-        Self {
-            engine: self.engine.clone(),
-            module: self.module.clone(),
-            linked: self.linked.clone(),
-            callbacks: self.callbacks.clone(),
-            host: PhantomData,
+        Self { engine: self.engine.clone(), module: self.module.clone(), linked: Arc::clone(&self.linked) }
+    }
+}
+
+impl<H: PluginHost> Linked<H> {
+    fn new(engine: &Engine, module: &Module) -> Result<Self, TemplateError> {
+        let import_error = |error: wasmtime::Error| TemplateError::Import(format!("{error:#}"));
+        let linker = engine.linkers().get_or_make(|| {
+            let mut linker = Linker::<State<H>>::new(engine.wasm());
+            link(&mut linker).map(|()| linker)
+        });
+        let instances = linker.and_then(|linker| linker.instantiate_pre(module.component()));
+        let instances = instances.map_err(import_error)?;
+        let component = module.component();
+        let callbacks = Callbacks::find(|interface, function| {
+            let interface = component.get_export_index(None, &*contract_interface(interface))?;
+            component.get_export_index(Some(&interface), function)
+        });
+        if callbacks.message.is_none() {
+            return Err(TemplateError::NoMessage);
         }
+        Ok(Self { instances, callbacks })
+    }
+}
+
+/// Things of which there is one for each kind of host: in a worker, one. They go with whoever has this.
+#[derive(Default)]
+pub(crate) struct PerHost {
+    made: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
+}
+
+impl PerHost {
+    /// The one of this type, made if there is none. Nobody makes another one meanwhile.
+    fn get_or_make<T: Send + Sync + 'static, E>(
+        &self,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        let mut made = self.made.lock();
+        let of = TypeId::of::<T>();
+        let known = made.iter().find(|(known, _)| *known == of).map(|(_, known)| Arc::clone(known));
+        if let Some(known) = known.and_then(|known| known.downcast::<T>().ok()) {
+            return Ok(known);
+        }
+        let new = Arc::new(make()?);
+        made.push((of, Arc::clone(&new) as Arc<dyn Any + Send + Sync>));
+        Ok(new)
     }
 }
 
