@@ -79,7 +79,8 @@ pub(crate) struct Registry {
     gateway: GatewayId,
     shards: usize,
     inner: Mutex<Inner>,
-    /// Read for each connection on a shared port; replaced as a whole.
+    /// Read for each connection on a shared port. Changed in place, so that an app costs what it has of routes however many
+    /// others there are; copied only if somebody looks at it at that very moment.
     routes: RwLock<Arc<RouteTable>>,
 }
 
@@ -167,7 +168,7 @@ impl Registry {
         }
         let number = inner.last_number.checked_add(1).ok_or_else(|| AppError::NumbersUsedUp(name.clone()))?;
         let app = Arc::new(App::new(self.gateway, number, settings, self.shards));
-        let routes = inner.table(Some((&app, &settings.shared.routes)))?;
+        self.lead(&app, &[], &settings.shared.routes)?;
         inner.last_number = number;
         for (link, announced) in &inner.links {
             let up: Vec<_> = slots_of(&announced.slots, name).collect();
@@ -176,7 +177,6 @@ impl Registry {
         }
         let (listeners, web) = (settings.listeners.clone(), settings.web.clone());
         inner.apps.insert(name.clone(), Entry { app: app.clone(), listeners, web, from_start });
-        *self.routes.write() = Arc::new(routes);
         Ok(Added::New(app))
     }
 
@@ -189,9 +189,9 @@ impl Registry {
     ) -> Result<Arc<App>, AppError> {
         let inner = self.inner.lock();
         let entry = inner.apps.get(name).ok_or_else(|| AppError::Unknown(name.clone()))?;
-        if entry.app.shared().routes != shared.routes {
-            let routes = inner.table(Some((&entry.app, &shared.routes)))?;
-            *self.routes.write() = Arc::new(routes);
+        let before = entry.app.shared();
+        if before.routes != shared.routes {
+            self.lead(&entry.app, &before.routes, &shared.routes)?;
         }
         entry.app.configure(limits, shared.clone());
         Ok(entry.app.clone())
@@ -208,10 +208,8 @@ impl Registry {
     pub fn remove(&self, name: &AppName) -> Option<(Arc<App>, u16)> {
         let inner = &mut *self.inner.lock();
         let app = inner.apps.remove(name)?.app;
-        // Without one of them, the others have no route twice.
-        if let Ok(routes) = inner.table(None) {
-            *self.routes.write() = Arc::new(routes);
-        }
+        // Nothing comes instead that could be somebody else's.
+        let _ = self.lead(&app, &app.shared().routes, &[]);
         let epoch = app.set_life(Life::Removed)?;
         Some((app, epoch))
     }
@@ -222,6 +220,29 @@ impl Registry {
         let freed = inner.tell_apps(link, home, &slots, control);
         inner.links.insert(link, Announced { home, control: control.clone(), slots });
         freed
+    }
+
+    /// These routes lead to an app instead of those. If one of them is another app's, nothing is changed.
+    fn lead(&self, app: &Arc<App>, before: &[Route], now: &[Route]) -> Result<(), AppError> {
+        if now.len() > limits::ROUTES_MAX {
+            return Err(AppError::TooManyRoutes { app: app.name.clone(), routes: now.len() });
+        }
+        let mut table = self.routes.write();
+        for route in now {
+            if let Some(owner) = table.get(route).filter(|owner| owner.name != app.name) {
+                let owner = owner.name.clone();
+                return Err(AppError::RouteTaken { app: app.name.clone(), route: route.clone(), owner });
+            }
+        }
+        let table = Arc::make_mut(&mut table);
+        for route in before {
+            table.remove(route);
+        }
+        for route in now {
+            // Named twice, it is the same.
+            let _ = table.insert(route, app.clone());
+        }
+        Ok(())
     }
 
     /// A link is gone, and its slots with it.
@@ -246,37 +267,6 @@ impl Inner {
             .flat_map(|(name, entry)| entry.app.set_slots(link, home, up(name), control))
             .collect()
     }
-
-    /// The routes of all apps, of which one has these instead of its own, or is about to be added.
-    fn table(&self, other: Option<(&Arc<App>, &[Route])>) -> Result<RouteTable, AppError> {
-        let mut table = RouteTable::default();
-        let others =
-            self.apps.values().filter(|entry| other.is_none_or(|(app, _)| app.name != entry.app.name));
-        for entry in others {
-            insert(&mut table, &entry.app, &entry.app.shared().routes)?;
-        }
-        if let Some((app, routes)) = other {
-            insert(&mut table, app, routes)?;
-        }
-        Ok(table)
-    }
-}
-
-fn insert(table: &mut RouteTable, app: &Arc<App>, routes: &[Route]) -> Result<(), AppError> {
-    if routes.len() > limits::ROUTES_MAX {
-        return Err(AppError::TooManyRoutes { app: app.name.clone(), routes: routes.len() });
-    }
-    for route in routes {
-        match table.insert(route, app.clone()) {
-            Err(owner) if owner.name != app.name => {
-                let owner = owner.name.clone();
-                return Err(AppError::RouteTaken { app: app.name.clone(), route: route.clone(), owner });
-            }
-            // Named twice, it is the same.
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
 }
 
 fn slots_of<'a>(slots: &'a [AppSlots], name: &'a AppName) -> impl Iterator<Item = (SlotUp, Exports)> + 'a {

@@ -114,7 +114,7 @@ pub struct Found<'a, T> {
 #[derive(Debug, Clone)]
 struct Paths<T> {
     by_path: FxHashMap<Box<str>, T>,
-    /// Most segments of any of them.
+    /// Most segments that any of them has or had.
     segments: usize,
 }
 
@@ -142,6 +142,31 @@ impl<T> Routes<T> {
             HostPattern::Exact(host) => self.exact.entry(host.clone()).or_default(),
         };
         paths.insert(&route.path, to)
+    }
+
+    /// Where this very route leads, if it is there.
+    pub fn get(&self, route: &Route) -> Option<&T> {
+        let paths = match &route.host {
+            HostPattern::Any => &self.any,
+            HostPattern::Below(host) => self.below.get(host)?,
+            HostPattern::Exact(host) => self.exact.get(host)?,
+        };
+        paths.by_path.get(&route.path)
+    }
+
+    /// Takes a route out. Returns where it led, if it was there.
+    pub fn remove(&mut self, route: &Route) -> Option<T> {
+        let (hosts, host) = match &route.host {
+            HostPattern::Any => return self.any.by_path.remove(&route.path),
+            HostPattern::Below(host) => (&mut self.below, host),
+            HostPattern::Exact(host) => (&mut self.exact, host),
+        };
+        let paths = hosts.get_mut(host)?;
+        let led_to = paths.by_path.remove(&route.path);
+        if paths.by_path.is_empty() {
+            hosts.remove(host);
+        }
+        led_to
     }
 
     /// Where a request for this host and path goes. The path is as it was sent, without the query. Looks up a bounded
@@ -423,6 +448,30 @@ mod tests {
                     prop_assert!(path.starts_with(found.prefix));
                 }
                 prop_assert_eq!(found.map(|found| found.to.clone()), naive(&routes, &host, &path));
+            }
+        }
+
+        #[test]
+        fn a_table_of_routes_that_came_and_went_is_that_of_those_that_are_left(
+            story in prop::collection::vec(("(\\*|(\\*\\.)?[ab](\\.[ab]){0,2})", path(), any::<bool>()), 0..40),
+            requests in prop::collection::vec((host(), path()), 1..20),
+        ) {
+            let (mut table, mut left) = (Routes::default(), Vec::new());
+            for (host, path, comes) in story {
+                let route: Route = format!("{host}{path}").parse().unwrap();
+                let known = left.contains(&route);
+                prop_assert_eq!(table.get(&route).is_some(), known);
+                if comes {
+                    prop_assert_eq!(table.insert(&route, route.clone()).is_ok(), !known);
+                } else {
+                    prop_assert_eq!(table.remove(&route).is_some(), known);
+                }
+                left.retain(|other| *other != route);
+                left.extend(comes.then_some(route));
+            }
+            for (host, path) in requests {
+                let found = table.find(&Host::parse(&host).unwrap(), &path).map(|found| found.to.clone());
+                prop_assert_eq!(found, naive(&left, &host, &path));
             }
         }
 
