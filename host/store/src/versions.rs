@@ -24,42 +24,22 @@ impl Store {
     /// text is too long; there are too many apps; or the store fails.
     pub fn begin(&self, app: &AppName, new: NewVersion) -> Result<VersionRecord, StoreError> {
         new.check()?;
-        let name = app.as_str();
+        self.engine.write(|transaction| self.begin_in(transaction, app, new))
+    }
+
+    /// Begins deployments of apps and commits them at once: all of them, or none. [`Origin::File`] as for
+    /// [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin), of the first app that there is one with. Nothing has changed then.
+    pub fn commit_all(&self, all: Vec<(AppName, NewVersion)>) -> Result<Vec<VersionRecord>, StoreError> {
+        all.iter().try_for_each(|(_, new)| new.check())?;
         self.engine.write(|transaction| {
-            let mut apps = transaction.open_table(APPS)?;
-            let mut versions = transaction.open_table(VERSIONS)?;
-            let mut running = transaction.open_table(RUNNING)?;
-            if let Some(RunningEntry { number, .. }) = value_of(&running, name, "deployment")? {
-                return Err(StoreError::Busy { app: app.clone(), number }.into());
-            }
-            check_module(transaction, new.digest)?;
-            if let Some(number) = new.again {
-                check_again(&versions, app, number, new.digest)?;
-            }
-            let mut entry = self.app_or_new(&apps, name)?;
-            let last = entry.last.checked_add(1);
-            entry.last = last.ok_or_else(|| Failure::Damaged(format!("app {app} has no more numbers")))?;
-            if new.origin == Origin::File {
-                entry.file = Some(new.digest);
-            }
-            let record = VersionRecord {
-                number: entry.last,
-                digest: new.digest,
-                at_ms: new.at_ms,
-                by: new.by,
-                note: new.note,
-                again: new.again,
-                origin: new.origin,
-                outcome: None,
-                report: None,
+            let commit = |(app, new)| {
+                let begun = self.begin_in(transaction, &app, new)?;
+                self.finish_in(transaction, &app, begun.number, Outcome::Committed, None)
             };
-            insert(&mut apps, name, &entry)?;
-            insert(&mut running, name, &RunningEntry { number: entry.last, progress: new.progress })?;
-            versions.insert((name, record.number), tables::encode(&record)?.as_slice())?;
-            // From here on its versions keep the module, or nothing does.
-            transaction.open_table(AWAITED)?.remove(new.digest.as_bytes())?;
-            prune(transaction, &mut versions, name, &entry)?;
-            Ok(record)
+            all.into_iter().map(commit).collect()
         })
     }
 
@@ -90,29 +70,7 @@ impl Store {
         report: Option<&str>,
     ) -> Result<VersionRecord, StoreError> {
         within("the report of a deployment", report.map_or(0, str::len), REPORT_BYTES_MAX)?;
-        let name = app.as_str();
-        self.engine.write(|transaction| {
-            let mut running = transaction.open_table(RUNNING)?;
-            check_running(&running, app, number)?;
-            running.remove(name)?;
-            let mut versions = transaction.open_table(VERSIONS)?;
-            let mut record = version(&versions, name, number)?
-                .ok_or_else(|| Failure::Damaged(format!("version {number} of app {app} is missing")))?;
-            record.outcome = Some(outcome.cut());
-            versions.insert((name, number), tables::encode(&record)?.as_slice())?;
-            if record.outcome == Some(Outcome::Committed) {
-                let mut apps = transaction.open_table(APPS)?;
-                let mut entry = self.app_or_new(&apps, name)?;
-                entry.current = Some(number);
-                insert(&mut apps, name, &entry)?;
-            }
-            if let Some(report) = report {
-                let mut reports = transaction.open_table(REPORTS)?;
-                reports.insert((name, number), tables::encode(&report)?.as_slice())?;
-            }
-            record.report = report.map(str::to_owned);
-            Ok(record)
-        })
+        self.engine.write(|transaction| self.finish_in(transaction, app, number, outcome, report))
     }
 
     /// The newest versions of an app, newest first, at most `limit`.
@@ -228,6 +186,82 @@ impl Store {
     /// A deployment of it runs, or the store fails.
     pub fn forget(&self, app: &AppName) -> Result<(), StoreError> {
         self.engine.write(|transaction| forget(transaction, app))
+    }
+
+    /// [`begin`](Self::begin) as a part of a transaction.
+    fn begin_in(
+        &self,
+        transaction: &WriteTransaction,
+        app: &AppName,
+        new: NewVersion,
+    ) -> Result<VersionRecord, Failure> {
+        let name = app.as_str();
+        let mut apps = transaction.open_table(APPS)?;
+        let mut versions = transaction.open_table(VERSIONS)?;
+        let mut running = transaction.open_table(RUNNING)?;
+        if let Some(RunningEntry { number, .. }) = value_of(&running, name, "deployment")? {
+            return Err(StoreError::Busy { app: app.clone(), number }.into());
+        }
+        check_module(transaction, new.digest)?;
+        if let Some(number) = new.again {
+            check_again(&versions, app, number, new.digest)?;
+        }
+        let mut entry = self.app_or_new(&apps, name)?;
+        let last = entry.last.checked_add(1);
+        entry.last = last.ok_or_else(|| Failure::Damaged(format!("app {app} has no more numbers")))?;
+        if new.origin == Origin::File {
+            entry.file = Some(new.digest);
+        }
+        let record = VersionRecord {
+            number: entry.last,
+            digest: new.digest,
+            at_ms: new.at_ms,
+            by: new.by,
+            note: new.note,
+            again: new.again,
+            origin: new.origin,
+            outcome: None,
+            report: None,
+        };
+        insert(&mut apps, name, &entry)?;
+        insert(&mut running, name, &RunningEntry { number: entry.last, progress: new.progress })?;
+        versions.insert((name, record.number), tables::encode(&record)?.as_slice())?;
+        // From here on its versions keep the module, or nothing does.
+        transaction.open_table(AWAITED)?.remove(new.digest.as_bytes())?;
+        prune(transaction, &mut versions, name, &entry)?;
+        Ok(record)
+    }
+
+    /// [`finish`](Self::finish) as a part of a transaction.
+    fn finish_in(
+        &self,
+        transaction: &WriteTransaction,
+        app: &AppName,
+        number: u32,
+        outcome: Outcome,
+        report: Option<&str>,
+    ) -> Result<VersionRecord, Failure> {
+        let name = app.as_str();
+        let mut running = transaction.open_table(RUNNING)?;
+        check_running(&running, app, number)?;
+        running.remove(name)?;
+        let mut versions = transaction.open_table(VERSIONS)?;
+        let mut record = version(&versions, name, number)?
+            .ok_or_else(|| Failure::Damaged(format!("version {number} of app {app} is missing")))?;
+        record.outcome = Some(outcome.cut());
+        versions.insert((name, number), tables::encode(&record)?.as_slice())?;
+        if record.outcome == Some(Outcome::Committed) {
+            let mut apps = transaction.open_table(APPS)?;
+            let mut entry = self.app_or_new(&apps, name)?;
+            entry.current = Some(number);
+            insert(&mut apps, name, &entry)?;
+        }
+        if let Some(report) = report {
+            let mut reports = transaction.open_table(REPORTS)?;
+            reports.insert((name, number), tables::encode(&report)?.as_slice())?;
+        }
+        record.report = report.map(str::to_owned);
+        Ok(record)
     }
 
     fn app_or_new(

@@ -48,6 +48,29 @@ fn deployments_are_numbered_and_the_newest_committed_one_is_current() {
 }
 
 #[test]
+fn many_apps_are_committed_all_together_or_not_at_all() {
+    let folder = folder();
+    let store = open(folder.path());
+    let (chat, other) = (app("chat"), app("other"));
+    let [a, b] = [b"a", b"b"].map(|bytes| store.put(bytes, 0).unwrap());
+    deploy(&store, &chat, a, Outcome::Committed);
+    let of_file = |digest| NewVersion { origin: Origin::File, ..new(digest) };
+    let all = || vec![(chat.clone(), of_file(b)), (other.clone(), of_file(b))];
+    let records = store.commit_all(all()).unwrap();
+    assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [2, 1]);
+    for (app, record) in [(&chat, &records[0]), (&other, &records[1])] {
+        assert_eq!(store.current(app).unwrap().as_ref(), Some(record));
+        assert_eq!(store.file_digest(app).unwrap(), Some(b));
+    }
+    assert_eq!(store.running().unwrap(), []);
+
+    store.begin(&other, new(a)).unwrap();
+    says(store.commit_all(all()), &["version 2 of app default/other", "wait"]);
+    assert_eq!(store.history(&chat, 10).unwrap().len(), 2, "the first one of them is not there either");
+    assert_eq!(store.commit_all(Vec::new()).unwrap(), []);
+}
+
+#[test]
 fn one_deployment_of_an_app_runs_at_a_time_and_is_found_after_a_restart() {
     let folder = folder();
     let store = open(folder.path());
