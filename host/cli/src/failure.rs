@@ -58,7 +58,7 @@ impl From<NodeError> for Failure {
             | NodeError::Store(_)
             | NodeError::Engine(_)
             | NodeError::Plugin(PluginError::Cache(_)) => Self::CONFIG,
-            NodeError::Plugin(_) | NodeError::Worker(_) | NodeError::Versions { .. } => Self::DATA,
+            NodeError::Plugin(_) | NodeError::Worker(_) | NodeError::Versions(_) => Self::DATA,
             NodeError::Listen { .. }
             | NodeError::ListenShared { .. }
             | NodeError::Gateway(_)

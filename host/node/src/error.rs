@@ -47,14 +47,9 @@ pub enum NodeError {
     /// The register's store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The register cannot say which version of an app runs.
-    #[error("app {app}: {refusal}")]
-    Versions {
-        /// The app.
-        app: AppName,
-        /// Why.
-        refusal: Refusal,
-    },
+    /// The register cannot say which versions of the apps run.
+    #[error("the plugins that the settings name cannot become versions: {0}")]
+    Versions(Refusal),
     /// The WebAssembly engine cannot be made.
     #[error(transparent)]
     Engine(#[from] EngineError),

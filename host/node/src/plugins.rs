@@ -1,12 +1,13 @@
 //! From what an app names as its plugin to a compiled module.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest, Setting};
 use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build, inspect};
-use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, ModuleCache, Modules};
+use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, Module, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
 use tidegate_worker::WorkerApp;
@@ -91,19 +92,20 @@ pub(crate) struct LoadedApp {
     pub component: Bytes,
 }
 
-/// Builds, checks and compiles the plugin of every app. Blocks, for seconds or minutes. Modules that are named by their
-/// digest come from the store.
+/// Builds, checks and compiles the plugin of every app, each plugin once however many apps name it. Blocks, for seconds or
+/// minutes. Modules that are named by their digest come from the store.
 pub(crate) fn load(config: &Config, engine: &Engine, store: Option<&Store>) -> Result<Loaded, PluginError> {
     let cache = ModuleCache::open(CacheSettings::new(config.data_dir.join("modules")))?;
     let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
     let (here, elsewhere): (Vec<_>, Vec<_>) = config.apps.iter().partition(|app| config.runs_here(app));
     let tenants = Arc::new(TenantBudgets::default());
-    let load = |app: &AppConfig| -> Result<Option<LoadedApp>, PluginError> {
-        let mut loaded = load_app(config, app, &modules, store)?;
+    let mut loader = Loader { config, store, modules: &modules, known: HashMap::new() };
+    let mut load = |app: &AppConfig| -> Result<Option<LoadedApp>, PluginError> {
+        let mut loaded = loader.app(app)?;
         loaded.iter_mut().for_each(|it| it.app.budget = tenants.budget_of(&app.name, app.cpu_share));
         Ok(loaded)
     };
-    let apps = here.into_iter().map(load);
+    let apps = here.into_iter().map(&mut load);
     let apps = apps.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let elsewhere = elsewhere
         .into_iter()
@@ -150,20 +152,34 @@ pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker
 }
 
-fn load_app(
-    config: &Config,
-    app: &AppConfig,
-    modules: &Modules,
-    store: Option<&Store>,
-) -> Result<Option<LoadedApp>, PluginError> {
-    let Some(plugin) = &app.plugin else { return Ok(None) };
-    let component = component(config, app, plugin, store)?;
-    let module =
-        modules.load(&component).map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
-    tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
-    let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module));
-    worker.version = 0;
-    Ok(Some(LoadedApp { app: worker, component }))
+/// Loads plugins, and knows those that it has loaded.
+struct Loader<'a> {
+    config: &'a Config,
+    store: Option<&'a Store>,
+    modules: &'a Modules,
+    known: HashMap<&'a Plugin, (Module, Bytes)>,
+}
+
+impl<'a> Loader<'a> {
+    fn app(&mut self, app: &'a AppConfig) -> Result<Option<LoadedApp>, PluginError> {
+        let Some(plugin) = &app.plugin else { return Ok(None) };
+        let (module, component) = match self.known.get(plugin) {
+            Some(known) => known.clone(),
+            None => self.load(app, plugin)?,
+        };
+        tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
+        let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module));
+        worker.version = 0;
+        Ok(Some(LoadedApp { app: worker, component }))
+    }
+
+    fn load(&mut self, app: &AppConfig, plugin: &'a Plugin) -> Result<(Module, Bytes), PluginError> {
+        let component = component(self.config, app, plugin, self.store)?;
+        let module = self.modules.load(&component);
+        let module = module.map_err(|error| PluginError::Load { app: app.name.clone(), error })?;
+        self.known.insert(plugin, (module.clone(), component.clone()));
+        Ok((module, component))
+    }
 }
 
 fn component(

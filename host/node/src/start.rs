@@ -12,7 +12,7 @@ use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_link::certs::Identity;
 use tidegate_link::{Endpoint, LinkSettings, Peer, memory_pair};
 use tidegate_register::deployer::Deployer;
-use tidegate_register::{Adopted, Precedence, Register};
+use tidegate_register::{Adopted, Named, Precedence, Register};
 use tidegate_runtime::{Engine, SlowPool, SlowPoolSettings};
 use tidegate_store::{Store, StoreLimits};
 use tidegate_wire::control::NodeInfo;
@@ -28,7 +28,7 @@ use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::membership::Membership;
 use crate::node::{Node, Shared, open_control};
-use crate::plugins::Loaded;
+use crate::plugins::{Loaded, LoadedApp};
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
 use crate::tenants::TenantBudgets;
@@ -68,6 +68,7 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     let Parts { shared, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } = parts;
     let shared = Arc::new(shared);
     tasks.push(open_control(&shared, &data_dir, &on_control)?);
+    system::return_free_memory();
     let stop_wait = config.stop_wait;
     let identity = match config.place {
         Place::AllInOne => None,
@@ -379,11 +380,12 @@ fn bind(address: SocketAddr, identity: &Identity, on: &Handle) -> Result<Endpoin
 
 /// What runs is what was deployed last, unless the settings name another plugin than they did or have precedence.
 async fn adopt(register: &Register, precedence: Precedence, loaded: &mut Loaded) -> Result<(), NodeError> {
-    for app in &mut loaded.apps {
-        let name = app.app.name.clone();
-        let adopted = register.adopt(name.clone(), app.component.clone(), precedence).await;
-        let Adopted { version, module } =
-            adopted.map_err(|refusal| NodeError::Versions { app: name, refusal })?;
+    let named = loaded.apps.iter().filter_map(|LoadedApp { app, component }| {
+        let digest = app.module.as_ref()?.digest();
+        Some(Named { app: app.name.clone(), digest, module: component.clone() })
+    });
+    let adopted = register.adopt(named.collect(), precedence).await.map_err(NodeError::Versions)?;
+    for (app, Adopted { version, module }) in loaded.apps.iter_mut().zip(adopted) {
         // Mostly there is nothing to compile; before the node serves, it may block.
         plugins::replace(app, &loaded.modules, version, module)?;
     }

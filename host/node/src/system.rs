@@ -38,6 +38,18 @@ pub(crate) fn return_large_blocks() {
     }
 }
 
+/// Gives the system back what is free in the heap, wherever it lies in there: what it took to start is mostly not needed to
+/// run. Has no effect with another C library.
+#[cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    expect(unsafe_code, reason = "the C library's allocator has no other door")
+)]
+pub(crate) fn return_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes the allocator's own locks, and touches free memory only.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 /// A gateway's id for this life: 48 bits of the system's randomness.
 ///
 /// # Errors

@@ -32,9 +32,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use tidegate_base::{AppName, Label, Quotas};
+use tidegate_base::{Label, Quotas};
 use tidegate_link::{ControlTx, Endpoint, Incoming, Link};
 use tidegate_store::Store;
 use tidegate_wire::control::{Control, NodeInfo};
@@ -46,7 +45,7 @@ use tokio::task::JoinHandle;
 
 use crate::deployer::Deployer;
 use crate::desk::Desk;
-pub use crate::desk::{Adopted, Precedence};
+pub use crate::desk::{Adopted, Named, Precedence};
 
 /// Links that a register holds at once; more are refused. A link without traffic costs some 50 KB.
 pub const LINKS_MAX: usize = 4096;
@@ -93,23 +92,18 @@ impl Register {
         Arc::new(self.shared.desk.clone())
     }
 
-    /// For a node that runs the register and a worker: says which version of an app its slots start with, given the
-    /// plugin that its settings name. Call it before the worker starts.
+    /// For a node that runs the register and a worker: says which version of each app its slots start with, in this order,
+    /// given the plugins that its settings name. Call it before the worker starts, once for all apps: it costs one write.
     ///
     /// A plugin that the settings name for the first time, or another than the last time, becomes the app's next
     /// version and is committed at once; a deployment that was going on then ends. As long as they name the same, what was
-    /// deployed since is what runs, unless the settings have precedence. A register without a store gives the plugin back
+    /// deployed since is what runs, unless the settings have precedence. A register without a store gives the plugins back
     /// under number 0.
     ///
     /// # Errors
-    /// The store fails or is full, or the register is being dropped. Nothing has changed.
-    pub async fn adopt(
-        &self,
-        app: AppName,
-        module: Bytes,
-        precedence: Precedence,
-    ) -> Result<Adopted, Refusal> {
-        self.shared.desk.adopt(app, module, precedence).await
+    /// An app was made at run time too, the store fails or is full, or the register is being dropped. No version has begun.
+    pub async fn adopt(&self, named: Vec<Named>, precedence: Precedence) -> Result<Vec<Adopted>, Refusal> {
+        self.shared.desk.adopt(named, precedence).await
     }
 
     /// The tenants that stand in the settings of the node that runs the register. Call it before anybody can give orders.

@@ -256,7 +256,7 @@ impl FromStr for AppRoute {
 }
 
 /// `sha256:` and 64 hex digits, a path of a `.wasm` file, or that of a folder with source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Plugin {
     /// A module by its name.
     Digest(tidegate_base::Digest),

@@ -1,4 +1,6 @@
-//! The plugin that a node's own settings name becomes a version, when the register runs in the same node.
+//! The plugins that a node's own settings name become versions, when the register runs in the same node.
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
@@ -6,6 +8,17 @@ use tidegate_store::{NewVersion, Origin, Outcome, Store, StoreError, VersionReco
 use tidegate_wire::control::VersionRef;
 
 use super::disk;
+
+/// The plugin that a node's settings name for an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The app.
+    pub app: AppName,
+    /// The module's name.
+    pub digest: Digest,
+    /// The module. Apps with the same one share its bytes.
+    pub module: Bytes,
+}
 
 /// What an app runs when its node starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,65 +41,108 @@ pub enum Precedence {
 
 impl Adopted {
     /// Nobody numbers versions.
-    pub(super) fn unnumbered(module: Bytes) -> Self {
-        Self { version: VersionRef { number: 0, digest: Digest::of(&module) }, module }
+    pub(super) fn unnumbered(Named { digest, module, .. }: Named) -> Self {
+        Self { version: VersionRef { number: 0, digest }, module }
     }
 }
 
-/// [`Adopted`], and whether it is a version that was not there before.
+/// What apps run, in the order in which they were named, and whether that is something else than the store had before.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub adopted: Adopted,
+    pub adopted: Vec<Adopted>,
     pub changed: bool,
 }
 
-/// Either what ran last, or the settings' plugin: as the next version, committed at once since nothing runs yet.
+/// For each app either what ran last, or the settings' plugin: as the next version, committed at once since nothing runs
+/// yet. All of these are written down together, so that ten thousand apps cost one write.
 pub(super) fn adopt(
     store: &Store,
-    app: &AppName,
-    module: Bytes,
+    named: Vec<Named>,
     precedence: Precedence,
     now_ms: u64,
 ) -> Result<Found, StoreError> {
-    let digest = Digest::of(&module);
-    let mut interrupted = close_own(store, app)?;
+    let mut found = Found { adopted: Vec::with_capacity(named.len()), changed: false };
+    let (mut new, mut stored) = (Vec::new(), HashSet::new());
+    for Named { app, digest, module } in named {
+        let note = match goes_on(store, &app, digest, &module, precedence, &mut found.changed)? {
+            Current::Runs(adopted) => {
+                found.adopted.push(adopted);
+                continue;
+            }
+            Current::Lost => {
+                "the plugin that the settings name, as the module of the current version is lost"
+            }
+            Current::None => "the plugin that the settings name",
+        };
+        close_running(store, &app)?;
+        if stored.insert(digest) {
+            disk::put(store, &module, now_ms)?;
+        }
+        new.push((found.adopted.len(), app, note));
+        found.adopted.push(Adopted { version: VersionRef { number: 0, digest }, module });
+    }
+    found.changed |= !new.is_empty();
+    commit(store, &mut found.adopted, new, now_ms)?;
+    Ok(found)
+}
+
+/// What an app goes on with. None: its settings' plugin is to be the next version. Whether something was closed is added to
+/// `changed`.
+fn goes_on(
+    store: &Store,
+    app: &AppName,
+    digest: Digest,
+    module: &Bytes,
+    precedence: Precedence,
+    changed: &mut bool,
+) -> Result<Current, StoreError> {
+    *changed |= close_own(store, app)?;
+    let is_noted = store.file_digest(app)? == Some(digest);
     let goes_on = match precedence {
-        Precedence::Deployed => store.file_digest(app)? == Some(digest),
+        Precedence::Deployed => is_noted,
         Precedence::Settings => {
-            interrupted |= close_running(store, app)?;
+            *changed |= close_running(store, app)?;
             let runs = store.current(app)?.is_some_and(|current| current.digest == digest);
-            if runs {
+            if runs && !is_noted {
                 store.set_file_digest(app, digest)?;
             }
             runs
         }
     };
-    let mut note = "the plugin that the settings name";
-    if goes_on {
-        match current(store, app, digest, &module)? {
-            Current::Runs(adopted) => return Ok(Found { adopted, changed: interrupted }),
-            Current::Lost => {
-                note = "the plugin that the settings name, as the module of the current version is lost"
-            }
-            Current::None => {}
+    if goes_on { current(store, app, digest, module) } else { Ok(Current::None) }
+}
+
+/// Commits the plugins of the settings at these places as the next versions of their apps.
+fn commit(
+    store: &Store,
+    adopted: &mut [Adopted],
+    new: Vec<(usize, AppName, &str)>,
+    now_ms: u64,
+) -> Result<(), StoreError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let version = |(at, app, note): &(usize, AppName, &str)| {
+        let new = NewVersion {
+            digest: adopted.get(*at)?.version.digest,
+            at_ms: now_ms,
+            by: "settings".to_owned(),
+            note: (*note).to_owned(),
+            again: None,
+            origin: Origin::File,
+            progress: Vec::new(),
+        };
+        Some((app.clone(), new))
+    };
+    let records = store.commit_all(new.iter().filter_map(version).collect())?;
+    for ((at, app, note), record) in new.into_iter().zip(records) {
+        let version = version_of(&record);
+        tracing::info!(%app, %version, "{note} is the next version");
+        if let Some(adopted) = adopted.get_mut(at) {
+            adopted.version = version;
         }
     }
-    close_running(store, app)?;
-    disk::put(store, &module, now_ms)?;
-    let new = NewVersion {
-        digest,
-        at_ms: now_ms,
-        by: "settings".to_owned(),
-        note: note.to_owned(),
-        again: None,
-        origin: Origin::File,
-        progress: Vec::new(),
-    };
-    let begun = store.begin(app, new)?;
-    let record = store.finish(app, begun.number, Outcome::Committed, None)?;
-    let version = version_of(&record);
-    tracing::info!(%app, %version, "{note} is the next version");
-    Ok(Found { adopted: Adopted { version, module }, changed: true })
+    Ok(())
 }
 
 enum Current {

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
 use tidegate_store::{CatalogChange, CatalogRecords, Collected, Store, StoreError};
 use tidegate_wire::request::Refusal;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::adopt::{Adopted, Found, Precedence};
+use super::adopt::{Adopted, Found, Named, Precedence};
 use super::records::{Records, Unwritten};
 use super::{Reply, adopt, records, refusal};
 use crate::deployment::{Record, RecordState};
@@ -26,8 +25,8 @@ pub(super) enum Job {
     Collect,
     /// Write a change of tenants and apps down.
     Catalog { change: CatalogChange },
-    /// Take the plugin that the settings name.
-    Adopt { app: AppName, module: Bytes, precedence: Precedence, reply: Reply<Adopted> },
+    /// Take the plugins that the settings name.
+    Adopt { named: Vec<Named>, precedence: Precedence, reply: Reply<Vec<Adopted>> },
 }
 
 /// What came of a [`Job`].
@@ -37,7 +36,7 @@ pub(super) enum Done {
     Persisted { app: AppName, number: u32, written: Written, result: Result<(), Unwritten> },
     Collected,
     CatalogWritten { result: Result<(), StoreError> },
-    Adopted { reply: Reply<Adopted>, result: Result<Found, Refusal> },
+    Adopted { reply: Reply<Vec<Adopted>>, result: Result<Found, Refusal> },
 }
 
 /// Which record of a deployment it is.
@@ -52,7 +51,7 @@ pub(super) enum Written {
 }
 
 /// Jobs that wait, and the one that is being done. Their number is bounded: a record for each app, one each of the others
-/// that come from the desk itself, and as many adoptions as a node has apps.
+/// that come from the desk itself, and the adoption of a node's apps.
 #[derive(Debug)]
 pub(super) struct Disk {
     store: Option<Arc<Store>>,
@@ -128,8 +127,8 @@ impl Job {
                     |_| Err(StoreError::Damaged { path: store.path().to_owned(), what: PANICKED.to_owned() });
                 Done::CatalogWritten { result: result.unwrap_or_else(damaged) }
             }
-            Self::Adopt { app, module, precedence, reply } => {
-                let adopt = || adopt::adopt(store, &app, module, precedence, now_ms);
+            Self::Adopt { named, precedence, reply } => {
+                let adopt = || adopt::adopt(store, named, precedence, now_ms);
                 let adopted = catch_unwind(AssertUnwindSafe(adopt));
                 let result = match adopted {
                     Ok(result) => result.map_err(refusal::of_store),

@@ -20,7 +20,6 @@ mod task;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidegate_base::{AppName, Label, NodeName, Quotas, Role};
 use tidegate_link::ControlTx;
 use tidegate_store::Store;
@@ -33,7 +32,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use self::adopt::{Adopted, Precedence};
+pub use self::adopt::{Adopted, Named, Precedence};
 use self::manage::Ordered;
 use crate::deployer::Watcher;
 use crate::deployment::{DeployRequest, Record};
@@ -112,10 +111,9 @@ enum Input {
         reply: Reply<Option<Record>>,
     },
     Adopt {
-        app: AppName,
-        module: Bytes,
+        named: Vec<Named>,
         precedence: Precedence,
-        reply: Reply<Adopted>,
+        reply: Reply<Vec<Adopted>>,
     },
 }
 
@@ -155,13 +153,8 @@ impl Desk {
 
     // === what the node says that the register runs in ===
 
-    pub async fn adopt(
-        &self,
-        app: AppName,
-        module: Bytes,
-        precedence: Precedence,
-    ) -> Result<Adopted, Refusal> {
-        self.ask(|reply| Input::Adopt { app, module, precedence, reply }).await
+    pub async fn adopt(&self, named: Vec<Named>, precedence: Precedence) -> Result<Vec<Adopted>, Refusal> {
+        self.ask(|reply| Input::Adopt { named, precedence, reply }).await
     }
 
     pub async fn fixed_tenants(&self, tenants: BTreeMap<Label, Quotas>) {

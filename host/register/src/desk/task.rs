@@ -14,7 +14,7 @@ use tidegate_wire::request::{AppOverview, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::adopt::Adopted;
+use super::adopt::{Adopted, Named, Precedence};
 use super::disk::{Disk, Done, Job, Written};
 use super::manage::{Knows, Management};
 use super::records::{Records, Unwritten};
@@ -53,8 +53,8 @@ pub(super) struct Task {
     pub(super) nodes: BTreeMap<Session, Node>,
     /// Who waits for the end of a deployment.
     askers: HashMap<(AppName, u32), Asker>,
-    /// Who waits for the machine to know their version.
-    adopting: Vec<(Reply<Adopted>, Adopted)>,
+    /// Who waits for the machine to know their versions.
+    adopting: Vec<(Reply<Vec<Adopted>>, Vec<Adopted>)>,
     /// Added to the machine's revisions, so that they grow even if it is made anew.
     revisions: u64,
     last_revision: u64,
@@ -203,18 +203,22 @@ impl Task {
             Input::CatalogApplied { session, revision, troubles } => {
                 self.catalog_applied(session, revision, troubles);
             }
-            Input::Adopt { app, reply, .. } if self.management.catalog.is_active(&app).is_some() => {
-                let reason =
-                    "it was made with `tidegate apps create` as well: take it out of the settings file, or give it another \
-                     name there".to_owned();
-                let _ = reply.send(Err(Refusal::Exists { reason }));
-            }
-            Input::Adopt { module, reply, .. } if !self.disk.has_store() => {
-                let _ = reply.send(Ok(Adopted::unnumbered(module)));
-            }
-            Input::Adopt { app, module, precedence, reply } => {
-                self.disk.push(Job::Adopt { app, module, precedence, reply });
-            }
+            Input::Adopt { named, precedence, reply } => self.adopt(named, precedence, reply),
+        }
+    }
+
+    fn adopt(&mut self, named: Vec<Named>, precedence: Precedence, reply: Reply<Vec<Adopted>>) {
+        let made = named.iter().find(|named| self.management.catalog.is_active(&named.app).is_some());
+        if let Some(Named { app, .. }) = made {
+            let reason = format!(
+                "app {app} was made with `tidegate apps create` as well: take it out of the settings file, or give it \
+                 another name there"
+            );
+            let _ = reply.send(Err(Refusal::Exists { reason }));
+        } else if self.disk.has_store() {
+            self.disk.push(Job::Adopt { named, precedence, reply });
+        } else {
+            let _ = reply.send(Ok(named.into_iter().map(Adopted::unnumbered).collect()));
         }
     }
 

@@ -5,6 +5,7 @@ mod worker;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tidegate_base::Digest;
 use tidegate_link::memory_pair;
@@ -381,13 +382,47 @@ async fn an_app_that_nobody_has_is_refused_with_those_that_are_there() {
     assert!(matches!(refusal, Refusal::UnknownApp { known, .. } if known == [chat()]));
 }
 
+fn named(app: AppName, number: u32) -> Named {
+    let module = plugin(number);
+    Named { app, digest: Digest::of(&module), module }
+}
+
+async fn adopt(register: &Register, number: u32, precedence: Precedence) -> Result<Adopted, Refusal> {
+    let adopted = register.adopt(vec![named(chat(), number)], precedence).await?;
+    let [adopted] = adopted.try_into().expect("as many as were named");
+    Ok(adopted)
+}
+
+#[tokio::test]
+async fn the_plugins_of_many_apps_are_taken_at_once_and_each_goes_on_with_what_is_its_own() {
+    let place = Place::new();
+    let register = place.register();
+    adopt(&register, 1, Precedence::Deployed).await.unwrap();
+    let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
+    worker.runs(1).await;
+    deploy(&register, 2).await.unwrap();
+    drop(register);
+    let register = place.register();
+    let name = |number: u32| AppName::new(&format!("app-{number}")).unwrap();
+    let all = || (0..50).map(|number| named(name(number), 1 + number % 2)).chain([named(chat(), 1)]);
+    let adopted = register.adopt(all().collect(), Precedence::Deployed).await.unwrap();
+    let (chats, others) = adopted.split_last().unwrap();
+    assert_eq!((chats.version.number, &chats.module), (2, &plugin(2)), "what was deployed since");
+    for (number, other) in (0..).zip(others) {
+        assert_eq!((other.version.number, &other.module), (1, &plugin(1 + number % 2)));
+    }
+    let again = register.adopt(all().collect(), Precedence::Deployed).await.unwrap();
+    assert_eq!(again, adopted);
+    assert_eq!(register.deployer().apps().await.unwrap().len(), 51);
+}
+
 #[tokio::test]
 async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_named() {
     let place = Place::new();
     let register = place.register();
-    let first = register.adopt(chat(), plugin(1), Precedence::Deployed).await.unwrap();
+    let first = adopt(&register, 1, Precedence::Deployed).await.unwrap();
     assert_eq!((first.version.number, &first.module), (1, &plugin(1)));
-    assert_eq!(register.adopt(chat(), plugin(1), Precedence::Deployed).await, Ok(first));
+    assert_eq!(adopt(&register, 1, Precedence::Deployed).await, Ok(first));
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(1).await;
     deploy(&register, 2).await.unwrap();
@@ -395,7 +430,7 @@ async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_na
 
     // The settings are what they were: what was deployed since runs.
     let register = place.register();
-    let deployed = register.adopt(chat(), plugin(1), Precedence::Deployed).await.unwrap();
+    let deployed = adopt(&register, 1, Precedence::Deployed).await.unwrap();
     assert_eq!((deployed.version.number, deployed.module), (2, plugin(2)));
     let mut worker = Worker::join(&register, "w", Mood::Waits);
     worker.runs(2).await;
@@ -405,7 +440,7 @@ async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_na
 
     // They name another plugin: nobody wants any more what was being deployed.
     let register = place.register();
-    let named = register.adopt(chat(), plugin(4), Precedence::Deployed).await.unwrap();
+    let named = adopt(&register, 4, Precedence::Deployed).await.unwrap();
     assert_eq!((named.version.number, named.module), (4, plugin(4)));
     let mut worker = Worker::join(&register, "w", Mood::Willing);
     worker.runs(4).await;
@@ -416,13 +451,13 @@ async fn the_plugin_of_the_settings_is_a_version_until_another_is_deployed_or_na
 #[tokio::test]
 async fn settings_with_precedence_are_what_runs_whatever_was_deployed() {
     let place = Place::new();
-    let adopt = async |register: &Register, number| {
-        let adopted = register.adopt(chat(), plugin(number), Precedence::Settings).await.unwrap();
+    let by_settings = async |register: &Register, number| {
+        let adopted = adopt(register, number, Precedence::Settings).await.unwrap();
         assert_eq!(adopted.module, plugin(number));
         adopted.version.number
     };
     let register = place.register();
-    assert_eq!(adopt(&register, 1).await, 1);
+    assert_eq!(by_settings(&register, 1).await, 1);
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(1).await;
     deploy(&register, 2).await.unwrap();
@@ -430,7 +465,7 @@ async fn settings_with_precedence_are_what_runs_whatever_was_deployed() {
 
     // The source is as it was before.
     let register = place.register();
-    assert_eq!(adopt(&register, 1).await, 3);
+    assert_eq!(by_settings(&register, 1).await, 3);
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(3).await;
     deploy(&register, 4).await.unwrap();
@@ -441,7 +476,7 @@ async fn settings_with_precedence_are_what_runs_whatever_was_deployed() {
 
     // What was saved last runs, not what was on its way.
     let register = place.register();
-    assert_eq!(adopt(&register, 4).await, 4);
+    assert_eq!(by_settings(&register, 4).await, 4);
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(4).await;
     let states: Vec<_> = history(&register).await.into_iter().map(|(_, state)| state).collect();
@@ -449,14 +484,14 @@ async fn settings_with_precedence_are_what_runs_whatever_was_deployed() {
     drop(register);
     // And is what the settings name, for whoever goes by that.
     let register = place.register();
-    let adopted = register.adopt(chat(), plugin(4), Precedence::Deployed).await.unwrap();
+    let adopted = adopt(&register, 4, Precedence::Deployed).await.unwrap();
     assert_eq!(adopted.version.number, 4);
 }
 
 #[tokio::test]
 async fn without_a_store_workers_run_their_own_and_nothing_is_deployed() {
     let register = Register::start(None, None, &Handle::current());
-    let adopted = register.adopt(chat(), plugin(1), Precedence::Deployed).await.unwrap();
+    let adopted = adopt(&register, 1, Precedence::Deployed).await.unwrap();
     assert_eq!((adopted.version.number, adopted.module), (0, plugin(1)));
     let [mut worker] = joined(&register, [("w", Mood::Willing)]).await;
     worker.runs(0).await;
