@@ -1,13 +1,13 @@
 //! From what the sources say to what a node is told: defaults, and checks of what must fit together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_base::{AppName, AppSpec, Protocol, Role, limits};
-use tidegate_gateway::settings::{ListenerSettings, Origins};
+use tidegate_gateway::settings::{ListenerSettings, Origins, Route};
 use tidegate_link::certs::Identity;
 
 use super::file::{self, File};
@@ -103,12 +103,14 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     }
     let mut slots = 0_u64;
     let mut specs = Vec::new();
+    let mut taken = Taken::of(&config.gateway.listeners);
     for app in apps {
         let span = app.span();
-        let (app, spec) = App { source, span, config: &config }.resolve(app.into_inner())?;
+        let (app, spec) = App { source, span, config: &config, taken: &taken }.resolve(app.into_inner())?;
         if config.runs_here(&app) {
             slots += u64::from(app.min_slots.unwrap_or(app.slots));
         }
+        taken.add(&app);
         specs.push((app.name.clone(), spec));
         config.apps.push(app);
     }
@@ -247,11 +249,32 @@ fn labels(given: &[Label]) -> Result<Vec<tidegate_base::Label>, String> {
     given.iter().map(label).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
+/// What no two apps may have.
+#[derive(Default)]
+struct Taken {
+    names: HashSet<AppName>,
+    routes: HashMap<Route, AppName>,
+    addresses: HashSet<SocketAddr>,
+}
+
+impl Taken {
+    fn of(shared: &[ListenerSettings]) -> Self {
+        Self { addresses: shared.iter().map(|listener| listener.address).collect(), ..Self::default() }
+    }
+
+    fn add(&mut self, app: &AppConfig) {
+        self.names.insert(app.name.clone());
+        self.routes.extend(app.shared.routes.iter().map(|route| (route.clone(), app.name.clone())));
+        self.addresses.extend(app.listeners.iter().map(|listener| listener.address));
+    }
+}
+
 /// One `[[app]]` of the file, and what is known by then.
 struct App<'a> {
     source: Source<'a>,
     span: Range<usize>,
     config: &'a Config,
+    taken: &'a Taken,
 }
 
 impl App<'_> {
@@ -263,7 +286,7 @@ impl App<'_> {
             file.tenant.take().map_or(AppName::DEFAULT_TENANT.to_owned(), |label| label.0.to_string());
         let name = AppName::new(&format!("{tenant}/{name}"))
             .map_err(|error| mistake(self.source.at(&self.span, error.to_string())))?;
-        if self.config.apps.iter().any(|app| app.name == name) {
+        if self.taken.names.contains(&name) {
             return self.wrong(&format!("there are two apps {name}: give one of them another name"));
         }
         spec::check_min_slots(&file).map_err(|(span, reason)| mistake(self.source.at(&span, reason)))?;
@@ -332,10 +355,10 @@ impl App<'_> {
             ));
         }
         for route in &routes {
-            if let Some(owner) = self.config.apps.iter().find(|other| other.shared.routes.contains(route)) {
+            if let Some(owner) = self.taken.routes.get(route) {
                 return self.wrong(&format!(
-                    "app {} cannot have the route {route}: {} has it; take another host or path",
-                    app.name, owner.name
+                    "app {} cannot have the route {route}: {owner} has it; take another host or path",
+                    app.name
                 ));
             }
         }
@@ -358,11 +381,10 @@ impl App<'_> {
                 app.name
             ));
         }
-        let shared = self.config.gateway.listeners.iter();
-        let others = self.config.apps.iter().flat_map(|app| &app.listeners).chain(shared);
-        let mut taken: HashSet<SocketAddr> = others.map(|listener| listener.address).collect();
+        let mut own = HashSet::new();
         for listen in listen {
-            if listen.address.port() != 0 && !taken.insert(listen.address) {
+            let is_taken = self.taken.addresses.contains(&listen.address) || !own.insert(listen.address);
+            if listen.address.port() != 0 && is_taken {
                 return self
                     .wrong(&format!("{listen}: this address is listened on twice: take another port"));
             }
