@@ -7,7 +7,7 @@
 //!                              +---------------------------+
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -87,6 +87,20 @@ enum Input {
     Switched(AppId, u32, VersionRef, Result<Switched, Unswitched>),
     FirstEvent(AppId, u32, u64),
     Emptied(AppId, u32),
+}
+
+impl Input {
+    /// The app that it is about. None: it may be about any.
+    fn app(&self) -> Option<AppId> {
+        match self {
+            Self::Desired(_) | Self::Ping(_) => None,
+            Self::Loaded(app, ..)
+            | Self::Prepared(app, ..)
+            | Self::Switched(app, ..)
+            | Self::FirstEvent(app, ..)
+            | Self::Emptied(app, ..) => Some(*app),
+        }
+    }
 }
 
 /// What all apps share.
@@ -178,13 +192,20 @@ impl Conductor {
             };
             // Whoever waits for an answer needs a way back.
             let Some(inputs) = inputs.upgrade() else { return };
-            news |= self.follow_roster();
+            let has_changed = self.follow_roster();
+            news |= has_changed;
+            // What one app's instances answer concerns no other one: with thousands of apps, that counts.
+            let only = input.as_ref().filter(|_| !has_changed).and_then(Input::app);
             match input {
                 Some(Input::Ping(reply)) => pings.push(reply),
                 Some(input) => self.on_input(input, &inputs),
                 None => {}
             }
-            for id in self.apps.keys().copied().collect::<Vec<_>>() {
+            let concerned = match only {
+                Some(app) => vec![app],
+                None => self.apps.keys().copied().collect(),
+            };
+            for id in concerned {
                 self.with(id, Conducted::audit);
                 news |= self.act(id, &inputs);
                 self.with(id, Conducted::forget);
@@ -207,8 +228,9 @@ impl Conductor {
     fn on_input(&mut self, input: Input, inputs: &mpsc::Sender<Input>) {
         match input {
             Input::Desired(desired) => {
-                for wanted in &desired {
-                    if let Some(app) = self.apps.values_mut().find(|app| *app.rollout.app() == wanted.app) {
+                let by_name: HashMap<_, _> = desired.iter().map(|wanted| (&wanted.app, wanted)).collect();
+                for app in self.apps.values_mut() {
+                    if let Some(wanted) = by_name.get(app.rollout.app()) {
                         app.rollout.desired(wanted);
                     }
                 }
