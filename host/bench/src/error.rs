@@ -75,6 +75,31 @@ pub enum Error {
         /// The answer, cut at 80 characters.
         answer: String,
     },
+    /// One of many apps does not answer.
+    #[error(
+        "app {app} did not answer ({answered} of {apps} did): {why}; does the server run what was written for so many apps, \
+         and does the plugin send each text back?"
+    )]
+    Unanswered {
+        /// The first one that did not.
+        app: String,
+        /// How many had answered before.
+        answered: u32,
+        /// How many there should be.
+        apps: u32,
+        /// What came instead.
+        why: String,
+    },
+    /// A file or folder of a server to be measured cannot be read or written.
+    #[error("{doing} {}: {source}; is the path right, and may you write there?", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file under `/proc` of a server process could not be read.
     #[error("reading {file} of process {pid}: {source}; is the process id right, and owned by you?")]
     Proc {

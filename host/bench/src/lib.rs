@@ -6,6 +6,7 @@
 //!  table ──> run (paired rounds) ──> loads: echo, open, broadcast │ idle, connect
 //!  swap (audited) ──────────────────────┤
 //!  fairness (beside a neighbour) ───────┤
+//!  density (many apps that idle)        │
 //!                                      │ pure: what to send, what came back
 //!                                    fleet: one epoll loop over N WebSocket clients
 //!                                      │
@@ -18,6 +19,7 @@
 
 mod codec;
 mod conduct;
+mod density;
 mod dial;
 mod error;
 mod fairness;
@@ -41,6 +43,7 @@ mod url;
 pub mod yardstick;
 
 pub use conduct::run;
+pub use density::{Baseline, DensityOptions, DensityPlan, DensityReport, Footprint, density, write_density};
 pub use error::Error;
 pub use fairness::{FairnessOptions, FairnessReport, FairnessRound, fairness};
 pub use options::{MessageKind, Options, Target, Work, YardstickCommand};

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod density;
 mod fairness;
 mod manage;
 mod steer;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_base::{NodeName, Role};
 use tidegate_node::Overrides;
 
+pub(crate) use self::density::DensityArgs;
 pub(crate) use self::fairness::FairnessArgs;
 pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand};
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
@@ -312,6 +314,8 @@ pub(crate) enum BenchCommand {
     Swap(SwapArgs),
     /// A quiet app with and without a greedy neighbour on the same servers, in paired rounds, as Markdown
     Fairness(FairnessArgs),
+    /// Many apps that nobody uses: memory of each, CPU of all, and the first message to each, as Markdown
+    Density(DensityArgs),
     /// Every load, one after the other, beside the figures to reach, as Markdown
     Table(TableArgs),
     #[command(hide = true)]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tidegate_bench::{
-    Error, FairnessOptions, MessageKind, Options, SetUp, TableOptions, Target, Work, YardstickCommand,
+    Baseline, DensityOptions, DensityPlan, Error, FairnessOptions, MessageKind, Options, SetUp, TableOptions,
+    Target, Work, YardstickCommand,
 };
 
-use crate::args::{BenchCommand, BenchCommon, FairnessArgs, SetUpArg, TableArgs};
+use crate::args::{BenchCommand, BenchCommon, DensityArgs, FairnessArgs, SetUpArg, TableArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, print};
 use crate::swap;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: BenchCommand) -> Outcome {
         BenchCommand::Connect { common, at_a_time } => (common, Work::Connect { at_a_time }),
         BenchCommand::Swap(args) => return swap::run(args),
         BenchCommand::Fairness(args) => return fairness(args),
+        BenchCommand::Density(args) => return density(args),
         BenchCommand::Table(args) => return table(args),
         BenchCommand::Yardstick { kind, address } => {
             let kind = kind.parse().map_err(failure)?;
@@ -87,6 +89,33 @@ fn fairness(args: FairnessArgs) -> Outcome {
         ..FairnessOptions::new(Target { url: args.url, pids: args.pids }, args.neighbour)
     };
     let report = tidegate_bench::fairness(&options, |round| note(round)).map_err(failure)?;
+    print(&[if args.json { report.to_json() } else { report.to_string() }]);
+    Ok(())
+}
+
+fn density(args: DensityArgs) -> Outcome {
+    let DensityArgs { apps, distinct, min_slots, listen, .. } = args;
+    if let (Some(folder), Some(module)) = (args.write, args.module) {
+        let plan = DensityPlan { folder, apps, module, distinct, min_slots, listen };
+        let settings = tidegate_bench::write_density(&plan).map_err(failure)?;
+        let settings = settings.display();
+        print(&[match args.json {
+            true => serde_json::json!({ "settings": settings.to_string(), "apps": apps }).to_string(),
+            false => format!("wrote {settings}: start it with `tidegate up -c {settings}`"),
+        }]);
+        return Ok(());
+    }
+    let baseline = match args.baseline {
+        Some(bytes) => Some(Baseline::Bytes(bytes)),
+        None => (!args.baseline_pids.is_empty()).then_some(Baseline::Pids(args.baseline_pids)),
+    };
+    let options = DensityOptions {
+        baseline,
+        hold: seconds("--seconds", args.seconds)?,
+        patience: seconds("--patience", args.patience)?,
+        ..DensityOptions::new(Target { url: args.url, pids: args.pids }, apps)
+    };
+    let report = tidegate_bench::density(&options).map_err(failure)?;
     print(&[if args.json { report.to_json() } else { report.to_string() }]);
     Ok(())
 }
