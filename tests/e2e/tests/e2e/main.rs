@@ -18,6 +18,7 @@ mod fake_worker;
 mod hostile;
 mod isolation;
 mod listeners;
+mod many;
 mod mixed;
 mod order;
 mod ports;
