@@ -100,12 +100,12 @@ pub(crate) fn load(config: &Config, engine: &Engine, store: Option<&Store>) -> R
     let (here, elsewhere): (Vec<_>, Vec<_>) = config.apps.iter().partition(|app| config.runs_here(app));
     let tenants = Arc::new(TenantBudgets::default());
     let mut loader = Loader { config, store, modules: &modules, known: HashMap::new() };
-    let mut load = |app: &AppConfig| -> Result<Option<LoadedApp>, PluginError> {
-        let mut loaded = loader.app(app)?;
-        loaded.iter_mut().for_each(|it| it.app.budget = tenants.budget_of(&app.name, app.cpu_share));
-        Ok(loaded)
-    };
-    let apps = here.into_iter().map(&mut load);
+    let apps = here.into_iter().map(|app| {
+        loader.app(app).map(|mut loaded| {
+            loaded.iter_mut().for_each(|it| it.app.budget = tenants.budget_of(&app.name, app.cpu_share));
+            loaded
+        })
+    });
     let apps = apps.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let elsewhere = elsewhere
         .into_iter()
