@@ -34,6 +34,21 @@ pub(crate) struct LiveRates {
     limit_out: AtomicBool,
 }
 
+/// So much of a queue, or as little more as makes the last message whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Portion {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+impl Portion {
+    /// Everything.
+    pub const ALL: Self = Self { messages: usize::MAX, bytes: usize::MAX };
+}
+
+/// What was held back goes out in so many portions a second, about.
+const PORTIONS_PER_S: u64 = 50;
+
 /// A rate, or none.
 #[derive(Debug)]
 pub(crate) struct LiveRate {
@@ -110,6 +125,20 @@ impl LiveRates {
     #[inline]
     pub fn limit_out(&self) -> bool {
         self.limit_out.load(Ordering::Relaxed)
+    }
+
+    /// How much of what was held back may go out to a client before it is looked at again: what comes in some milliseconds at
+    /// the rates, and one message at least.
+    pub fn portion(&self) -> Portion {
+        let of = |rates: [&LiveRate; 2]| {
+            let rates = rates.into_iter().filter_map(LiveRate::get);
+            let least = rates.map(|rate| rate.units() / PORTIONS_PER_S).min();
+            least.map_or(usize::MAX, |units| usize::try_from(units.max(1)).unwrap_or(usize::MAX))
+        };
+        Portion {
+            messages: of([&self.client_out_messages, &self.out_messages]),
+            bytes: of([&self.client_out_bytes, &self.out_bytes]),
+        }
     }
 
     fn set(&self, rates: &Rates) {
@@ -189,6 +218,7 @@ mod tests {
             assert!(!read.limit_out());
             live.set(&AppLimits { rates: Rates { out_messages: Rate::per_second(1), ..rates }, ..limits });
             assert!(read.limit_out() && read.out_messages.get() == Rate::per_second(1));
+            assert_eq!(read.portion(), Portion { messages: 1, bytes: usize::MAX });
         }
     }
 }

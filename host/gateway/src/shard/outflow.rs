@@ -10,11 +10,10 @@ use super::deadlines::Due;
 use super::output::{Encoded, Queued};
 use super::{Shard, is_open};
 use crate::counters;
+use crate::limits::Portion;
 
 /// How much a batch may hold for one client before it is written.
 const NOTED_BYTES_MAX: usize = 256 * 1024;
-/// So much of what was held back goes out before the pace is looked at again.
-const RELEASED_BYTES: usize = 16 * 1024;
 
 impl Shard {
     /// Sends one message to one client.
@@ -96,17 +95,18 @@ impl Shard {
             // A client that is closed gets the rest at once.
             matches!(conn.phase, Phase::Open) && app.limits.rates.limit_out()
         });
-        let bytes = if paced.is_some() { RELEASED_BYTES } else { usize::MAX };
+        let portion = paced.map_or(Portion::ALL, |app| app.limits.rates.portion());
         let (mut is_ok, mut is_much) = (true, false);
         while is_ok && !is_much && !conn.out.is_empty() {
-            let Ok(flushed) = conn.out.flush(stream, bytes) else {
+            let Ok(flushed) = conn.out.flush(stream, portion) else {
                 is_ok = false;
                 break;
             };
             if let Some(app) = paced {
-                let (rates, bytes) = (&app.limits.rates, flushed.bytes as u64);
-                is_much = conn.pace.charge_out(rates, flushed.messages, bytes, self.now)
-                    | app.pace.charge_out(rates, flushed.messages, bytes, self.now);
+                let rates = &app.limits.rates;
+                let (messages, bytes) = (flushed.messages as u64, flushed.bytes as u64);
+                is_much = conn.pace.charge_out(rates, messages, bytes, self.now)
+                    | app.pace.charge_out(rates, messages, bytes, self.now);
             }
             if flushed.is_blocked {
                 break;

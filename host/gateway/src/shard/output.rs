@@ -11,10 +11,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use tidegate_base::{MessageKind, Protocol};
 
+use crate::limits::Portion;
 use crate::protocol;
 use crate::settings::SlowPolicy;
 
 const NONE: u32 = u32::MAX;
+/// Messages that one system call writes.
+const SLICES_MAX: usize = 64;
 
 /// The output of the batch that is being applied.
 #[derive(Debug, Default)]
@@ -132,7 +135,7 @@ struct Entries {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flushed {
     pub bytes: usize,
-    pub messages: u64,
+    pub messages: usize,
     /// The socket is full.
     pub is_blocked: bool,
 }
@@ -169,21 +172,25 @@ impl OutQueue {
         if dropped == 0 { Queued::Yes } else { Queued::Dropped(dropped) }
     }
 
-    /// The socket takes more. Writes until the socket is full, nothing waits, or at least so many bytes have gone.
+    /// The socket takes more. Writes until the socket is full, nothing waits, or so much has gone.
     ///
     /// # Errors
     /// The socket is broken.
-    pub fn flush(&mut self, stream: &mut impl Write, bytes_wanted: usize) -> io::Result<Flushed> {
+    pub fn flush(&mut self, stream: &mut impl Write, portion: Portion) -> io::Result<Flushed> {
         let mut flushed = Flushed::default();
-        while let Some(entries) = self.entries.as_mut().filter(|_| flushed.bytes < bytes_wanted) {
-            let mut room = bytes_wanted - flushed.bytes;
+        while let Some(entries) = &mut self.entries {
+            let mut room = portion.bytes.saturating_sub(flushed.bytes);
+            let count = portion.messages.saturating_sub(flushed.messages).min(SLICES_MAX);
+            if room == 0 || count == 0 {
+                break;
+            }
             let more = |message: &&Bytes| {
                 let has_room = room > 0;
                 room = room.saturating_sub(message.len());
                 has_room
             };
-            let slices: Vec<_> =
-                entries.queue.iter().take(64).take_while(more).map(|message| IoSlice::new(message)).collect();
+            let messages = entries.queue.iter().take(count).take_while(more);
+            let slices: Vec<_> = messages.map(|message| IoSlice::new(message)).collect();
             match stream.write_vectored(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
@@ -258,7 +265,7 @@ impl Entries {
     }
 
     /// Returns how many entries are done.
-    fn advance(&mut self, mut written: usize) -> u64 {
+    fn advance(&mut self, mut written: usize) -> usize {
         self.bytes -= written;
         let mut done = 0;
         while let Some(first) = self.queue.front_mut() {
@@ -368,10 +375,10 @@ mod tests {
         assert_eq!(queue.push(Bytes::from_static(b"ghi"), 100, SlowPolicy::Disconnect), Queued::Yes);
         stream.room = 3;
         let blocked = Flushed { bytes: 3, messages: 0, is_blocked: true };
-        assert_eq!(queue.flush(&mut stream, usize::MAX).unwrap(), blocked);
+        assert_eq!(queue.flush(&mut stream, Portion::ALL).unwrap(), blocked);
         stream.room = 100;
         let rest = Flushed { bytes: 4, messages: 2, is_blocked: false };
-        assert_eq!(queue.flush(&mut stream, usize::MAX).unwrap(), rest);
+        assert_eq!(queue.flush(&mut stream, Portion::ALL).unwrap(), rest);
         assert!(queue.is_empty());
         assert_eq!(stream.taken, b"abcdefghi");
     }
@@ -387,7 +394,7 @@ mod tests {
         assert_eq!(queue.push(message(2), 8, SlowPolicy::DropNewest), Queued::Dropped(1));
         assert_eq!(queue.push(message(2), 8, SlowPolicy::DropOldest), Queued::Dropped(1));
         let mut stream = pipe(100);
-        queue.flush(&mut stream, usize::MAX).unwrap();
+        queue.flush(&mut stream, Portion::ALL).unwrap();
         assert_eq!(stream.taken, [1, 1, 1, 1, 2, 2, 2, 2]);
     }
 
@@ -399,12 +406,11 @@ mod tests {
         }
         let mut stream = pipe(100);
         let two = Flushed { bytes: 8, messages: 2, is_blocked: false };
-        assert_eq!(queue.flush(&mut stream, 5).unwrap(), two);
-        assert_eq!(queue.flush(&mut stream, 8).unwrap(), two);
-        assert_eq!(
-            queue.flush(&mut stream, 8).unwrap(),
-            Flushed { bytes: 4, messages: 1, is_blocked: false }
-        );
+        let bytes = |bytes| Portion { bytes, ..Portion::ALL };
+        assert_eq!(queue.flush(&mut stream, bytes(5)).unwrap(), two);
+        assert_eq!(queue.flush(&mut stream, Portion { messages: 2, ..Portion::ALL }).unwrap(), two);
+        let last = Flushed { bytes: 4, messages: 1, is_blocked: false };
+        assert_eq!(queue.flush(&mut stream, bytes(8)).unwrap(), last);
         assert!(queue.is_empty() && stream.taken.len() == 20);
     }
 
@@ -414,10 +420,10 @@ mod tests {
         queue.push(Bytes::from_static(b"abcd"), 8, SlowPolicy::DropOldest);
         queue.push(Bytes::from_static(b"efgh"), 8, SlowPolicy::DropOldest);
         let mut stream = pipe(1);
-        queue.flush(&mut stream, usize::MAX).unwrap();
+        queue.flush(&mut stream, Portion::ALL).unwrap();
         queue.push(Bytes::from_static(b"ijkl"), 8, SlowPolicy::DropOldest);
         stream.room = 100;
-        queue.flush(&mut stream, usize::MAX).unwrap();
+        queue.flush(&mut stream, Portion::ALL).unwrap();
         assert_eq!(stream.taken, b"abcdijkl");
     }
 
