@@ -115,7 +115,7 @@ impl Capacity {
     pub fn wake(&mut self, app: &AppName, slot: u32) -> Result<(), NoCapacity> {
         let Some(before) = self.apps.get(app) else { return Ok(()) };
         let mut share = before.clone();
-        if slot < share.min || !share.awake.insert(slot) {
+        if !(share.min..share.slots).contains(&slot) || !share.awake.insert(slot) {
             return Ok(());
         }
         if share.taken() > before.taken() {

@@ -86,8 +86,8 @@ pub enum WorkerError {
 }
 
 impl Worker {
-    /// Starts an instance in every slot, `on-worker-start` included; the slots of an app without a module stay empty, and an
-    /// app that requires labels which the worker does not have is only listed in the status. Slot `n` of an app lives on shard `n` modulo their number; each is to be a current_thread runtime with a thread of its
+    /// Starts an instance in every slot that never sleeps, `on-worker-start` included; the others sleep, the slots of an app
+    /// without a module stay empty, and an app that requires labels which the worker does not have is only listed in the status. Slot `n` of an app lives on shard `n` modulo their number; each is to be a current_thread runtime with a thread of its
     /// own.
     ///
     /// # Errors
