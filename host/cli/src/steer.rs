@@ -148,7 +148,11 @@ pub(crate) fn line_of_app(overview: &AppOverview) -> Vec<String> {
     let last = [suspended, deploying.or_else(|| strays(overview)), failures(overview)];
     let last: Vec<_> = last.into_iter().flatten().collect();
     let many = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    let place = format!("{} on {}", many(slots, "slot"), many(workers.len(), "worker"));
+    let mut place = format!("{} on {}", many(slots, "slot"), many(workers.len(), "worker"));
+    let asleep: u32 = workers.iter().map(|worker| worker.asleep).fold(0, u32::saturating_add);
+    if asleep > 0 {
+        place.push_str(&format!(", {asleep} asleep"));
+    }
     vec![app.to_string(), stable, place, overview.health().to_string(), last.join("; ")]
 }
 
@@ -207,7 +211,7 @@ mod tests {
         let worker = |(name, slots): (&str, &[Option<u32>])| {
             let worker = NodeName::new(name).unwrap();
             let tallies = vec![VersionTally { version: 2, turns: 5, traps: 1, ..VersionTally::default() }];
-            WorkerOverview { worker, slots: slots.to_vec(), step: None, failure: None, tallies }
+            WorkerOverview { worker, slots: slots.to_vec(), step: None, failure: None, tallies, asleep: 0 }
         };
         let workers = ["w1", "w2"].into_iter().zip(slots).map(worker).collect();
         let app = AppName::new("chat").unwrap();
@@ -227,6 +231,8 @@ mod tests {
         let why = "slot 1 of w2 runs version 3; w2: slot 1, restore in the new version: no";
         assert_eq!(line_of_app(&mixed)[4], why);
         mixed.workers[1].failure = None;
+        mixed.workers[0].asleep = 1;
+        assert_eq!(line_of_app(&mixed)[2], "3 slots on 2 workers, 1 asleep");
         let (by, doing) = ("ann".into(), "switching".into());
         let deploying = Some(Deploying { version: version(3), by, at_ms: 0, doing });
         let line = line_of_app(&AppOverview { deploying, ..mixed });

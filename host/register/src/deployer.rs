@@ -212,6 +212,7 @@ pub fn overview(deployments: &Deployments, app: &AppName) -> AppOverview {
         step: report.rollout.as_ref().map(|rollout| rollout.step),
         failure: report.rollout.as_ref().and_then(|rollout| rollout.failure.as_ref()).map(in_short),
         tallies: report.judged.clone(),
+        asleep: report.asleep,
     });
     AppOverview {
         app: app.clone(),

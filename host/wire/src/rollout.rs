@@ -160,13 +160,15 @@ impl Rollout {
         self.stable_failure.is_some() && self.is_moving()
     }
 
-    /// What to tell the register, with the tallies of the versions that run here or ran since the deployment began.
+    /// What to tell the register, with the tallies of the versions that run here or ran since the deployment began. Of
+    /// slots that sleep it knows nothing.
     pub fn report(&self, judged: Vec<VersionTally>) -> AppReport {
         AppReport {
             app: self.app.clone(),
             slots: self.slots.iter().map(|slot| slot.runs.map(|version| version.number)).collect(),
             rollout: self.rollout_report(),
             judged,
+            asleep: 0,
         }
     }
 

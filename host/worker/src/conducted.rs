@@ -11,7 +11,7 @@ use tidegate_wire::{Do, Rollout};
 use tokio::runtime::Handle;
 
 use crate::capacity::Capacity;
-use crate::edition::Edition;
+use crate::edition::{Edition, Idle};
 use crate::inbox::SlotMsg;
 use crate::prepare::{Hand, Prepared, Switched, Unswitched};
 use crate::settings::WorkerApp;
@@ -107,7 +107,9 @@ impl Conducted {
     pub fn report(&self) -> AppReport {
         let mut judged = Vec::new();
         self.slots.iter().for_each(|slot| slot.shared.stats.add_to(&mut judged));
-        self.rollout.report(judged)
+        let sleeps = |slot: &&Reach| slot.shared.stats.idle() == Some(Idle::Asleep);
+        let asleep = u32::try_from(self.slots.iter().filter(sleeps).count()).unwrap_or(u32::MAX);
+        AppReport { asleep, ..self.rollout.report(judged) }
     }
 
     /// Other settings, and all slots that there are now. What holds at once does so from the slots' next turns on, and in

@@ -32,7 +32,7 @@ fn report(slots: &[u32], rollout: Option<(u32, Step)>) -> AppReport {
     let slots = slots.iter().map(|version| Some(*version)).collect();
     let rollout =
         rollout.map(|(version, step)| RolloutReport { version, step, failure: None, switches: Vec::new() });
-    AppReport { app: app(), slots, rollout, judged: Vec::new() }
+    AppReport { app: app(), slots, rollout, judged: Vec::new(), asleep: 0 }
 }
 
 struct Register {

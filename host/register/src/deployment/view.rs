@@ -83,7 +83,7 @@ pub(super) mod tests {
 
     pub(in crate::deployment) fn report(slots: &[Option<u32>]) -> AppReport {
         let app = AppName::new("chat").unwrap();
-        AppReport { app, slots: slots.to_vec(), rollout: None, judged: Vec::new() }
+        AppReport { app, slots: slots.to_vec(), rollout: None, judged: Vec::new(), asleep: 0 }
     }
 
     /// Workers a, b, c and so on.

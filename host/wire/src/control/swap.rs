@@ -75,6 +75,8 @@ pub struct AppReport {
     pub rollout: Option<RolloutReport>,
     /// What the versions that run here have done since the worker started.
     pub judged: Vec<VersionTally>,
+    /// Slots that sleep, since nobody needs them.
+    pub asleep: u32,
 }
 
 /// How a worker moves an app to another version.

@@ -49,6 +49,7 @@ fn report() -> AppReport {
             overruns: 4,
             slots_trapped: 5,
         }],
+        asleep: 6,
     }
 }
 
@@ -73,7 +74,7 @@ fn the_bytes_of_messages_about_versions_are_stable() {
     );
     assert_eq!(hex(&Control::Apps { revision: 9, apps }), golden);
     let switch = "01010102ac02040e050006070d08090a0b010c";
-    let golden = format!("0701{name}0201020001020401010106026e6f01{switch}01020102030405");
+    let golden = format!("0701{name}0201020001020401010106026e6f01{switch}0102010203040506");
     assert_eq!(hex(&Control::AppReports(vec![report()])), golden);
     assert_eq!(hex(&Control::Census { number: 300 }), "08ac02");
     let counted = AppClients { app: app(), clients: 1, opened: 2, closed: 3, events: 4, lost: 5 };

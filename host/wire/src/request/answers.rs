@@ -48,6 +48,8 @@ pub struct WorkerOverview {
     pub failure: Option<Failure>,
     /// What its versions have done since it started; those of long ago may be left out.
     pub tallies: Vec<VersionTally>,
+    /// Its slots that sleep, since nobody needs them; as of some seconds ago.
+    pub asleep: u32,
 }
 
 impl AppOverview {

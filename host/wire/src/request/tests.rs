@@ -70,7 +70,7 @@ fn replies() -> Vec<Reply> {
     let failure = Some(Failure::new(Some(1), Stage::Restore, "no".into()));
     let tallies = vec![VersionTally { version: 2, turns: 9, ..VersionTally::default() }];
     let (name, step) = (worker.clone(), Some(Step::Stuck));
-    let workers = vec![WorkerOverview { worker: name, slots, step, failure, tallies }];
+    let workers = vec![WorkerOverview { worker: name, slots, step, failure, tallies, asleep: 1 }];
     let overview = AppOverview {
         app: app(),
         stable: Some(version(2)),
@@ -203,6 +203,7 @@ fn the_health_of_an_app_is_what_its_current_version_did_on_all_workers() {
         step: None,
         failure: None,
         tallies,
+        asleep: 0,
     };
     let workers =
         vec![worker(vec![tally(1, 5, 5), tally(2, 7, 1)]), worker(vec![]), worker(vec![tally(2, 1, 0)])];
