@@ -1,5 +1,6 @@
 //! Who has which part of the pool of plugin instances. Pure.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_base::AppName;
@@ -12,6 +13,42 @@ use tidegate_base::AppName;
 pub(crate) struct Capacity {
     instances: u32,
     apps: BTreeMap<AppName, Share>,
+    /// Of all apps: a slot that wakes does not look at each of ten thousand.
+    sums: Sums,
+}
+
+/// What the shares of all apps come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sums {
+    taken: u64,
+    swapping: u64,
+    /// How many apps need so many places for a swap.
+    swaps: BTreeMap<u32, u32>,
+}
+
+impl Sums {
+    fn add(&mut self, share: &Share) {
+        self.taken += u64::from(share.taken());
+        self.swapping += u64::from(share.swapping.unwrap_or(0));
+        *self.swaps.entry(share.swap()).or_default() += 1;
+    }
+
+    fn take_off(&mut self, share: &Share) {
+        self.taken = self.taken.saturating_sub(u64::from(share.taken()));
+        self.swapping = self.swapping.saturating_sub(u64::from(share.swapping.unwrap_or(0)));
+        if let Entry::Occupied(mut count) = self.swaps.entry(share.swap()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// The most places that the swap of any app needs, but for one which needs so many.
+    fn swap_without(&self, own: Option<u32>) -> u32 {
+        let is_another = |(swap, count): &(&u32, &u32)| Some(**swap) != own || **count > 1;
+        self.swaps.iter().rev().find(is_another).map_or(0, |(swap, _)| *swap)
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -89,26 +126,28 @@ pub enum NoCapacity {
 impl Capacity {
     /// A pool of so many places.
     pub fn new(instances: u32) -> Self {
-        Self { instances, apps: BTreeMap::new() }
+        Self { instances, apps: BTreeMap::new(), sums: Sums::default() }
     }
 
     /// Gives an app its slots, of which so many never sleep, or other numbers of them, whatever it had before.
     pub fn admit(&mut self, app: &AppName, slots: u32, min: u32) -> Result<(), NoCapacity> {
         let share = self.share(app).resized(slots, min);
         self.check(app, &share)?;
-        self.apps.insert(app.clone(), share);
+        self.put(app, share);
         Ok(())
     }
 
     /// As [`admit`](Self::admit), although there may be too few places; slots that find none are tried again.
     pub fn take(&mut self, app: &AppName, slots: u32, min: u32) {
         let share = self.share(app).resized(slots, min);
-        self.apps.insert(app.clone(), share);
+        self.put(app, share);
     }
 
     /// The app is gone.
     pub fn free(&mut self, app: &AppName) {
-        self.apps.remove(app);
+        if let Some(share) = self.apps.remove(app) {
+            self.sums.take_off(&share);
+        }
     }
 
     /// A slot wants to wake up. One that never sleeps has its place, and so has one that is awake, or whose app is swapped.
@@ -121,60 +160,72 @@ impl Capacity {
         if share.taken() > before.taken() {
             self.check(app, &share)?;
         }
-        self.apps.insert(app.clone(), share);
+        self.put(app, share);
         Ok(())
     }
 
     /// A slot is awake whoever had room for it: another version has taken it over.
     pub fn is_awake(&mut self, app: &AppName, slot: u32) {
-        if let Some(share) = self.apps.get_mut(app)
-            && (share.min..share.slots).contains(&slot)
-        {
-            share.awake.insert(slot);
-        }
+        self.change(app, |share| {
+            if (share.min..share.slots).contains(&slot) {
+                share.awake.insert(slot);
+            }
+        });
     }
 
     /// A slot has no instance any more, and needs none.
     pub fn sleeps(&mut self, app: &AppName, slot: u32) {
-        if let Some(share) = self.apps.get_mut(app) {
+        self.change(app, |share| {
             share.awake.remove(&slot);
-        }
+        });
     }
 
     /// An app is going to have so many instances beside those of its slots, which may all be awake.
     pub fn begin_swap(&mut self, app: &AppName, wanted: u32) -> Result<(), NoCapacity> {
-        let others = || self.apps.iter().filter(|(name, _)| *name != app).map(|(_, share)| share);
-        let swapping = others().filter_map(|share| share.swapping).map(u64::from).sum::<u64>();
         // One that is gone has nothing to keep for it.
-        let own = self.apps.get(app).map_or(0, |share| share.slots);
-        let taken = others().map(|share| u64::from(share.taken())).sum::<u64>() + u64::from(own);
+        let own = self.share(app);
+        let swapping = self.sums.swapping.saturating_sub(u64::from(own.swapping.unwrap_or(0)));
+        let taken = self.sums.taken.saturating_sub(u64::from(own.taken())) + u64::from(own.slots);
         let instances = self.instances;
         if taken + swapping + u64::from(wanted) > u64::from(instances) {
             return Err(NoCapacity::Swap { wanted, instances, taken, swapping });
         }
-        if let Some(share) = self.apps.get_mut(app) {
-            share.swapping = Some(wanted);
-        }
+        self.change(app, |share| share.swapping = Some(wanted));
         Ok(())
     }
 
     /// It has none beside them any more.
     pub fn end_swap(&mut self, app: &AppName) {
-        if let Some(share) = self.apps.get_mut(app) {
-            share.swapping = None;
-        }
+        self.change(app, |share| share.swapping = None);
     }
 
     fn share(&self, app: &AppName) -> Share {
         self.apps.get(app).cloned().unwrap_or_default()
     }
 
+    /// Gives an app this share, whatever it had before.
+    fn put(&mut self, app: &AppName, share: Share) {
+        self.sums.add(&share);
+        if let Some(before) = self.apps.insert(app.clone(), share) {
+            self.sums.take_off(&before);
+        }
+    }
+
+    /// Changes an app's share, if it has one.
+    fn change(&mut self, app: &AppName, change: impl FnOnce(&mut Share)) {
+        if let Some(share) = self.apps.get_mut(app) {
+            self.sums.take_off(share);
+            change(share);
+            self.sums.add(share);
+        }
+    }
+
     /// Whether there is room for everybody and the swap of any one app, if `app` has this share.
     fn check(&self, app: &AppName, share: &Share) -> Result<(), NoCapacity> {
-        let others = || self.apps.iter().filter(|(name, _)| *name != app).map(|(_, share)| share);
-        let taken = others().map(|share| u64::from(share.taken())).sum::<u64>();
-        let swapping = self.apps.values().filter_map(|share| share.swapping).fold(0, u32::saturating_add);
-        let swap = others().map(Share::swap).fold(share.swap().max(swapping), u32::max);
+        let own = self.apps.get(app);
+        let taken = self.sums.taken.saturating_sub(own.map_or(0, |own| u64::from(own.taken())));
+        let swapping = u32::try_from(self.sums.swapping).unwrap_or(u32::MAX);
+        let swap = self.sums.swap_without(own.map(Share::swap)).max(share.swap()).max(swapping);
         let (slots, instances) = (share.taken(), self.instances);
         if taken + u64::from(slots) + u64::from(swap) > u64::from(instances) {
             return Err(NoCapacity::Slots { app: app.clone(), slots, instances, taken, swap });
@@ -311,6 +362,9 @@ mod tests {
                 let taken = capacity.apps.values().map(|share| share.taken()).sum::<u32>();
                 let swapping = capacity.apps.values().filter_map(|share| share.swapping).sum::<u32>();
                 prop_assert!(taken + swapping <= instances);
+                let mut sums = Sums::default();
+                capacity.apps.values().for_each(|share| sums.add(share));
+                prop_assert_eq!(&capacity.sums, &sums);
                 for share in capacity.apps.values() {
                     prop_assert!(share.awake.iter().all(|slot| (share.min..share.slots).contains(slot)));
                 }
