@@ -20,7 +20,8 @@ pub struct DensityPlan {
     pub module: PathBuf,
     /// Each app gets a module of its own, that differs from the others by a custom section.
     pub distinct: bool,
-    /// `min_slots` of each app. None: it is left out, and each app has its one instance at all times.
+    /// `min_slots` of each app, whose slots then sleep after a tenth of a second. None: it is left out, and each app has its
+    /// one instance at all times.
     pub min_slots: Option<u32>,
     /// The port that all of them share.
     pub listen: SocketAddr,
@@ -51,7 +52,8 @@ impl DensityPlan {
             let _ =
                 writeln!(text, "\n[[app]]\nname = \"{name}\"\nplugin = \"{plugin}\"\nroutes = [\"{host}\"]");
             if let Some(min_slots) = self.min_slots {
-                let _ = writeln!(text, "min_slots = {min_slots}");
+                // More apps are asked one after the other than there are places for instances.
+                let _ = writeln!(text, "min_slots = {min_slots}\nslot_idle_ms = 100");
             }
         }
         text
