@@ -239,7 +239,7 @@ impl Layout {
             .memory_may_move(false)
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(STACK_BYTES)
-            // For debuggers of native code only; backtraces of plugins need none. It is an eighth of the code's size.
+            // For debuggers of native code only; backtraces of plugins need none.
             .native_unwind_info(false)
             // Names come from the name section. A plugin's DWARF is untrusted input that nobody needs to parse here.
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
