@@ -138,7 +138,9 @@ impl Running {
             self.turn_back(reason, out);
             return true;
         }
-        let (trapped, switched) = (view.trapped(number), view.running(number));
+        let trapped = view.trapped(number);
+        // A slot counts its traps itself, and may have trapped before its worker knows that it has switched.
+        let switched = view.running(number).max(trapped);
         if self.phase == Some(Phase::Prepare) || !traps_too_much(trapped, switched) {
             return false;
         }
