@@ -1,10 +1,14 @@
-//! The examples do what their READMEs say, built and run as a new user would; the chat also in a real browser.
+//! The examples do what their READMEs say, built and run as a new user would: in one process, as three, and in a real
+//! browser.
+
+mod cluster;
+mod promises;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tidegate_harness::{Browser, Client, Process, RawClient};
+use tidegate_harness::{Browser, Process};
 
 /// An example that runs with `tidegate dev`, its own settings but for the ports.
 struct Example {
@@ -67,12 +71,7 @@ fn without_ports(line: &str) -> String {
 #[tokio::test]
 async fn echo_of_01_echo_answers_on_every_protocol_that_it_listens_on() {
     let example = Example::start("01-echo", &tidegate_artifacts::plugin("echo"));
-    let mut client = Client::connect(example.address("ws")).await;
-    client.send("hello").await;
-    assert_eq!(client.text().await, "hello");
-    let mut raw = RawClient::connect(example.address("text")).await;
-    raw.send(b"hello\n").await;
-    assert_eq!(raw.until(b"\n").await, b"hello\n");
+    promises::echo(example.address("ws"), example.address("text")).await;
     example.stop();
 }
 
@@ -98,35 +97,10 @@ async fn two_windows_of_02_chat_room_talk_in_a_browser() {
     example.stop();
 }
 
-/// Where the apps' shared port of 05-two-tenants is.
-fn shared_port(example: &Example) -> SocketAddr {
-    example.address("ws")
-}
-
-async fn pong(client: &mut Client, number: u64) {
-    client.send(json!({"type": "ping", "number": number}).to_string()).await;
-    client.json_where(|message| message["type"] == "pong" && message["number"] == number).await;
-}
-
 #[tokio::test]
 async fn each_attack_of_globex_of_05_two_tenants_costs_globex_a_turn_and_acme_nothing() {
     let example = Example::start("05-two-tenants", &tidegate_artifacts::plugin("two-tenants"));
-    let address = shared_port(&example);
-    let mut acme = Client::connect(address).await;
-    let mut globex = Client::connect_to(address, "/globex", &[]).await.unwrap();
-    for (client, company) in [(&mut acme, "Acme"), (&mut globex, "Globex")] {
-        assert_eq!(client.json().await, json!({"type": "welcome", "company": company}));
-    }
-    acme.send(json!({"type": "attack", "how": "loop"}).to_string()).await;
-    assert_eq!(acme.json().await["type"], "error");
-    for (number, how) in (1..).zip(["loop", "memory", "recursion", "panic", "flood"]) {
-        globex.send(json!({"type": "attack", "how": how}).to_string()).await;
-        pong(&mut acme, number).await;
-        pong(&mut globex, number).await;
-    }
-    acme.send(json!({"type": "say", "text": "nothing happened"}).to_string()).await;
-    // Whatever Globex's clients were sent, none of it is Acme's.
-    assert_eq!(acme.json().await, json!({"type": "said", "text": "nothing happened"}));
+    promises::two_tenants(example.address("ws")).await;
     example.stop();
 }
 
@@ -134,7 +108,7 @@ async fn each_attack_of_globex_of_05_two_tenants_costs_globex_a_turn_and_acme_no
 async fn the_page_of_05_two_tenants_shows_that_acme_goes_on_while_globex_hangs() {
     let Some(browser) = Browser::start().await else { return };
     let example = Example::start("05-two-tenants", &tidegate_artifacts::plugin("two-tenants"));
-    let mut page = browser.open(&format!("http://{}/", shared_port(&example))).await;
+    let mut page = browser.open(&format!("http://{}/", example.address("ws"))).await;
     for section in ["acme", "globex"] {
         page.until(&format!("document.querySelector('#{section} .now').textContent.endsWith(' ms')")).await;
     }
@@ -167,38 +141,14 @@ async fn say(page: &mut tidegate_harness::Page, text: &str) {
 #[tokio::test]
 async fn state_of_03_state_lives_as_long_as_it_says() {
     let example = Example::start("03-state", &tidegate_artifacts::plugin("state"));
-    let mut client = Client::connect(example.address("ws")).await;
-    let hello = client.json_where(|v| v["type"] == "hello").await;
-    assert_eq!(hello["id"].as_str().map(str::len), Some(20));
-    for visits in 1..=2 {
-        client.send("visit").await;
-        let visited = client.json_where(|v| v["type"] == "visited").await;
-        assert_eq!(visited["yours"], visits);
-    }
-    client.json_where(|v| v["type"] == "tick").await;
-    client.send("crash").await;
-    client.send("visit").await;
-    let visited = client.json_where(|v| v["type"] == "visited").await;
-    assert_eq!(
-        (&visited["yours"], &visited["here"]),
-        (&json!(3), &json!(1)),
-        "the session stays, memory does not"
-    );
+    promises::state(example.address("ws")).await;
     example.stop();
 }
 
 #[tokio::test]
 async fn the_counter_of_04_hot_swap_counts_for_everybody() {
     let example = Example::start("04-hot-swap", &tidegate_artifacts::plugin("hot-swap"));
-    let mut ann = Client::connect(example.address("ws")).await;
-    let now = ann.json_where(|v| v["type"] == "now").await;
-    assert_eq!((&now["code"], &now["total"]), (&json!("v1"), &json!(0)));
-    let mut bob = Client::connect(example.address("ws")).await;
-    bob.json_where(|v| v["type"] == "now").await;
-    ann.send(r#"{"type":"name","name":"Ann"}"#).await;
-    ann.send(r#"{"type":"click"}"#).await;
-    let clicked = bob.json_where(|v| v["type"] == "clicked").await;
-    assert_eq!((&clicked["name"], &clicked["total"]), (&json!("Ann"), &json!(1)));
+    promises::hot_swap(example.address("ws")).await;
     example.stop();
 }
 
