@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Kind, READY};
 use crate::options::{Target, YardstickCommand};
@@ -9,6 +11,8 @@ use crate::{Error, Result};
 
 // Lines of other output before the address; a test program used as a yardstick prints a few.
 const NOISE_LINES_MAX: usize = 64;
+/// What it has to close its connections and end; then it is killed.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running yardstick process; ends when dropped.
 #[derive(Debug)]
@@ -49,7 +53,12 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Both fail only if it is gone already.
+        // It ends when its input does, as whoever profiles it wants. Whatever follows fails only if it is gone already.
+        drop(self.process.stdin.take());
+        let deadline = Instant::now() + END_WITHIN;
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
