@@ -61,6 +61,7 @@ impl From<NodeError> for Failure {
             NodeError::Plugin(_) | NodeError::Worker(_) | NodeError::Versions(_) => Self::DATA,
             NodeError::Listen { .. }
             | NodeError::ListenShared { .. }
+            | NodeError::ListenMetrics { .. }
             | NodeError::Gateway(_)
             | NodeError::Link(_) => Self::UNAVAILABLE,
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,

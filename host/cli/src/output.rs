@@ -99,6 +99,10 @@ fn lines(addresses: &Addresses) -> Vec<String> {
             "for nodes and operators".to_owned(),
         ]);
     }
+    if let Some(address) = addresses.metrics {
+        let paths = "/metrics, /health/ready";
+        rows.push(vec!["metrics".to_owned(), format!("http://{address}"), paths.to_owned()]);
+    }
     columns(&rows)
 }
 
@@ -110,6 +114,7 @@ fn ready_event(addresses: &Addresses, complete: bool) -> Value {
         "listeners": addresses.listeners,
         "gateway": addresses.gateway,
         "register": addresses.register,
+        "metrics": addresses.metrics,
     })
 }
 
@@ -129,6 +134,7 @@ mod tests {
             listeners: vec![listener("default/chat", Some("http://127.0.0.1:7272/")), listener("a/b", None)],
             gateway: Some("127.0.0.1:7011".parse().unwrap()),
             register: None,
+            metrics: Some("127.0.0.1:9464".parse().unwrap()),
         }
     }
 
@@ -140,6 +146,7 @@ mod tests {
                 "default/chat  ws://127.0.0.1:7272    http://127.0.0.1:7272/",
                 "a/b           ws://127.0.0.1:7272",
                 "gateway       quic://127.0.0.1:7011  for workers",
+                "metrics       http://127.0.0.1:9464  /metrics, /health/ready",
             ]
         );
     }

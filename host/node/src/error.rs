@@ -41,6 +41,14 @@ pub enum NodeError {
         /// What the system said.
         error: io::Error,
     },
+    /// The address of the metrics cannot be listened on.
+    #[error("cannot listen on {address}: {error}; stop what listens there, or change `listen` in [metrics]")]
+    ListenMetrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A plugin cannot run.
     #[error(transparent)]
     Plugin(#[from] PluginError),

@@ -17,6 +17,7 @@ mod endpoints;
 mod error;
 mod gateways;
 mod membership;
+mod metrics;
 mod node;
 pub mod operator;
 mod plugins;

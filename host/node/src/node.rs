@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tidegate_base::{NodeName, Role};
+use tidegate_exporter::Exporter;
 use tidegate_gateway::Gateway;
 use tidegate_link::Endpoint;
 use tidegate_link::certs::{Identity, IdentityError};
@@ -55,6 +56,8 @@ pub struct Node {
     pub(crate) plugins: Option<(Engine, Arc<SlowPool>)>,
     pub(crate) data_dir: DataDir,
     pub(crate) stop_wait: Duration,
+    /// Tells those who watch it, until it is gone.
+    pub(crate) exporter: Option<Exporter>,
     /// Its certificate, in a cluster.
     pub(crate) identity: Option<Identity>,
 }
@@ -165,7 +168,8 @@ impl Node {
         }
         self.close_links().await;
         drop(self.shared.register.write().take());
-        let Self { shards, control, plugins, data_dir, .. } = self;
+        let Self { shards, control, plugins, data_dir, exporter, .. } = self;
+        drop(exporter);
         // Waiting for threads blocks. The folder is let go last.
         let join = move || {
             shards.join();
@@ -210,28 +214,52 @@ impl std::fmt::Debug for Node {
 
 impl Shared {
     fn has_started(&self) -> bool {
-        // Who joins hears of every app before it is ready.
-        if !self.apps.iter().all(|apps| apps.has_applied()) {
-            return false;
-        }
-        if self.all_in_one {
-            return self.is_ready();
-        }
-        let announced = self.view.read().as_ref().is_none_or(|view| view.borrow().register_lives);
-        announced && self.links_are_up()
+        self.why_not_started().is_none()
     }
 
     fn is_ready(&self) -> bool {
-        let gateway = self.gateway.read().as_ref().is_none_or(Gateway::is_ready);
-        let worker = self.worker.read().as_ref().is_none_or(Worker::is_ready);
-        gateway && worker && self.links_are_up() && !self.stopping.load(Ordering::Relaxed)
+        self.why_not_ready().is_none()
+    }
+
+    /// Why it has not started yet; None: it has.
+    pub(crate) fn why_not_started(&self) -> Option<String> {
+        // Who joins hears of every app before it is ready.
+        if !self.apps.iter().all(|apps| apps.has_applied()) {
+            return Some("it has not heard yet which apps there are".to_owned());
+        }
+        if self.all_in_one {
+            return self.why_not_ready();
+        }
+        if self.view.read().as_ref().is_some_and(|view| !view.borrow().register_lives) {
+            return Some("no register has admitted it yet".to_owned());
+        }
+        self.why_not_linked()
+    }
+
+    /// Why it does not do what it is there for; None: it does.
+    pub(crate) fn why_not_ready(&self) -> Option<String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("it is stopping".to_owned());
+        }
+        if self.gateway.read().as_ref().is_some_and(|gateway| !gateway.is_ready()) {
+            return Some("an app has no slot that takes clients".to_owned());
+        }
+        if self.worker.read().as_ref().is_some_and(|worker| !worker.is_ready()) {
+            return Some("a slot does not run".to_owned());
+        }
+        self.why_not_linked()
+    }
+
+    fn why_not_linked(&self) -> Option<String> {
+        let is_linked = self.links_are_up();
+        (!is_linked).then(|| "it is not linked to every gateway that is listed".to_owned())
     }
 
     fn links_are_up(&self) -> bool {
         self.dialer.read().as_ref().is_none_or(|dialer| dialer.all_linked())
     }
 
-    fn nodes(&self) -> Vec<NodeEntry> {
+    pub(crate) fn nodes(&self) -> Vec<NodeEntry> {
         if let Some(register) = self.register.read().as_ref() {
             return register.nodes().iter().map(NodeEntry::from).collect();
         }
@@ -239,8 +267,8 @@ impl Shared {
         view.as_ref().map(|view| entries(&view.borrow().nodes)).unwrap_or_default()
     }
 
-    fn status(&self) -> Status {
-        let counters = tidegate_telemetry::snapshot();
+    pub(crate) fn status(&self) -> Status {
+        let counters = tidegate_telemetry::all().into_iter();
         Status {
             node: self.name.to_string(),
             roles: self.roles.clone(),
@@ -254,7 +282,7 @@ impl Shared {
                 let PoolUse { instances, instances_max, kept_bytes } = worker.pool();
                 InstancesEntry { count: instances, max: instances_max, kept_bytes }
             }),
-            counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            counters: counters.map(|counter| (counter.name().to_owned(), counter.get())).collect(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! How a node starts: what can fail for a reason of its user's comes first, what others see comes last.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tidegate_base::{GatewayId, NodeName, Role};
+use tidegate_exporter::{Exporter, Source};
 use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_link::certs::Identity;
@@ -27,6 +28,7 @@ use crate::duty::{Duty, RoleDuty, WorkerDuty};
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::membership::Membership;
+use crate::metrics::Watched;
 use crate::node::{Node, Shared, open_control};
 use crate::plugins::{Loaded, LoadedApp};
 use crate::shards::Shards;
@@ -42,17 +44,19 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     if config.place.runs(Role::Gateway) {
         check_ports(&config)?;
     }
+    let threads = NodeError::system("start a thread");
+    let control = Shards::start("tidegate-control", 1).map_err(threads)?;
+    let on_control = control.handles().first().cloned().unwrap_or_else(Handle::current);
+    let watched = Arc::new(Watched::new(config.metrics.apps_max));
+    let exporter = config.metrics.listen.map(|address| export(address, &watched, &on_control)).transpose()?;
     let store = if config.place.runs(Role::Register) { Some(open_store(&config).await?) } else { None };
     let plugins = match config.place.runs(Role::Worker) {
         true => Some(prepare(config.clone(), store.clone()).await?),
         false => None,
     };
-    let threads = NodeError::system("start a thread");
-    let control = Shards::start("tidegate-control", 1).map_err(threads)?;
     let has_shards = config.place.runs(Role::Gateway) || config.place.runs(Role::Worker);
     let count = if has_shards { config.shards } else { 0 };
     let shards = Shards::start("tidegate-shard", count).map_err(NodeError::system("start a thread"))?;
-    let on_control = control.handles().first().cloned().unwrap_or_else(Handle::current);
     let mut parts = Parts::new(&config, shards.handles(), on_control, store);
     if let Some(plugins) = &plugins {
         parts.tenants = Arc::clone(&plugins.loaded.tenants);
@@ -65,16 +69,37 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
             parts.member(identity, registers, plugins).await?;
         }
     }
-    let Parts { shared, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } = parts;
+    let Parts { mut shared, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } = parts;
+    shared.addresses.metrics = exporter.as_ref().map(Exporter::address);
     let shared = Arc::new(shared);
     tasks.push(open_control(&shared, &data_dir, &on_control)?);
+    watched.is(Arc::downgrade(&shared));
     system::return_free_memory();
     let stop_wait = config.stop_wait;
     let identity = match config.place {
         Place::AllInOne => None,
         Place::Member { identity, .. } => Some(identity),
     };
-    Ok(Node { shared, tasks, endpoint, endpoints, shards, control, plugins, data_dir, stop_wait, identity })
+    Ok(Node {
+        shared,
+        tasks,
+        endpoint,
+        endpoints,
+        shards,
+        control,
+        plugins,
+        data_dir,
+        stop_wait,
+        exporter,
+        identity,
+    })
+}
+
+/// From now on whoever asks is told how it does.
+fn export(address: SocketAddr, watched: &Arc<Watched>, control: &Handle) -> Result<Exporter, NodeError> {
+    let listening = TcpListener::bind(address)
+        .and_then(|listener| Exporter::start(listener, Arc::clone(watched) as Arc<dyn Source>, control));
+    listening.map_err(|error| NodeError::ListenMetrics { address, error })
 }
 
 fn check_ports(config: &Config) -> Result<(), NodeError> {

@@ -93,7 +93,7 @@ pub struct AppEntry {
 }
 
 /// An app's slots on a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct SlotsEntry {
     /// The version of the plugin.
     pub version: u32,
@@ -136,6 +136,9 @@ pub struct Addresses {
     /// Where nodes and operators reach this register.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub register: Option<SocketAddr>,
+    /// Where it tells numbers and health by HTTP.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A place where clients connect.

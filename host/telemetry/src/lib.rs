@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Counter {
     name: &'static str,
+    help: &'static str,
     value: AtomicU64,
 }
 
 impl Counter {
-    /// A counter at 0. Use [`counters!`], which also lists it.
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, value: AtomicU64::new(0) }
+    /// A counter at 0, and what it counts. Use [`counters!`], which also lists it.
+    pub const fn new(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, value: AtomicU64::new(0) }
     }
 
     /// Counts one.
@@ -38,11 +39,16 @@ impl Counter {
     pub fn name(&self) -> &'static str {
         self.name
     }
+
+    /// What it counts: its documentation.
+    pub fn help(&self) -> &'static str {
+        self.help.trim_start()
+    }
 }
 
 static LISTED: Mutex<Vec<&'static [&'static Counter]>> = Mutex::new(Vec::new());
 
-/// Lists a group of counters for [`snapshot`]; once per group.
+/// Lists a group of counters for [`all`]; once per group.
 pub fn list(group: &'static [&'static Counter]) {
     let mut listed = LISTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !listed.iter().any(|known| std::ptr::eq(known.as_ptr(), group.as_ptr())) {
@@ -50,11 +56,11 @@ pub fn list(group: &'static [&'static Counter]) {
     }
 }
 
-/// Every listed counter with its value, in order of name.
-pub fn snapshot() -> Vec<(&'static str, u64)> {
+/// Every listed counter, in order of name.
+pub fn all() -> Vec<&'static Counter> {
     let listed = LISTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut all: Vec<_> = listed.iter().flat_map(|g| g.iter()).map(|c| (c.name(), c.get())).collect();
-    all.sort_unstable();
+    let mut all: Vec<_> = listed.iter().flat_map(|group| group.iter().copied()).collect();
+    all.sort_unstable_by_key(|counter| counter.name());
     all
 }
 
@@ -62,8 +68,8 @@ pub fn snapshot() -> Vec<(&'static str, u64)> {
 /// `ALL_COUNTERS`, which the role lists when it starts.
 #[macro_export]
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        $($(#[$doc])* pub static $name: $crate::Counter = $crate::Counter::new($text);)*
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)*) => {
+        $($(#[doc = $doc])+ pub static $name: $crate::Counter = $crate::Counter::new($text, concat!($($doc),+));)*
         /// All counters of this module, for `tidegate_telemetry::list`.
         pub static ALL_COUNTERS: &[&$crate::Counter] = &[$(&$name),*];
     };
@@ -91,17 +97,20 @@ pub fn init_logging(filter: &str) {
 mod tests {
     mod counted {
         crate::counters! {
-            /// Apples.
+            /// Apples that were eaten,
+            /// and pears.
             APPLES = "tidegate_test_apples_total";
         }
     }
 
     #[test]
-    fn listed_counters_appear_once_with_their_value() {
+    fn listed_counters_appear_once_with_their_value_and_what_they_count() {
         super::list(counted::ALL_COUNTERS);
         super::list(counted::ALL_COUNTERS);
         counted::APPLES.add(2);
         counted::APPLES.inc();
-        assert_eq!(super::snapshot(), [("tidegate_test_apples_total", 3)]);
+        let [apples] = super::all()[..] else { panic!("{:?}", super::all()) };
+        assert_eq!((apples.name(), apples.get()), ("tidegate_test_apples_total", 3));
+        assert_eq!(apples.help(), "Apples that were eaten, and pears.");
     }
 }

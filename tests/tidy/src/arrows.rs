@@ -3,12 +3,13 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 14] = [
+const HOST: [(&str, &[&str]); 15] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
     ("store", &["base"]),
     ("telemetry", &[]),
+    ("exporter", &["telemetry"]),
     ("link", &["base", "wire", "telemetry"]),
     ("runtime", &["base", "contract", "telemetry"]),
     ("register", &["base", "contract", "wire", "store", "telemetry", "link"]),
@@ -24,6 +25,7 @@ const HOST: [(&str, &[&str]); 14] = [
             "wire",
             "store",
             "telemetry",
+            "exporter",
             "link",
             "runtime",
             "register",

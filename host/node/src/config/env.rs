@@ -10,7 +10,7 @@ use super::file::File;
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 26] = [
+pub const VARIABLES: [&str; 28] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -37,6 +37,8 @@ pub const VARIABLES: [&str; 26] = [
     "TIDEGATE_WORKER_QUERY_WAIT_MS",
     "TIDEGATE_WORKER_STOP_WAIT_MS",
     "TIDEGATE_WORKER_SLEEP_STATE_MIB",
+    "TIDEGATE_METRICS_LISTEN",
+    "TIDEGATE_METRICS_APPS_MAX",
 ];
 
 /// Overlays the file with these variables; those that are none of ours are passed over.
@@ -59,11 +61,11 @@ fn is_ours(name: &str) -> bool {
             .and_then(|rest| rest.strip_prefix(section)?.strip_prefix('_'))
             .is_some()
     };
-    ["NODE", "CLUSTER", "REGISTER", "GATEWAY", "WORKER"].into_iter().any(of)
+    ["NODE", "CLUSTER", "REGISTER", "GATEWAY", "WORKER", "METRICS"].into_iter().any(of)
 }
 
 fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
-    let File { node, cluster, register, gateway, worker, tenant: _, listener: _, app: _ } = file;
+    let File { node, cluster, register, gateway, worker, metrics, tenant: _, listener: _, app: _ } = file;
     match name {
         "TIDEGATE_NODE_NAME" => put(&mut node.name, text),
         "TIDEGATE_NODE_DATA_DIR" => path(&mut node.data_dir, text),
@@ -94,6 +96,8 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_WORKER_QUERY_WAIT_MS" => put(&mut worker.query_wait_ms, text),
         "TIDEGATE_WORKER_STOP_WAIT_MS" => put(&mut worker.stop_wait_ms, text),
         "TIDEGATE_WORKER_SLEEP_STATE_MIB" => put(&mut worker.sleep_state_mib, text),
+        "TIDEGATE_METRICS_LISTEN" => put(&mut metrics.listen, text),
+        "TIDEGATE_METRICS_APPS_MAX" => put(&mut metrics.apps_max, text),
         unknown => Err(match closest(unknown, &VARIABLES) {
             Some(close) => format!("there is no such setting; did you mean {close}?"),
             None => "there is no such setting; unset it, or write it into the settings file".into(),
@@ -150,6 +154,8 @@ mod tests {
         ("TIDEGATE_WORKER_QUERY_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_WORKER_STOP_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_WORKER_SLEEP_STATE_MIB", "2", "2", "1"),
+        ("TIDEGATE_METRICS_LISTEN", "127.0.0.1:2", "\"127.0.0.1:2\"", "\"127.0.0.1:1\""),
+        ("TIDEGATE_METRICS_APPS_MAX", "2", "2", "1"),
     ];
 
     fn toml(variable: &str, value: &str) -> File {

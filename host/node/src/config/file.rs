@@ -20,6 +20,7 @@ pub(super) struct File {
     pub register: Register,
     pub gateway: Gateway,
     pub worker: Worker,
+    pub metrics: Metrics,
     pub tenant: Vec<Spanned<Tenant>>,
     pub listener: Vec<Spanned<Listener>>,
     pub app: Vec<Spanned<App>>,
@@ -71,6 +72,13 @@ pub(super) struct Gateway {
     pub slot_wait_ms: Option<Millis>,
     pub linger_ms: Option<Millis>,
     pub unrouted_max: Option<Within<1, 1_000_000>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metrics {
+    pub listen: Option<Address>,
+    pub apps_max: Option<Within<0, 100_000>>,
 }
 
 /// A port that apps share by their routes.

@@ -51,6 +51,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// The worker's part.
     pub worker: WorkerConfig,
+    /// What it tells those who watch it.
+    pub metrics: MetricsConfig,
     /// The apps.
     pub apps: Vec<AppConfig>,
     /// What tenants may have, for who runs a register.
@@ -87,6 +89,15 @@ impl Place {
     pub fn runs(&self, role: Role) -> bool {
         self.roles().contains(&role)
     }
+}
+
+/// What a node tells those who watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// The TCP address of the metrics and of the node's health, by HTTP; None: nobody is told.
+    pub listen: Option<SocketAddr>,
+    /// Most apps with numbers of their own; those of the others are added up.
+    pub apps_max: usize,
 }
 
 /// How a gateway is set up.
@@ -268,6 +279,7 @@ impl Config {
                 compiler: Compiler::InProcess,
                 build: BuildOutput::Silent,
             },
+            metrics: MetricsConfig { listen: None, apps_max: 1000 },
             apps: Vec::new(),
             tenants: BTreeMap::new(),
             precedence: Precedence::default(),

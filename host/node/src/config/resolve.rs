@@ -77,8 +77,17 @@ impl file::App {
 
 /// Everything checked.
 pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<Config, ConfigError> {
-    let File { node, cluster, register, gateway, worker, tenant: tenants, listener: listeners, app: apps } =
-        file;
+    let File {
+        node,
+        cluster,
+        register,
+        gateway,
+        worker,
+        metrics,
+        tenant: tenants,
+        listener: listeners,
+        app: apps,
+    } = file;
     let mut config = Config::all_in_one(node.data_dir.unwrap_or_else(|| folder.join("data")));
     let name = node.name.map(|label| label.0);
     let roles = node.roles.map(|roles| roles.into_iter().map(|role| role.0).collect::<Vec<_>>());
@@ -93,6 +102,8 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     set(&mut config.log, node.log);
     set(&mut config.stop_wait, node.stop_wait_ms.map(millis));
     set(&mut config.register_listen, register.listen.map(|address| address.0));
+    config.metrics.listen = metrics.listen.map(|address| address.0);
+    set(&mut config.metrics.apps_max, metrics.apps_max.map(size));
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker)?;
     for listener in listeners {

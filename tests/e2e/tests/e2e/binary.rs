@@ -48,6 +48,11 @@ impl Node {
         of["address"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Where it tells its numbers.
+    pub fn metrics(&self) -> SocketAddr {
+        self.ready["metrics"].as_str().unwrap().parse().unwrap()
+    }
+
     pub fn register(&self) -> String {
         self.ready["register"].as_str().unwrap().to_owned()
     }

@@ -19,6 +19,7 @@ mod hostile;
 mod isolation;
 mod listeners;
 mod many;
+mod metrics;
 mod mixed;
 mod order;
 mod ports;
