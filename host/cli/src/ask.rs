@@ -82,6 +82,10 @@ fn lines(status: &Status) -> Vec<String> {
             );
             let others = [
                 (slots.asleep, "asleep"),
+                (
+                    slots.without_place,
+                    if slots.without_place == 1 { "waits for a place" } else { "wait for a place" },
+                ),
                 (slots.waiting, "wait to restart"),
                 (slots.suspended, "suspended"),
             ];

@@ -312,6 +312,7 @@ impl Shared {
                     waiting: status.waiting,
                     suspended: status.suspended,
                     asleep: status.asleep,
+                    without_place: status.without_place,
                     cpu_ms: millis(status.cpu.used),
                     throttled_ms: millis(status.cpu.throttled),
                     throttled: status.is_throttled,

@@ -114,6 +114,9 @@ pub struct SlotsEntry {
     /// Slots that sleep, since nobody needs them.
     #[serde(default)]
     pub asleep: u32,
+    /// Slots that woke up and wait for a place in the pool of plugin instances.
+    #[serde(default)]
+    pub without_place: u32,
     /// Milliseconds of CPU time that its turns have used.
     #[serde(default)]
     pub cpu_ms: u64,

@@ -11,10 +11,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::app_log::AppLog;
-use crate::capacity::{Capacity, NoCapacity};
+use crate::capacity::NoCapacity;
 use crate::conducted::{Conducted, Reach};
 use crate::edition::Edition;
 use crate::inbox::SlotMsg;
+use crate::places::Places;
 use crate::roster::{AppId, Change, Roster};
 use crate::settings::{WorkerApp, WorkerSettings};
 use crate::slot::{News, Slot, SlotParts, SlotShared, SlotStartError, tell};
@@ -33,7 +34,7 @@ pub(crate) struct Inner {
     pub shards: Vec<Shard>,
     pub news: News,
     pub apps: Mutex<Apps>,
-    pub capacity: Arc<Mutex<Capacity>>,
+    pub places: Arc<Places>,
     pub states: Arc<StateRoom>,
     pub roster: Arc<Roster>,
 }
@@ -254,7 +255,7 @@ impl Inner {
         }
         let edition =
             Edition::new(&self.engine, app).map_err(|error| WorkerError::Template { app: name, error })?;
-        self.capacity.lock().take(&edition.app.name, edition.app.slots, edition.app.slots_awake());
+        self.places.take(&edition.app.name, edition.app.slots, edition.app.slots_awake());
         Ok(self.take_in(&mut self.apps.lock(), &Arc::new(edition)))
     }
 
@@ -277,7 +278,7 @@ impl Inner {
             Some(_) => return Err(AddAppError::Different { app: name() }),
             None => {}
         }
-        self.capacity.lock().admit(&app.name, app.slots, app.slots_awake())?;
+        self.places.admit(&app.name, app.slots, app.slots_awake())?;
         tracing::info!(app = %app.name, slots = app.slots, "an app is added");
         Ok(Launch::Here(self.take_in(&mut apps, &Arc::new(edition))))
     }
@@ -308,7 +309,7 @@ impl Inner {
             slots.push(running);
             first.push(start);
         }
-        let conducted = Conducted::new(edition, reaches(&slots), Arc::clone(&self.capacity));
+        let conducted = Conducted::new(edition, reaches(&slots), Arc::clone(&self.places));
         self.roster.push(Change::Add(id, Box::new(conducted)));
         let settings = edition.app.without_module();
         apps.running.push(RunningApp { id, settings, slots, log, leaving: None });
@@ -332,7 +333,7 @@ impl Inner {
             shared: Arc::clone(&shared),
             settings: Arc::clone(&self.settings),
             runtime: shard.runtime.clone(),
-            places: Arc::clone(&self.capacity),
+            places: Arc::clone(&self.places),
             states: Arc::clone(&self.states),
             slow: Arc::clone(&self.slow),
         };
@@ -369,9 +370,9 @@ impl Inner {
         let (before, count) = (app.settings.slots, settings.slots);
         let awake = settings.slots_awake();
         if count > before || awake > app.settings.slots_awake() {
-            self.capacity.lock().admit(&now.name, count.max(before), awake)?;
+            self.places.admit(&now.name, count.max(before), awake)?;
         } else if count == before {
-            self.capacity.lock().take(&now.name, count, awake);
+            self.places.take(&now.name, count, awake);
         }
         if count > before {
             let nothing = Arc::new(Edition::empty_of(&settings));
@@ -403,7 +404,7 @@ impl Inner {
             let is_gone = |entry: &SlotEntry| entry.leaving && leaves(entry, &name);
             inner.shards.iter().for_each(|shard| shard.table.remove(is_gone));
             if let Some(app) = inner.apps.lock().find(&name) {
-                inner.capacity.lock().take(&name, app.settings.slots, app.settings.slots_awake());
+                inner.places.take(&name, app.settings.slots, app.settings.slots_awake());
             }
             let _ = tell_gone.send(true);
         });
@@ -463,7 +464,7 @@ impl Inner {
         for shard in &self.shards {
             shard.table.remove(|entry| entry.app == *name);
         }
-        self.capacity.lock().free(name);
+        self.places.free(name);
         self.apps.lock().running.retain(|app| app.settings.name != *name);
         tell(&self.news);
         tracing::info!(app = %name, "an app is removed");

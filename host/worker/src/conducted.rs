@@ -3,16 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tidegate_base::Digest;
 use tidegate_runtime::{Engine, Module};
 use tidegate_wire::control::{AppReport, Failure, Stage, VersionRef};
 use tidegate_wire::{Do, Rollout};
 use tokio::runtime::Handle;
 
-use crate::capacity::Capacity;
 use crate::edition::{Edition, Idle};
 use crate::inbox::SlotMsg;
+use crate::places::Places;
 use crate::prepare::{Hand, Prepared, Switched, Unswitched};
 use crate::settings::WorkerApp;
 use crate::slot::SlotShared;
@@ -44,7 +43,7 @@ pub(crate) struct Conducted {
     settings: Arc<WorkerApp>,
     /// Those that slots run or have ready, and maybe others.
     editions: Vec<(VersionRef, Arc<Edition>)>,
-    capacity: Arc<Mutex<Capacity>>,
+    places: Arc<Places>,
     /// Its share of the pool for instances beside those of the slots, which may all be awake while it has one.
     room: Option<u32>,
     /// Since something was stuck.
@@ -70,7 +69,7 @@ impl Kept {
 
 impl Conducted {
     /// An app whose slots all run `edition`, or are empty if it has no code.
-    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>, capacity: Arc<Mutex<Capacity>>) -> Self {
+    pub fn new(edition: &Arc<Edition>, slots: Vec<Reach>, places: Arc<Places>) -> Self {
         let app = &edition.app;
         let own = app.module.as_ref().map(|module| {
             let version = VersionRef { number: app.version, digest: module.digest() };
@@ -83,7 +82,7 @@ impl Conducted {
             editions: own.iter().map(|(own, _)| (*own, Arc::clone(edition))).collect(),
             modules: own.into_iter().map(|(own, module)| (own.digest, module)).collect(),
             settings: Arc::new(app.without_module()),
-            capacity,
+            places,
             room: None,
             slots,
             prepared: HashMap::new(),
@@ -158,7 +157,7 @@ impl Conducted {
         if has.is_some_and(|room| wanted <= room) {
             return Ok(());
         }
-        let found = self.capacity.lock().begin_swap(self.rollout.app(), wanted);
+        let found = self.places.begin_swap(self.rollout.app(), wanted);
         found.map_err(|error| Failure::new(Some(slot), Stage::Capacity, error.to_string()))?;
         self.room = Some(wanted);
         Ok(())
@@ -224,7 +223,7 @@ impl Conducted {
         if !self.rollout.is_moving() {
             self.kept = HashMap::new();
             if self.room.take().is_some() {
-                self.capacity.lock().end_swap(self.rollout.app());
+                self.places.end_swap(self.rollout.app());
             }
             (self.ticks, self.retry_ticks) = (0, 1);
         }

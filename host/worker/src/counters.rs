@@ -19,6 +19,10 @@ tidegate_telemetry::counters! {
     RESUMPTIONS = "tidegate_worker_slots_resumed_total";
     /// Slots that fell asleep, since nobody needed them.
     SLEEPS = "tidegate_worker_slots_slept_total";
+    /// Slots that fell asleep before their time, since others waited for a place in the pool of instances.
+    SLEEPS_EARLY = "tidegate_worker_slots_slept_early_total";
+    /// Slots that woke up and had to wait for a place in the pool of instances.
+    PLACES_WAITED = "tidegate_worker_slots_waited_for_place_total";
     /// Slots that woke up, since something came for them.
     WAKES = "tidegate_worker_slots_woken_total";
     /// Times that a slot could not sleep although nobody needed it: `save` failed, or there was no room for its state.

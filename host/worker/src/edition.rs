@@ -100,6 +100,8 @@ pub(crate) enum Idle {
     Suspended = 2,
     /// Nobody needs it.
     Asleep = 3,
+    /// It woke, and waits for a place in the pool.
+    NoPlace = 4,
 }
 
 /// What a slot has done since the worker started.
@@ -156,7 +158,7 @@ impl SlotStats {
     /// Why it has no instance, if it has none.
     pub fn idle(&self) -> Option<Idle> {
         let idle = self.idle.load(Ordering::Relaxed);
-        [Idle::Waits, Idle::Suspended, Idle::Asleep].into_iter().find(|of| *of as u8 == idle)
+        [Idle::Waits, Idle::Suspended, Idle::Asleep, Idle::NoPlace].into_iter().find(|of| *of as u8 == idle)
     }
 
     pub fn restarts(&self) -> u64 {

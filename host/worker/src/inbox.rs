@@ -42,6 +42,10 @@ pub(crate) enum SlotMsg {
     /// There is no version to run any more: the instance ends, in good order, and the slot stays empty. Answered when
     /// that is done.
     Empty(oneshot::Sender<()>),
+    /// It waited for a place in the pool, and has one.
+    HasPlace,
+    /// Another slot waits for a place: sleep as soon as it may.
+    SleepSoon,
     /// Leave, gracefully.
     Stop,
 }

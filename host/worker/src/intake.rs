@@ -51,6 +51,8 @@ pub(crate) enum Notice {
     Say(Vec<Kept>),
     Configure(Arc<WorkerApp>),
     Empty(oneshot::Sender<()>),
+    HasPlace,
+    SleepSoon,
     Stop,
 }
 
@@ -169,6 +171,8 @@ impl Intake {
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
             SlotMsg::Configure(settings) => self.notices.push_back(Notice::Configure(settings)),
             SlotMsg::Empty(done) => self.notices.push_back(Notice::Empty(done)),
+            SlotMsg::HasPlace => self.notices.push_back(Notice::HasPlace),
+            SlotMsg::SleepSoon => self.notices.push_back(Notice::SleepSoon),
             SlotMsg::Stop => self.notices.push_back(Notice::Stop),
             SlotMsg::Ask(query, asked) => self.notices.push_back(Notice::Ask(query, asked)),
             SlotMsg::Switch(order) => self.notices.push_back(Notice::Switch(order)),

@@ -62,16 +62,18 @@ mod tests {
     use tidegate_base::AppName;
 
     use super::*;
-    use crate::capacity::Capacity;
     use crate::edition::Edition;
+    use crate::places::Places;
 
     fn app(timers_max: usize) -> Arc<WorkerApp> {
         Arc::new(WorkerApp { timers_max, ..WorkerApp::empty(AppName::new("chat").unwrap()) })
     }
 
     fn add(id: AppId) -> Change {
-        let capacity = Arc::new(Mutex::new(Capacity::new(1)));
-        Change::Add(id, Box::new(Conducted::new(&Arc::new(Edition::empty_of(&app(1))), Vec::new(), capacity)))
+        Change::Add(
+            id,
+            Box::new(Conducted::new(&Arc::new(Edition::empty_of(&app(1))), Vec::new(), Places::new(1))),
+        )
     }
 
     fn configure(id: AppId, timers_max: usize) -> Change {

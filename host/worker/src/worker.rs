@@ -13,12 +13,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::apps::{AddAppError, Apps, ConfigureAppError, Configured, Ending, Inner, Launch, Shard};
-use crate::capacity::Capacity;
 use crate::conductor::{Conductor, ModuleSource, Orders, Parts};
 use crate::counters;
 use crate::edition::Idle;
 use crate::inbox::SlotMsg;
 use crate::links::{self, ShardSlots};
+use crate::places::Places;
 use crate::settings::{WorkerApp, WorkerSettings};
 use crate::slot::SlotStartError;
 use crate::stored::StateRoom;
@@ -51,6 +51,8 @@ pub struct AppStatus {
     pub suspended: u32,
     /// Slots that sleep, since nobody needs them.
     pub asleep: u32,
+    /// Slots that woke up and wait for a place in the pool of plugin instances.
+    pub without_place: u32,
     /// What its turns have used of the processors, and how long they had to wait for them.
     pub cpu: CpuUse,
     /// It is over its share now: its turns wait.
@@ -114,7 +116,7 @@ impl Worker {
             shards: shards.iter().map(shard).collect(),
             news: Arc::new(watch::Sender::new(0)),
             apps: Mutex::default(),
-            capacity: Arc::new(Mutex::new(Capacity::new(engine.settings().instances))),
+            places: Places::new(engine.settings().instances),
             roster: Arc::default(),
         });
         let (mut started, mut failed) = (0, Vec::new());
@@ -275,6 +277,7 @@ impl AppStatus {
             waiting: 0,
             suspended: 0,
             asleep: 0,
+            without_place: 0,
             cpu: CpuUse::default(),
             is_throttled: false,
             missing_labels: Vec::new(),
@@ -301,6 +304,7 @@ impl Apps {
                 status.waiting += u32::from(idle == Some(Idle::Waits));
                 status.suspended += u32::from(idle == Some(Idle::Suspended));
                 status.asleep += u32::from(idle == Some(Idle::Asleep));
+                status.without_place += u32::from(idle == Some(Idle::NoPlace));
             }
             status
         };

@@ -9,7 +9,7 @@ use super::call::{Call, Turned, run_call};
 use super::health::Trouble;
 use super::sleep::Needed;
 use super::turn::About;
-use super::{Slot, reading};
+use super::{Slot, SlotParts, reading};
 use crate::counters;
 use crate::edition::Idle;
 use crate::settings::WorkerApp;
@@ -28,7 +28,7 @@ impl Slot {
         }
         self.sleep.renewed();
         self.stored = None;
-        self.parts.places.lock().is_awake(&self.parts.edition.app.name, self.parts.slot);
+        self.parts.places.is_awake(&self.parts.edition.app.name, self.parts.slot);
     }
 
     /// Whether the slot is one of those that always have an instance.
@@ -42,12 +42,28 @@ impl Slot {
     }
 
     /// When the slot, which has nothing to do, is to sleep. None: not as long as things are as they are.
-    pub(super) fn sleeps_at(&mut self) -> Option<Instant> {
+    /// `timer` is when it has something to do again.
+    pub(super) fn sleeps_at(&mut self, timer: Option<Instant>) -> Option<Instant> {
         if self.never_sleeps() {
+            self.offer(None);
             return None;
         }
         let needed = self.needed();
-        self.sleep.rests(needed, Instant::now)
+        let at = self.sleep.rests(needed, Instant::now);
+        // One that its timers keep awake is not to lose them because others want its place.
+        let is_kept = timer.zip(at).is_some_and(|(timer, at)| timer <= at);
+        self.offer(if is_kept { None } else { self.sleep.could_hurry() });
+        at
+    }
+
+    /// Tells since when the slot could sleep if somebody else wants its place, if that is news. None: it could not.
+    pub(super) fn offer(&mut self, since: Option<Instant>) {
+        if self.offered == since {
+            return;
+        }
+        self.offered = since;
+        let SlotParts { edition, slot, shared, places, .. } = &self.parts;
+        places.idles(&edition.app.name, *slot, since, &shared.inbox);
     }
 
     fn needed(&mut self) -> Needed {
@@ -117,11 +133,17 @@ impl Slot {
             core.timers.clear();
             core.out.flush();
         });
-        self.health.ended(Instant::now());
+        let now = Instant::now();
+        self.health.ended(now);
+        if self.sleep.is_early(now) {
+            counters::SLEEPS_EARLY.inc();
+        }
         self.sleep.fell_asleep();
         let (app, slot) = (&self.parts.edition.app, self.parts.slot);
-        self.parts.places.lock().sleeps(&app.name, slot);
         self.parts.shared.stats.set_idle(Some(Idle::Asleep));
+        self.parts.places.sleeps(&app.name, slot);
+        // It is not among those that could sleep any more.
+        self.offered = None;
         counters::SLEEPS.inc();
         let state_bytes = self.stored.as_ref().map(|state| state.len());
         tracing::debug!(app = %app.name, version = app.version, slot, state_bytes, "the slot sleeps");

@@ -59,7 +59,7 @@ impl Slot {
         self.core(|core| core.leave(Arc::clone(&nothing.app)));
         self.stored = None;
         self.sleep.renewed();
-        self.parts.places.lock().sleeps(&nothing.app.name, self.parts.slot);
+        self.parts.places.sleeps(&nothing.app.name, self.parts.slot);
         (self.orphans, self.owed, self.first_event) = (Vec::new(), Default::default(), None);
         self.health = Health::new(nothing.app.on_failure, Instant::now());
         self.parts.shared.stats.set_idle(None);

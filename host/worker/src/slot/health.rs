@@ -64,12 +64,22 @@ pub(super) struct Health {
     serves_since: Option<Instant>,
     /// When another instance may start. None: not before another version comes.
     next: Option<Instant>,
+    /// It is in the queue for a place.
+    waits_for_place: bool,
 }
 
 impl Health {
     /// Nothing has happened yet.
     pub fn new(on_failure: OnFailure, now: Instant) -> Self {
-        Self { on_failure, score: 0, state: State::Well, no_room: 0, serves_since: None, next: Some(now) }
+        Self {
+            on_failure,
+            score: 0,
+            state: State::Well,
+            no_room: 0,
+            serves_since: None,
+            next: Some(now),
+            waits_for_place: false,
+        }
     }
 
     /// What becomes of the slot if it goes on failing. One that is suspended stays so.
@@ -123,6 +133,20 @@ impl Health {
         self.state = State::BackingOff;
         self.next = Some(now + wait);
         (Next::In(wait), before != State::BackingOff)
+    }
+
+    /// There is no place for an instance, and the slot is in the queue for one. It looks again now and then, so that nothing
+    /// that goes wrong with the queue keeps it waiting for ever.
+    pub fn waits_for_place(&mut self, now: Instant) {
+        self.next = self.next.map(|_| now + WAIT_MAX);
+        self.waits_for_place = true;
+    }
+
+    /// It has its place.
+    pub fn has_place(&mut self, now: Instant) {
+        if std::mem::take(&mut self.waits_for_place) {
+            self.next = self.next.map(|_| now);
+        }
     }
 
     /// When another instance may start. None: not before another version comes.

@@ -57,6 +57,8 @@ pub(crate) struct Slot {
     /// Lines about faults and failed starts.
     fault_lines: Sparse,
     sleep: Sleep,
+    /// Since when it is idle, as the pool's places know it. None: it could not sleep early.
+    offered: Option<Instant>,
     /// Lines about a slot that cannot sleep.
     sleep_lines: Sparse,
     /// What the instance handed over as the slot fell asleep, until another one has it.
@@ -92,6 +94,7 @@ impl Slot {
             health,
             fault_lines: Sparse::default(),
             sleep: Sleep::default(),
+            offered: None,
             sleep_lines: Sparse::default(),
             stored: None,
             orphans: Vec::new(),
@@ -134,11 +137,15 @@ impl Slot {
         let over_until = self.over_budget_until();
         let is_asleep = self.sleep.is_asleep();
         let serves = (self.instance.is_some() || is_asleep) && over_until.is_none();
+        let runs = self.instance.is_some() && over_until.is_none();
+        if !runs {
+            self.offer(None);
+        }
         let due = match (&self.instance, over_until) {
             (Some(_), None) => {
                 let timer = self.core(|core| core.timers.next()).flatten();
                 // Nobody's clock runs for a slot that never sleeps.
-                [timer, self.sleeps_at()].into_iter().flatten().min()
+                [timer, self.sleeps_at(timer)].into_iter().flatten().min()
             }
             (Some(_), Some(until)) => Some(until),
             (None, _) if is_asleep => over_until,
@@ -223,6 +230,8 @@ impl Slot {
                     // Whoever ordered it may be gone; the slot is empty.
                     let _ = done.send(());
                 }
+                Notice::HasPlace => self.health.has_place(Instant::now()),
+                Notice::SleepSoon => self.sleep.hurry(),
                 Notice::Stop => self.stopping = true,
             }
         }
@@ -331,7 +340,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.parts.shared.inbox.close();
+        let SlotParts { edition, slot, shared, places, .. } = &self.parts;
+        shared.inbox.close();
+        places.leaves(&edition.app.name, *slot, &shared.inbox);
     }
 }
 

@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app_log::AppLog;
-use crate::capacity::Capacity;
 use crate::edition::{Edition, SlotStats};
 use crate::inbox::Inbox;
+use crate::places::Places;
 use crate::query::Queries;
 use crate::settings::WorkerSettings;
 use crate::stored::StateRoom;
@@ -25,7 +25,7 @@ pub(crate) struct SlotParts {
     pub settings: Arc<WorkerSettings>,
     pub runtime: Handle,
     /// Which of the engine's pool it may take as it wakes.
-    pub places: Arc<Mutex<Capacity>>,
+    pub places: Arc<Places>,
     /// Where what it knows is kept while it sleeps.
     pub states: Arc<StateRoom>,
     /// Where an instance that the slot lets go runs its `on-worker-stop`.

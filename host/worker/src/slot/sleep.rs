@@ -6,18 +6,35 @@ use std::time::{Duration, Instant};
 
 /// Between two tries to sleep that fail it waits no longer than this, or than its idle time if that is longer.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// So long it is idle at least, also when others want its place: a slot that has just been used is likely to be used again.
+const EARLY: Duration = Duration::from_secs(1);
 
 /// Whether a slot is awake, and when it sleeps. Call [`rests`](Self::rests) whenever the slot has nothing to do; when its
 /// time has come ([`is_due`](Self::is_due)) try to sleep, and say how that went.
 #[derive(Debug, Default)]
 pub(super) struct Sleep {
     phase: Phase,
-    /// When it sleeps if nothing happens before. None: something did since the last look, or somebody needs it.
-    at: Option<Instant>,
+    /// None: something happened since the last look, or somebody needs it.
+    idle: Option<Idle>,
     /// Tries in a row that failed.
     failed: u32,
     /// Something has run since the last look.
     stirred: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Idle {
+    since: Instant,
+    /// When it sleeps if nothing happens before.
+    at: Instant,
+    /// Somebody else wants its place: it sleeps sooner.
+    hurries: bool,
+}
+
+impl Idle {
+    fn due(&self) -> Instant {
+        if self.hurries { self.at.min(self.since + EARLY) } else { self.at }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,30 +75,51 @@ impl Sleep {
     /// and something ran since the last look.
     pub fn rests(&mut self, needed: Needed, now: impl FnOnce() -> Instant) -> Option<Instant> {
         let stirred = std::mem::take(&mut self.stirred);
-        self.at = match needed {
+        self.idle = match needed {
             Needed::Yes => None,
-            Needed::No(idle) => match self.at {
-                Some(at) if !stirred => Some(at),
-                _ => Some(now() + self.wait(idle)),
+            Needed::No(idle) => match self.idle {
+                Some(before) if !stirred => Some(before),
+                _ => {
+                    let since = now();
+                    Some(Idle { since, at: since + self.wait(idle), hurries: false })
+                }
             },
         };
-        self.at
+        self.idle.map(|idle| idle.due())
+    }
+
+    /// Since when it is idle, if it would sleep sooner when it is to hurry. Not after a try that failed: that would fail
+    /// again.
+    pub fn could_hurry(&self) -> Option<Instant> {
+        self.idle.filter(|idle| self.failed == 0 && idle.at > idle.since + EARLY).map(|idle| idle.since)
+    }
+
+    /// Somebody else wants its place: if it is idle, it sleeps as soon as it was for a short time.
+    pub fn hurry(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            idle.hurries = true;
+        }
+    }
+
+    /// Whether it would not sleep yet if nobody wanted its place.
+    pub fn is_early(&self, now: Instant) -> bool {
+        self.idle.is_some_and(|idle| idle.hurries && now < idle.at)
     }
 
     /// Whether it is to sleep now. Looks at the clock only if nobody needed it at the last look.
     pub fn is_due(&self, now: impl FnOnce() -> Instant) -> bool {
-        !self.stirred && self.at.is_some_and(|at| at <= now())
+        !self.stirred && self.idle.is_some_and(|idle| idle.due() <= now())
     }
 
     /// It could not sleep, and tries again after an idle time that is twice as long as this one.
     pub fn failed(&mut self) {
         self.failed = self.failed.saturating_add(1);
-        self.at = None;
+        self.idle = None;
     }
 
     /// Not now: it is to be idle anew before it sleeps.
     pub fn put_off(&mut self) {
-        self.at = None;
+        self.idle = None;
     }
 
     /// It sleeps.
@@ -96,7 +134,7 @@ impl Sleep {
 
     /// It has an instance. True: one that woke it up.
     pub fn started(&mut self) -> bool {
-        self.at = None;
+        self.idle = None;
         std::mem::take(&mut self.phase) == Phase::Waking
     }
 
@@ -142,6 +180,35 @@ mod tests {
         sleep.wakes();
         assert!(!sleep.is_asleep() && sleep.is_waking() && !sleep.is_due(never));
         assert!(sleep.started() && !sleep.started() && !sleep.is_waking());
+    }
+
+    #[test]
+    fn when_others_want_its_place_it_sleeps_after_a_short_time_but_not_before_and_not_if_it_is_used_again() {
+        let (now, idle) = (Instant::now(), Duration::from_secs(60));
+        let mut sleep = Sleep::default();
+        sleep.hurry();
+        assert_eq!((sleep.could_hurry(), sleep.rests(Needed::No(idle), || now)), (None, Some(now + idle)));
+        assert_eq!(sleep.could_hurry(), Some(now));
+        sleep.hurry();
+        assert_eq!(sleep.rests(Needed::No(idle), never), Some(now + EARLY));
+        assert!(!sleep.is_due(|| now + EARLY / 2) && sleep.is_due(|| now + EARLY));
+        assert!(sleep.is_early(now + EARLY) && !sleep.is_early(now + idle));
+        sleep.stir();
+        let later = now + EARLY;
+        assert_eq!(sleep.rests(Needed::No(idle), || later), Some(later + idle));
+        sleep.hurry();
+        assert_eq!(sleep.rests(Needed::Yes, never), None);
+        assert_eq!(
+            sleep.rests(Needed::No(idle), || later),
+            Some(later + idle),
+            "that was before it was needed"
+        );
+        sleep.failed();
+        sleep.rests(Needed::No(idle), || later);
+        assert_eq!(sleep.could_hurry(), None, "it would fail again");
+        let mut sleep = Sleep::default();
+        sleep.rests(Needed::No(EARLY), || now);
+        assert_eq!(sleep.could_hurry(), None, "it sleeps soon enough");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tidegate_runtime::{Fault, Instance, StartError, StartReason};
 
 use super::call::{Call, Turned, run_call};
 use super::health::{Health, Next, Trouble};
-use super::{Slot, reading};
+use super::{Slot, SlotParts, reading};
 use crate::capacity::NoCapacity;
 use crate::counters;
 use crate::edition::Idle;
@@ -69,7 +69,8 @@ impl Slot {
             self.parts.shared.stats.restarted();
             counters::RESTARTS.inc();
         }
-        let placed = self.parts.places.lock().wake(&self.parts.edition.app.name, self.parts.slot);
+        let SlotParts { edition, slot, shared, places, .. } = &self.parts;
+        let placed = places.wake(&edition.app.name, *slot, &shared.inbox);
         let started = match placed {
             Ok(()) if is_waking => self.start_instance(StartReason::New).await,
             Ok(()) => self.start_instance(StartReason::Restart).await,
@@ -83,6 +84,13 @@ impl Slot {
 
     fn not_started(&mut self, error: &SlotStartError) {
         let now = Instant::now();
+        if let SlotStartError::NoPlace(_) = error {
+            if self.parts.shared.stats.idle() != Some(Idle::NoPlace) {
+                counters::PLACES_WAITED.inc();
+            }
+            self.parts.shared.stats.set_idle(Some(Idle::NoPlace));
+            return self.health.waits_for_place(now);
+        }
         if let Some(omitted) = self.fault_lines.one_more(now) {
             let WorkerApp { name, version, .. } = &*self.parts.edition.app;
             tracing::error!(app = %name, version, slot = self.parts.slot, omitted, "the slot has no instance: {error}");

@@ -327,35 +327,48 @@ async fn slots_of_separate_nodes_sleep_wake_and_are_deployed_to_over_quic() {
 
 #[tokio::test]
 async fn more_apps_than_the_pool_has_places_are_served_one_after_the_other() {
+    for slot_idle_ms in [100, 3_600_000] {
+        one_after_the_other(slot_idle_ms).await;
+    }
+}
+
+/// However long an idle slot would keep its place, it gives it to one that waits.
+async fn one_after_the_other(slot_idle_ms: u32) {
     const APPS: usize = 6;
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let app = |n: usize| {
         format!(
-            "[[app]]\nname = \"app-{n}\"\nplugin = \"{}\"\nroutes = [\"app-{n}.test\"]\nmin_slots = 0\nslot_idle_ms = 100\n",
+            "[[app]]\nname = \"app-{n}\"\nplugin = \"{}\"\nroutes = [\"app-{n}.test\"]\nmin_slots = 0\nslot_idle_ms = {slot_idle_ms}\n",
             wasm("callbacks")
         )
     };
-    // One that is awake, and room to swap one that sleeps: that takes two.
-    let text = "[worker]\ninstances = 3\n[[listener]]\naddress = \"ws://127.0.0.1:0\"\n".to_owned()
+    // Two that are awake, and room to swap one that sleeps: that takes two.
+    let text = "[worker]\ninstances = 4\n[[listener]]\naddress = \"ws://127.0.0.1:0\"\n".to_owned()
         + &(0..APPS).map(app).collect::<String>();
     std::fs::write(at.join("tidegate.toml"), text).unwrap();
     let node = Node::start(at, &["up", "--json"]);
     let address = node.listener("ws");
-    let mut before = Client::of_callbacks_at(address, "app-0.test", "/").await;
-    before.call("instance", json!({})).await;
-    for n in 1..APPS {
+    let of_app = |n: usize| slots(at, "data", &format!("default/app-{n}"));
+    let mut stays = Client::of_callbacks_at(address, "app-0.test", "/").await;
+    assert_eq!(stays.call("instance", json!({})).await["turns"], 1);
+    let mut before = Client::of_callbacks_at(address, "app-1.test", "/").await;
+    for n in 2..APPS {
         let host = format!("app-{n}.test");
         let connect = async move { Client::of_callbacks_at(address, &host, "/").await };
         let next = tokio::spawn(connect);
-        let waits = || (slots(at, "data", &format!("default/app-{n}"))["waiting"] == 1).then_some(());
-        eventually("it waits for a place", waits).await;
+        eventually("it waits for a place", || (of_app(n)["without_place"] == 1).then_some(())).await;
+        let status = run(at, &["status", "--data-dir", "data"]);
+        assert!(status.stdout.contains(", 1 waits for a place"), "{}", status.stdout);
         // Who has one is served.
         before.call("instance", json!({})).await;
         before.close().await;
         before = next.await.unwrap();
         before.call("instance", json!({})).await;
+        assert_eq!((&of_app(n)["without_place"], &of_app(n - 1)["asleep"]), (&json!(0), &json!(1)));
     }
+    // Who is connected keeps its instance, however long it says nothing.
+    assert_eq!(stays.call("instance", json!({})).await["turns"], 2);
     assert_eq!(node.process.terminate(), Some(0));
 }
 
