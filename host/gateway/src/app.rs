@@ -51,6 +51,8 @@ pub(crate) struct App {
 pub(crate) enum Life {
     Active,
     Suspended,
+    /// It has no version: it takes clients only if a slot is up all the same, since that hears of the first one before.
+    Empty,
     /// It was removed: nothing new comes, what is there ends.
     Removed,
 }
@@ -60,18 +62,20 @@ impl From<AppState> for Life {
         match state {
             AppState::Active => Self::Active,
             AppState::Suspended => Self::Suspended,
+            AppState::Empty => Self::Empty,
         }
     }
 }
 
 impl Life {
-    const ALL: [Self; 3] = [Self::Active, Self::Suspended, Self::Removed];
+    const ALL: [Self; 4] = [Self::Active, Self::Suspended, Self::Empty, Self::Removed];
 
     /// What a client hears who cannot be served.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Active => "This app takes clients.",
             Self::Suspended => "This app is suspended: try again later.",
+            Self::Empty => "Nothing was deployed to this app yet: try again later.",
             Self::Removed => "This app was removed.",
         }
     }
@@ -238,6 +242,15 @@ impl App {
     pub fn life(&self) -> Life {
         let number = self.life.load(Ordering::SeqCst);
         Life::ALL.get(usize::from(number)).copied().unwrap_or(Life::Removed)
+    }
+
+    /// Why it takes no clients now, if it takes none.
+    pub fn refuses(&self) -> Option<Life> {
+        match self.life() {
+            Life::Active => None,
+            Life::Empty if self.is_up() => None,
+            life => Some(life),
+        }
     }
 
     /// Begins another part of its life. None: it was in it already; else the epoch of the new one.

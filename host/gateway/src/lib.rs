@@ -36,7 +36,7 @@ use tidegate_wire::control::AppClients;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use self::app::{App, Life};
+use self::app::App;
 use self::links::{LinkContext, OpenLinks};
 pub use self::registry::AppError;
 use self::registry::{Added, Registry};
@@ -309,7 +309,7 @@ impl Gateway {
         let Some(epoch) = epoch else { return };
         let life = app.life();
         tracing::info!(app = %app.name, ?life, "an app has changed");
-        if life != Life::Active {
+        if app.refuses().is_some() {
             let inboxes = self.context.inboxes.iter();
             inboxes.for_each(|inbox| inbox.push(ShardMsg::AppEnds(app.clone(), epoch)));
         }

@@ -276,6 +276,9 @@ fn slots_of<'a>(slots: &'a [AppSlots], name: &'a AppName) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
+    use tidegate_base::{NodeName, Role};
+    use tidegate_link::{Peer, memory_pair};
+
     use super::*;
     use crate::routes::Host;
 
@@ -287,6 +290,10 @@ mod tests {
         let routes = routes.iter().map(|route| route.parse().unwrap()).collect();
         let shared = SharedSettings { routes, ..SharedSettings::default() };
         AppSettings { shared, ..AppSettings::new(name(app)) }
+    }
+
+    fn peer(role: Role, name: &str) -> Peer {
+        Peer { role, name: NodeName::new(name).unwrap(), address: None }
     }
 
     fn registry(apps: &[(&str, &[&str])]) -> Registry {
@@ -338,6 +345,26 @@ mod tests {
         let Added::New(after) = registry.add(&settings("a", &[]), false).unwrap() else { panic!("new") };
         assert_ne!(before.number, after.number);
         assert_eq!((registry.all().len(), registry.awaited().len()), (1, 0));
+    }
+
+    #[test]
+    fn an_app_without_a_version_refuses_clients_until_a_slot_is_up_or_it_is_said_to_have_one() {
+        let registry = Registry::new(GatewayId::new(1), 2);
+        let mut empty = settings("a", &["h"]);
+        empty.state = AppState::Empty;
+        let Ok(Added::New(app)) = registry.add(&empty, false) else { panic!("new") };
+        assert_eq!(app.refuses(), Some(Life::Empty));
+        let (link, _there) = memory_pair(peer(Role::Worker, "w"), peer(Role::Gateway, "g"));
+        let (control, _) = link.take_control().unwrap();
+        let up = SlotUp { slot: 0, generation: 1 };
+        let slots =
+            vec![AppSlots { app: name("a"), version: 1, exports: Exports::default(), slots: vec![up] }];
+        registry.announce(3, 0, slots, &control);
+        assert_eq!((app.life(), app.refuses()), (Life::Empty, None));
+        registry.link_gone(3);
+        assert_eq!(app.refuses(), Some(Life::Empty));
+        registry.set_state(&name("a"), AppState::Active).unwrap();
+        assert_eq!(app.refuses(), None);
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub enum AppState {
     Active,
     /// It was stopped: clients are refused at once.
     Suspended,
+    /// It has no version yet: clients are refused at once, as long as no slot of it is up.
+    Empty,
 }
 
 /// How an app is reached on ports that apps share.

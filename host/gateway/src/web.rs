@@ -117,7 +117,8 @@ impl Door {
             }
         };
         match app.life() {
-            Life::Active => Ok((app, prefix)),
+            // Files need no version.
+            Life::Active | Life::Empty => Ok((app, prefix)),
             life => Err((StatusCode::SERVICE_UNAVAILABLE, life.text())),
         }
     }

@@ -216,7 +216,7 @@ impl Place {
             Self::Gateway(..) => Some(CatalogApp { spec: gateway_part(app.spec), ..app }),
             Self::Worker(_, labels, _) => {
                 let is_wanted = !app.suspended && app.spec.require.iter().all(|label| labels.contains(label));
-                is_wanted.then(|| CatalogApp { spec: worker_part(app.spec), ..app })
+                is_wanted.then(|| CatalogApp { empty: false, spec: worker_part(app.spec), ..app })
             }
         }
     }
@@ -252,7 +252,7 @@ impl Place {
         let config = AppConfig::from_spec(app.app.clone(), &app.spec);
         match self {
             Self::Gateway(gateway, _) => {
-                let settings = gateway_app(&config, app.suspended, &app.spec)?;
+                let settings = gateway_app(&config, app)?;
                 let added = gateway.read().as_ref().map(|gateway| gateway.add_app(&settings));
                 added.unwrap_or(Ok(())).map(|()| None).map_err(|error| error.to_string())
             }
@@ -304,11 +304,15 @@ fn steps(have: &BTreeMap<AppName, CatalogApp>, wanted: Vec<CatalogApp>) -> Vec<S
     steps
 }
 
-fn gateway_app(config: &AppConfig, suspended: bool, spec: &AppSpec) -> Result<AppSettings, String> {
+fn gateway_app(config: &AppConfig, app: &CatalogApp) -> Result<AppSettings, String> {
     let mut settings = AppSettings::new(config.name.clone());
-    settings.state = if suspended { AppState::Suspended } else { AppState::Active };
+    settings.state = match (app.suspended, app.empty) {
+        (true, _) => AppState::Suspended,
+        (false, true) => AppState::Empty,
+        (false, false) => AppState::Active,
+    };
     settings.limits = config.limits;
-    settings.shared = shared_settings(spec)?;
+    settings.shared = shared_settings(&app.spec)?;
     Ok(settings)
 }
 
@@ -382,13 +386,23 @@ mod tests {
 
     fn app(name: u8, born: u64, slots: u64) -> CatalogApp {
         let app = AppName::new(&format!("a{name}")).unwrap();
-        CatalogApp { app, born, suspended: false, spec: AppSpec { slots: Some(slots), ..AppSpec::default() } }
+        CatalogApp {
+            app,
+            born,
+            suspended: false,
+            empty: false,
+            spec: AppSpec { slots: Some(slots), ..AppSpec::default() },
+        }
     }
 
     fn apps() -> impl Strategy<Value = Vec<CatalogApp>> {
-        let one = (1..3_u64, 1..3_u64, any::<bool>());
+        let one = (1..3_u64, 1..3_u64, any::<(bool, bool)>());
         prop::collection::btree_map(0..5_u8, one, 0..5).prop_map(|apps| {
-            let of = |(name, (born, slots, suspended))| CatalogApp { suspended, ..app(name, born, slots) };
+            let of = |(name, (born, slots, (suspended, empty)))| CatalogApp {
+                suspended,
+                empty,
+                ..app(name, born, slots)
+            };
             apps.into_iter().map(of).collect()
         })
     }

@@ -12,7 +12,7 @@ use tidegate_base::{Addresses, Protocol};
 use super::conn::{Conn, Flags, Phase};
 use super::deadlines::Due;
 use super::{LISTENER_TOKENS, LeftOver, Shard, local_addr};
-use crate::app::{App, Life};
+use crate::app::App;
 use crate::counters;
 use crate::pace::ClientPace;
 use crate::protocol::Codec;
@@ -173,7 +173,7 @@ impl Shard {
     /// Whether an app takes one more connection on a port of its own; it is counted then.
     fn takes(&self, app: &App, protocol: Protocol) -> bool {
         // Who speaks HTTP is told why it is not served.
-        if protocol != Protocol::Ws && app.life() != Life::Active {
+        if protocol != Protocol::Ws && app.refuses().is_some() {
             return false;
         }
         if !app.admit() {

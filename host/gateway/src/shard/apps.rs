@@ -33,7 +33,9 @@ impl Shard {
         if app.life() == Life::Removed {
             self.stop_listening_for(app);
         }
-        let text = app.life().text();
+        // Its first version may have come meanwhile.
+        let Some(life) = app.refuses() else { return };
+        let text = life.text();
         for key in self.conns_of(app.number) {
             let Some(conn) = self.conns.get(key) else { continue };
             // Who has not said what it wants is told when it does.
@@ -51,7 +53,7 @@ impl Shard {
     pub(super) fn app_end_is_due(&mut self, number: u32, epoch: u16) {
         for key in self.conns_of(number) {
             let Some(conn) = self.conns.get(key) else { continue };
-            if conn.app.as_ref().is_none_or(|app| app.epoch() != epoch) {
+            if conn.app.as_ref().is_none_or(|app| app.epoch() != epoch || app.refuses().is_none()) {
                 return;
             }
             if !matches!(conn.phase, Phase::Ended) {

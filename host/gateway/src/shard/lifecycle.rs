@@ -108,7 +108,8 @@ impl Shard {
             }
             Phase::Head => self.end(key, reason),
             Phase::Upgrading { .. } => {
-                let range = self.batch.encode(|out| http::refusal(503, text, out));
+                let after_s = (code == CloseCode::TRY_AGAIN).then_some(http::RETRY_AFTER_S);
+                let range = self.batch.encode(|out| http::refusal_until(503, text, after_s, out));
                 self.refuse(key, &range);
             }
             Phase::Closing(_) | Phase::Ended => {}

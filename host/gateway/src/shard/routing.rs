@@ -2,7 +2,6 @@
 //! host and path say it.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use tidegate_base::CloseReason;
@@ -46,6 +45,15 @@ impl Refusal {
             Self::Head(error) => error.status(),
             Self::NoRoute => 404,
             Self::Away(_) | Self::Full | Self::TooFast => 503,
+        }
+    }
+
+    /// In how many seconds it may be worth another try.
+    fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::Head(_) | Self::NoRoute | Self::Away(Life::Removed) => None,
+            Self::Away(_) | Self::Full => Some(http::RETRY_AFTER_S),
+            Self::TooFast => Some(1),
         }
     }
 }
@@ -99,8 +107,10 @@ impl Shard {
     /// What a connection asks for, once its head is there; its app is known then, and takes it.
     pub(super) fn read_request(&mut self, key: usize) -> Result<Option<Asked>, Refusal> {
         let Some((asked, app)) = self.find_app(key)? else { return Ok(None) };
-        if app.life() != Life::Active {
-            return Err(Refusal::Away(app.life()));
+        // Files need no version.
+        let is_served = |life: &Life| *life == Life::Empty && matches!(asked, Asked::File);
+        if let Some(life) = app.refuses().filter(|life| !is_served(life)) {
+            return Err(Refusal::Away(life));
         }
         if self.conns.get(key).is_some_and(|conn| conn.app.is_none()) {
             self.enter(key, app)?;
@@ -117,12 +127,9 @@ impl Shard {
             Refusal::Full | Refusal::TooFast => counters::REFUSED.inc(),
             Refusal::Head(_) => {}
         }
-        let range = self.respond(refusal.status(), &refusal.to_string());
+        let (status, after_s, text) = (refusal.status(), refusal.retry_after_s(), refusal.to_string());
+        let range = self.batch.encode(|out| http::refusal_until(status, &text, after_s, out));
         self.refuse(key, &range);
-    }
-
-    fn respond(&mut self, status: u16, text: &str) -> Range<usize> {
-        self.batch.encode(|out| http::refusal(status, text, out))
     }
 
     fn find_app(&self, key: usize) -> Result<Option<(Asked, Arc<App>)>, Refusal> {

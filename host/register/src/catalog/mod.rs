@@ -266,7 +266,7 @@ impl Catalog {
 
 fn bytes_of(name: &AppName, app: &App) -> usize {
     let App { born, suspended, spec } = app.clone();
-    CatalogApp { app: name.clone(), born, suspended, spec }.bytes()
+    CatalogApp { app: name.clone(), born, suspended, empty: false, spec }.bytes()
 }
 
 /// What two routes have in common that mean the same: hosts have no case, and a path may end in `/`.

@@ -25,12 +25,14 @@ impl Catalog {
         Some(!app.suspended && !self.tenant_suspended(name))
     }
 
-    /// What workers are told; gateways get the same without secrets.
+    /// What workers are told; gateways get the same without secrets, and with what the catalog does not know: which apps are
+    /// empty.
     pub fn list(&self) -> control::Catalog {
         let app = |(name, app): (&AppName, &App)| control::CatalogApp {
             app: name.clone(),
             born: app.born,
             suspended: app.suspended || self.tenant_suspended(name),
+            empty: false,
             spec: app.spec.clone(),
         };
         let apps = self.apps.iter().map(app).collect();

@@ -111,6 +111,11 @@ impl Deployments {
         self.apps.get(app)?.running.as_ref().map(|running| &running.record)
     }
 
+    /// Whether an app has a version, or is getting its first one: if not, none of its slots has anything to run.
+    pub fn has_version(&self, app: &AppName) -> bool {
+        self.apps.get(app).is_some_and(|app| app.stable.is_some() || app.running.is_some())
+    }
+
     /// Every app that was ever deployed, or that a worker has.
     pub fn apps(&self) -> Vec<&AppName> {
         let reported = self.workers.values().flat_map(|worker| worker.apps.keys());
@@ -158,6 +163,9 @@ impl Deployments {
         let record = Record { version, again, by, note, at_ms, canary, state, report: None };
         let app = self.apps.entry(name.clone()).or_default();
         app.running = Some(Running::start(name, record, app.stable, (began, now), &mut self.out));
+        if app.stable.is_none() {
+            self.out.first_versions();
+        }
         Ok(version)
     }
 
@@ -258,6 +266,9 @@ impl Deployments {
             app.stable = Some(running.record.version);
         }
         app.running = None;
+        if app.stable.is_none() {
+            self.out.first_versions();
+        }
         self.out.changed();
     }
 
@@ -268,6 +279,9 @@ impl Deployments {
         let Some(running) = app.running.as_mut().filter(|running| running.number() == number) else { return };
         if running.not_stored(reason, &view, now, &mut self.out) {
             app.running = None;
+            if app.stable.is_none() {
+                self.out.first_versions();
+            }
         }
     }
 

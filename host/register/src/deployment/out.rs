@@ -36,6 +36,8 @@ pub enum Output {
         /// Comes back with the counts.
         number: u64,
     },
+    /// Which apps have a version ([`has_version`](super::Deployments::has_version)) has changed: tell the gateways.
+    FirstVersions,
     /// Tell whoever watches this deployment.
     Progress {
         /// The app.
@@ -84,6 +86,11 @@ impl Out {
     pub fn changed(&mut self) {
         self.revision += 1;
         self.behind = self.workers.clone();
+    }
+
+    /// An app gets its first version, or has none again.
+    pub fn first_versions(&mut self) {
+        self.queue.push_back(Output::FirstVersions);
     }
 
     pub fn gateways(&self) -> &[Session] {

@@ -42,6 +42,7 @@ struct Register {
     told: BTreeMap<Session, Option<DesiredApp>>,
     news: Vec<Progress>,
     censuses: Vec<u64>,
+    first_versions: u32,
 }
 
 impl Register {
@@ -51,7 +52,8 @@ impl Register {
 
     fn of(machine: Deployments) -> Self {
         let (told, news) = (BTreeMap::new(), Vec::new());
-        let mut it = Self { machine, now: START, records: Vec::new(), told, news, censuses: Vec::new() };
+        let (records, censuses) = (Vec::new(), Vec::new());
+        let mut it = Self { machine, now: START, records, told, news, censuses, first_versions: 0 };
         it.drain();
         it
     }
@@ -118,6 +120,7 @@ impl Register {
                     self.told.insert(session, apps.into_iter().next());
                 }
                 Output::Census { number } => self.censuses.push(number),
+                Output::FirstVersions => self.first_versions += 1,
                 Output::Progress { news, .. } => self.news.push(news),
             }
         }
@@ -420,6 +423,27 @@ fn a_cancel_goes_back_at_any_time_before_the_end() {
     register.says(1, report(&[0], Some((1, Step::Back))));
     register.stored();
     assert_eq!(register.ended().outcome, Outcome::RolledBack { reason: "cancelled by bob".into() });
+}
+
+#[test]
+fn it_is_told_when_an_app_gets_its_first_version_and_when_that_comes_to_nothing() {
+    let mut register = Register::with(&[1]);
+    let has = |register: &Register, times: u32| {
+        assert_eq!(register.first_versions, times);
+        register.machine.has_version(&app())
+    };
+    assert!(!has(&register, 0));
+    register.deploy(request(7));
+    assert!(has(&register, 1), "who comes may wait for it");
+    register.not_stored();
+    assert!(!has(&register, 2));
+    register.commit(7, &[(1, 1)]);
+    assert!(has(&register, 3));
+    // What comes after the first is no news.
+    register.deploy(request(8));
+    register.not_stored();
+    register.commit(9, &[(1, 1)]);
+    assert!(has(&register, 3));
 }
 
 #[test]

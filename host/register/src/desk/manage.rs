@@ -33,6 +33,8 @@ const DELETED_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Management {
     pub catalog: Catalog,
+    /// Counts the changes of which apps have a version.
+    versions: u64,
     /// The order that is being written down.
     writing: Option<Writing>,
     /// Those behind it.
@@ -75,18 +77,28 @@ enum Then {
 /// What a node knows of the catalog.
 #[derive(Debug, Default)]
 pub(super) struct Knows {
-    /// The revision that it was told last.
-    told: Option<u64>,
+    /// The list that it was told last.
+    told: Option<Edition>,
+    /// It has not said that it does that list.
+    under_way: bool,
     /// The revision that it does.
     does: Option<u64>,
     troubles: Vec<Trouble>,
 }
 
+/// Which list a node is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Edition {
+    /// The catalog's.
+    revision: u64,
+    /// Gateways are told which apps have a version, too; 0 for others.
+    versions: u64,
+}
+
 impl Knows {
     /// Whether it takes another list: one is under way to a node at a time, so that no number of changes fills its link.
-    fn takes(&self, revision: u64) -> bool {
-        let waits_for_it = self.told.is_some() && self.told != self.does;
-        self.told != Some(revision) && !waits_for_it
+    fn takes(&self, edition: Edition) -> bool {
+        self.told != Some(edition) && !self.under_way
     }
 
     fn does(&self, revision: u64) -> bool {
@@ -290,12 +302,12 @@ impl Task {
 
     pub(super) fn catalog_applied(&mut self, session: Session, revision: u64, mut troubles: Vec<Trouble>) {
         // What it says of a list of another life of this register says nothing of this one.
-        let told = |node: &&mut Node| node.knows.told == Some(revision);
+        let told = |node: &&mut Node| node.knows.told.is_some_and(|told| told.revision == revision);
         let Some(node) = self.nodes.get_mut(&session).filter(told) else { return };
         troubles.truncate(TROUBLES_MAX);
         let cut = |trouble: Trouble| Trouble::new(trouble.app, trouble.reason);
         node.knows.troubles = troubles.into_iter().map(cut).collect();
-        node.knows.does = Some(revision);
+        (node.knows.does, node.knows.under_way) = (Some(revision), false);
         self.tell_catalog();
         self.settle();
     }
@@ -306,25 +318,38 @@ impl Task {
         Ok(())
     }
 
+    /// An app has its first version, or none again: its gateways refuse clients that nobody can serve.
+    pub(super) fn versions_changed(&mut self) {
+        self.management.versions += 1;
+        self.tell_catalog();
+    }
+
     /// Tells everybody who does not know it what there is.
     pub(super) fn tell_catalog(&mut self) {
-        if self.machine.is_none() {
-            return;
-        }
-        let revision = self.management.catalog.revision();
-        let behind = self.nodes.values().filter(|node| node.is_member() && node.knows.takes(revision));
-        if behind.count() == 0 {
-            return;
-        }
-        let list = self.management.catalog.list();
-        let without = |app: CatalogApp| CatalogApp { spec: app.spec.without_secrets(), ..app };
-        let open =
-            List { revision, apps: list.apps.iter().cloned().map(without).collect(), shares: Vec::new() };
-        let (full, open) = (list.into_parts(), open.into_parts());
-        for node in self.nodes.values_mut().filter(|node| node.is_member() && node.knows.takes(revision)) {
-            let parts = if node.role == Role::Worker { &full } else { &open };
-            parts.iter().for_each(|part| node.send(&Control::Catalog(part.clone())));
-            node.knows.told = Some(revision);
+        let Some(machine) = &self.machine else { return };
+        let (revision, versions) = (self.management.catalog.revision(), self.management.versions);
+        for role in [Role::Gateway, Role::Worker] {
+            let versions = if role == Role::Gateway { versions } else { 0 };
+            let edition = Edition { revision, versions };
+            let is_behind = |node: &&mut Node| node.role == role && node.knows.takes(edition);
+            let mut behind = self.nodes.values_mut().filter(is_behind).peekable();
+            if behind.peek().is_none() {
+                continue;
+            }
+            let mut list = self.management.catalog.list();
+            if role == Role::Gateway {
+                let open = |app: CatalogApp| CatalogApp {
+                    empty: !machine.has_version(&app.app),
+                    spec: app.spec.without_secrets(),
+                    ..app
+                };
+                list = List { revision, apps: list.apps.into_iter().map(open).collect(), shares: Vec::new() };
+            }
+            let parts = list.into_parts();
+            for node in behind {
+                parts.iter().for_each(|part| node.send(&Control::Catalog(part.clone())));
+                (node.knows.told, node.knows.under_way) = (Some(edition), true);
+            }
         }
     }
 
@@ -379,12 +404,5 @@ impl Task {
         let created = self.management.catalog.created(app)?;
         let troubles = self.troubles().filter(|trouble| trouble.app == *app).collect();
         Some(Created { troubles, ..created })
-    }
-}
-
-impl Node {
-    /// Whether it is told of apps.
-    fn is_member(&self) -> bool {
-        matches!(self.role, Role::Gateway | Role::Worker)
     }
 }

@@ -351,7 +351,7 @@ impl Task {
         self.trouble = None;
         self.stale = false;
         self.revisions = self.last_revision + 1;
-        self.tell_catalog();
+        self.versions_changed();
         self.next_order();
         for (reply, adopted) in self.adopting.drain(..) {
             let _ = reply.send(Ok(adopted));
@@ -397,6 +397,7 @@ impl Task {
                     let gateways = self.nodes.iter().filter(|(_, node)| node.role == Role::Gateway);
                     gateways.for_each(|(_, node)| node.send(&message));
                 }
+                Output::FirstVersions => self.versions_changed(),
                 Output::Progress { app, number, news } => self.tell(app, number, news),
             }
         }

@@ -27,6 +27,8 @@ pub struct CatalogApp {
     pub born: u64,
     /// It, or its tenant, is suspended: it has no clients and no slots.
     pub suspended: bool,
+    /// It has no version, and is not getting its first one: nobody can serve its clients. Only gateways are told.
+    pub empty: bool,
     /// Its settings. Gateways are not told secrets.
     pub spec: AppSpec,
 }
@@ -166,7 +168,7 @@ mod tests {
 
     fn app(name: &str, route_bytes: usize) -> CatalogApp {
         let spec = AppSpec { routes: vec!["x".repeat(route_bytes)], ..AppSpec::default() };
-        CatalogApp { app: AppName::new(name).unwrap(), born: 1, suspended: false, spec }
+        CatalogApp { app: AppName::new(name).unwrap(), born: 1, suspended: false, empty: false, spec }
     }
 
     proptest! {

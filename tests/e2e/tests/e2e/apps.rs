@@ -7,7 +7,8 @@ use tidegate_base::{AppName, Protocol};
 use tidegate_gateway::settings::{
     AppLimits, AppSettings, AppState, ListenerSettings, Origins, SharedSettings,
 };
-use tidegate_harness::{Client, Cluster, LinkKind, RawClient, eventually};
+use tidegate_harness::{Client, Cluster, LinkKind, RawClient, component, eventually};
+use tidegate_worker::WorkerApp;
 use tokio_tungstenite::tungstenite::Error;
 
 /// 1013: try again later.
@@ -86,6 +87,40 @@ async fn a_suspended_app_closes_and_refuses_clients_until_it_goes_on() {
     of_a.drain().await;
     let unknown = cluster.gateway(0).set_app_state(&name("c"), AppState::Active).unwrap_err().to_string();
     assert!(unknown.contains("default/c"), "{unknown}");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_without_a_version_refuses_clients_at_once_and_takes_them_as_soon_as_a_slot_is_up() {
+    let mut cluster = Cluster::of("callbacks").later(&["a"]).shards(2).start().await;
+    let worker = cluster.worker(0);
+    worker.add_app(WorkerApp::empty(name("a"))).await.unwrap();
+    let set = |state| cluster.gateway(0).set_app_state(&name("a"), state).unwrap();
+    // Whoever waits already is told.
+    let address = cluster.ws_of(0, "a");
+    let of_a = || cluster.gateway(0).census().into_iter().find(|app| app.app == name("a")).unwrap();
+    let waits = tokio::spawn(connect(address));
+    eventually("it waits", || (of_a().clients == 1).then_some(())).await;
+    set(AppState::Empty);
+    for refused in [waits.await.unwrap(), connect(address).await] {
+        let Err(Error::Http(response)) = refused else { panic!("{refused:?}") };
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (503, &"10".parse().unwrap())
+        );
+        let text = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
+        assert!(text.contains("Nothing was deployed to this app yet"), "{text}");
+    }
+    // The slots may be there before the word that there is a version.
+    let mut swapper = cluster.swapper(0).of_empty("a");
+    eventually("the worker knows it", || swapper.is_known().then_some(())).await;
+    let report = swapper.swap(component("callbacks")).await;
+    assert_eq!(report.failure, None);
+    eventually("the slot is up", || (cluster.gateway(0).load(&name("a")).len() == 1).then_some(())).await;
+    let mut client = Client::of_callbacks(address).await;
+    client.drain().await;
+    cluster.gateway(0).set_app_state(&name("a"), AppState::Active).unwrap();
+    client.drain().await;
     cluster.stop().await;
 }
 

@@ -57,6 +57,17 @@ async fn status(address: SocketAddr) -> u16 {
     }
 }
 
+/// What a client is told that is refused.
+async fn refusal(address: SocketAddr) -> String {
+    match Client::connect_to(address, "/", &[("host", HOST)]).await {
+        Err(Error::Http(response)) => {
+            assert!(response.status() != 503 || response.headers().contains_key("retry-after"));
+            String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned()
+        }
+        other => panic!("a refusal was expected, not {other:?}"),
+    }
+}
+
 async fn chats(client: &mut Client) {
     client.send("over a shared port").await;
     assert_eq!(client.text().await, "over a shared port");
@@ -79,8 +90,14 @@ async fn an_app_is_made_deployed_suspended_resumed_configured_and_deleted_while_
     write_spec(at, "");
     let made = run(&["apps", "create", "acme/chat", "--settings", "chat.toml"]);
     assert!(made.stdout.contains("tidegate deploy acme/chat") && made.stderr.is_empty(), "{}", made.stderr);
+    // Nobody can serve its clients: they are told, and do not wait.
+    const NOTHING: &str = "Nothing was deployed to this app yet: try again later.";
+    assert_eq!(refusal(shared).await, NOTHING);
+    let failed = operator.run(&["deploy", "acme/chat", &wasm("versioned-start-traps")]);
+    assert_ne!(failed.code, 0);
+    assert_eq!(refusal(shared).await, NOTHING);
     let report = said(&run(&["deploy", "acme/chat", &wasm("callbacks"), "--json"]));
-    assert_eq!((&report["version"]["number"], &report["switched"]), (&json!(1), &json!(2)), "{report}");
+    assert_eq!((&report["version"]["number"], &report["switched"]), (&json!(2), &json!(2)), "{report}");
     let mut client = Client::of_callbacks_at(shared, HOST, "/").await;
     chats(&mut client).await;
     assert_eq!(client.call("setting", json!({"key": "key"})).await, SECRET);

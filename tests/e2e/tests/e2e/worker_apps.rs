@@ -57,6 +57,7 @@ async fn a_first_version_that_does_not_start_or_goes_back_leaves_empty_slots_for
     let worker = cluster.worker(0);
     worker.add_app(WorkerApp { slots: 2, ..WorkerApp::empty(app("chat")) }).await.unwrap();
     let mut swapper = cluster.swapper(0).of_empty("chat");
+    eventually("the conductor knows it", || swapper.is_known().then_some(())).await;
     let report = swapper.swap(component("versioned-start-traps")).await;
     assert_eq!((report.failure.map(|failure| failure.stage), report.step), (Some(Stage::Start), Step::Back));
     assert_eq!(slots(&worker, "chat"), Some((0, 0)));

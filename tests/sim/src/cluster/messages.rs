@@ -101,6 +101,8 @@ impl Cluster {
                         }
                     }
                 }
+                // No gateway of the simulation has apps that were made at run time.
+                Output::FirstVersions => {}
                 Output::Progress { app, number, news } => self.heard(&app, number, &news)?,
             }
         }

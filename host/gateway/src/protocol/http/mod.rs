@@ -20,4 +20,4 @@ mod tests;
 pub use handshake::{AcceptKey, InvalidSubprotocol, accept_response};
 pub use head::{HEADERS_MAX, Head, HeadError, parse_head};
 pub use origin::{InvalidOrigin, Origin, Origins};
-pub use response::{REFUSAL_TEXT_BYTES_MAX, refusal};
+pub use response::{REFUSAL_TEXT_BYTES_MAX, RETRY_AFTER_S, refusal, refusal_until};

@@ -209,6 +209,10 @@ fn a_refusal_is_one_whole_response() {
         assert!(text.starts_with(start) && text.ends_with("Content-Length: 0\r\n\r\n"), "{text}");
     }
     let mut out = Vec::new();
+    refusal_until(503, "", Some(7), &mut out);
+    let start = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nConnection: close\r\n";
+    assert!(out.starts_with(start));
+    let mut out = Vec::new();
     refusal(400, &"é".repeat(REFUSAL_TEXT_BYTES_MAX), &mut out);
     assert!(String::from_utf8(out).unwrap().contains("Content-Length: 4096\r\n"));
     let mut out = Vec::new();

@@ -122,6 +122,36 @@ async fn a_node_has_one_list_under_way_and_then_the_newest_and_who_is_gone_is_no
 }
 
 #[tokio::test]
+async fn gateways_are_told_which_apps_have_no_version_and_workers_need_not_know() {
+    let place = Place::new();
+    let register = Arc::new(place.register());
+    let mut gateway = Member::join(&register, Role::Gateway, "g").await;
+    let mut worker = Member::join(&register, Role::Worker, "w").await;
+    for member in [&mut gateway, &mut worker] {
+        let revision = member.list().await.revision;
+        member.applied(revision, Vec::new());
+    }
+    let create = {
+        let register = Arc::clone(&register);
+        tokio::spawn(
+            async move { manage(&register, order_app("chat", AppDeed::Create(Box::default()))).await },
+        )
+    };
+    let empty = |list: &control::Catalog| list.apps.iter().map(|app| app.empty).collect::<Vec<_>>();
+    let list = gateway.list().await;
+    assert_eq!(empty(&list), [true]);
+    assert_eq!(empty(&worker.list().await), [false]);
+    worker.applied(list.revision, Vec::new());
+    let (_deploy, mut news) = begin(&register, 1);
+    started(&mut news).await;
+    // One list is under way to it: the next one follows its word.
+    gateway.applied(list.revision, Vec::new());
+    let next = gateway.list().await;
+    assert_eq!((next.revision, empty(&next)), (list.revision, vec![false]));
+    assert!(create.await.unwrap().unwrap().behind.is_empty());
+}
+
+#[tokio::test]
 async fn a_register_that_starts_again_knows_all_and_a_name_of_a_file_is_refused() {
     let place = Place::new();
     let register = place.register();
