@@ -122,6 +122,7 @@ fn name(message: &Control) -> &'static str {
     match message {
         Control::Gateway { .. } => "Gateway",
         Control::Slots(_) => "Slots",
+        Control::SlotsSeen => "SlotsSeen",
         Control::LaneWanted { .. } => "LaneWanted",
         Control::Announce(_) => "Announce",
         Control::Directory { .. } => "Directory",

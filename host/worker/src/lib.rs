@@ -8,6 +8,7 @@
 //!                      plugin instance (runtime)
 //! ```
 
+mod announce;
 mod app_log;
 mod apps;
 mod capacity;

@@ -49,9 +49,12 @@ impl FakeWorker {
 
     /// The slot that the gateway wants a lane to.
     async fn wanted(&mut self) -> u32 {
-        match Control::from_bytes(&self.from_gateway.recv().await.unwrap()).unwrap() {
-            Control::LaneWanted { slot, .. } => slot,
-            other => panic!("{other:?}"),
+        loop {
+            match Control::from_bytes(&self.from_gateway.recv().await.unwrap()).unwrap() {
+                Control::LaneWanted { slot, .. } => return slot,
+                Control::SlotsSeen => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
