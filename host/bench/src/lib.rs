@@ -45,7 +45,7 @@ pub mod yardstick;
 pub use conduct::run;
 pub use density::{Baseline, DensityOptions, DensityPlan, DensityReport, Footprint, density, write_density};
 pub use error::Error;
-pub use fairness::{FairnessOptions, FairnessReport, FairnessRound, fairness};
+pub use fairness::{FairnessOptions, FairnessReport, FairnessRound, Greed, fairness};
 pub use options::{MessageKind, Options, Target, Work, YardstickCommand};
 pub use report::{Measured, Memory, Ratios, Report, Round, Unit};
 pub use stats::{Faults, Latency, Spread};

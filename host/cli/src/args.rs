@@ -14,7 +14,7 @@ use tidegate_base::{NodeName, Role};
 use tidegate_node::Overrides;
 
 pub(crate) use self::density::DensityArgs;
-pub(crate) use self::fairness::FairnessArgs;
+pub(crate) use self::fairness::{FairnessArgs, GreedArg};
 pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand};
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
 

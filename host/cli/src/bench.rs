@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tidegate_bench::{
-    Baseline, DensityOptions, DensityPlan, Error, FairnessOptions, MessageKind, Options, SetUp, TableOptions,
-    Target, Work, YardstickCommand,
+    Baseline, DensityOptions, DensityPlan, Error, FairnessOptions, Greed, MessageKind, Options, SetUp,
+    TableOptions, Target, Work, YardstickCommand,
 };
 
-use crate::args::{BenchCommand, BenchCommon, DensityArgs, FairnessArgs, SetUpArg, TableArgs};
+use crate::args::{BenchCommand, BenchCommon, DensityArgs, FairnessArgs, GreedArg, SetUpArg, TableArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, print};
 use crate::swap;
@@ -76,12 +76,16 @@ fn table(args: TableArgs) -> Outcome {
 }
 
 fn fairness(args: FairnessArgs) -> Outcome {
+    let greed = match args.greed {
+        GreedArg::Loop => Greed::Loop { say: args.say },
+        GreedArg::Flood => Greed::Flood { payload: args.flood_payload, in_flight: args.in_flight },
+    };
     let options = FairnessOptions {
         connections: args.connections,
         rate: args.rate,
         payload: args.payload,
         neighbour_connections: args.neighbour_connections,
-        provocation: args.say,
+        greed,
         rounds: args.rounds,
         warm_up: seconds("--warm-up", args.warm_up)?,
         span: seconds("--seconds", args.seconds)?,

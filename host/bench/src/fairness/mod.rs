@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  round: quiet app alone ──> neighbour at work, quiet app again ──> neighbour comes to rest
-//!         Open loop             Neighbour (a thread)   Open loop
+//!         Open loop             Provoked or Echo        Open loop
+//!                               (a thread)
 //! ```
 //!
 //! Each round is compared with its own calm half only, so that a slow minute of the machine falls on both.
@@ -15,16 +16,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::neighbour::Neighbour;
+pub use self::neighbour::Greed;
+use self::neighbour::Provoked;
 pub use self::report::{FairnessReport, FairnessRound};
 use crate::conduct::once;
 use crate::fleet::{Clock, Fleet};
 use crate::limits::ensure_open_files;
+use crate::loads::{Echo, Load};
 use crate::options::{MessageKind, Options, Target, Work, within};
 use crate::url::Url;
 use crate::{Error, Result};
 
-const TEXT_BYTES_MAX: usize = 64 << 10;
 const REST_MAX: Duration = Duration::from_secs(3600);
 
 /// A run of [`fairness`]. [`FairnessOptions::new`] has the usual values.
@@ -43,8 +45,8 @@ pub struct FairnessOptions {
     pub neighbour: String,
     /// Connections to it, 1 to 10,000; 16 usually. A few times its slots, so that each slot gets some.
     pub neighbour_connections: u32,
-    /// What each of them says to set it to work, at most 64 KiB; again whenever it is done. `loop` usually.
-    pub provocation: String,
+    /// What keeps the neighbour at work: that each of them says `loop` usually.
+    pub greed: Greed,
     /// How often both halves are measured, 1 to 1000; 5 usually.
     pub rounds: u32,
     /// Load before each measurement, at most 1 hour; 2 s usually. The neighbour works all the while.
@@ -65,7 +67,7 @@ impl FairnessOptions {
             payload: 64,
             neighbour,
             neighbour_connections: 16,
-            provocation: "loop".to_owned(),
+            greed: Greed::default(),
             rounds: 5,
             warm_up: Duration::from_secs(2),
             span: Duration::from_secs(5),
@@ -92,9 +94,7 @@ impl FairnessOptions {
     fn check(&self) -> Result<(Url, Url)> {
         let quiet = self.half().check()?;
         within("neighbour-connections", self.neighbour_connections, 1, 10_000)?;
-        if self.provocation.is_empty() || self.provocation.len() > TEXT_BYTES_MAX {
-            return Err(Error::option("say", "must be a text of 1 byte to 64 KiB"));
-        }
+        self.greed.check()?;
         if self.rest > REST_MAX {
             return Err(Error::option("rest", "must be at most 3600 seconds"));
         }
@@ -137,26 +137,20 @@ impl AtWork {
     fn start(url: &Url, options: &FairnessOptions) -> Result<AtWork> {
         let clock = Clock::start();
         let (mut fleet, _) = Fleet::open(url, options.neighbour_connections, clock)?;
-        let mut load = Neighbour::new(options.neighbour_connections, &options.provocation);
+        let (clients, greed) = (options.neighbour_connections, options.greed.clone());
         let (stop, rest) = (Arc::new(AtomicBool::new(false)), options.rest);
         let stopped = Arc::clone(&stop);
-        let work = move || {
-            fleet.kick(&mut load);
-            while !stopped.load(Ordering::Relaxed) {
-                fleet.turn(&mut load, clock.now() + LOOK_NS)?;
+        let work = move || match greed {
+            Greed::Loop { say } => {
+                let mut load = Provoked::new(clients, &say);
+                work(&mut fleet, &mut load, clock, &stopped, rest)?;
+                Ok(load.provoked())
             }
-            load.rest();
-            let until = clock.now() + rest.as_nanos() as u64;
-            while load.is_busy() && clock.now() < until {
-                fleet.turn(&mut load, (clock.now() + LOOK_NS).min(until))?;
+            Greed::Flood { payload, in_flight } => {
+                let mut load = Echo::new(0, clients, in_flight, payload, MessageKind::Text);
+                work(&mut fleet, &mut load, clock, &stopped, rest)?;
+                Ok(load.tally().counted)
             }
-            if load.is_busy() {
-                return Err(Error::Stalled {
-                    what: "waiting for the neighbour to come to rest",
-                    after: rest,
-                });
-            }
-            Ok(load.provoked())
         };
         let thread = std::thread::Builder::new().name("bench-neighbour".to_owned());
         let thread = thread.spawn(work).map_err(Error::io("starting the neighbour's thread"))?;
@@ -170,6 +164,29 @@ impl AtWork {
             Ok(provoked) => provoked,
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    }
+}
+
+/// Keeps the neighbour at work until it is to stop, and waits until it has done all that it was told.
+fn work(
+    fleet: &mut Fleet,
+    load: &mut impl Load,
+    clock: Clock,
+    stopped: &AtomicBool,
+    rest: Duration,
+) -> Result<()> {
+    fleet.kick(load);
+    while !stopped.load(Ordering::Relaxed) {
+        fleet.turn(load, clock.now() + LOOK_NS)?;
+    }
+    load.stop();
+    let until = clock.now() + rest.as_nanos() as u64;
+    while load.outstanding() > 0 && clock.now() < until {
+        fleet.turn(load, (clock.now() + LOOK_NS).min(until))?;
+    }
+    match load.outstanding() {
+        0 => Ok(()),
+        _ => Err(Error::Stalled { what: "waiting for the neighbour to come to rest", after: rest }),
     }
 }
 
@@ -197,7 +214,12 @@ mod tests {
             (FairnessOptions { rate: 0, ..usual() }, "`rate`"),
             (FairnessOptions { payload: 1, ..usual() }, "`payload`"),
             (FairnessOptions { neighbour_connections: 0, ..usual() }, "`neighbour-connections`"),
-            (FairnessOptions { provocation: String::new(), ..usual() }, "`say`"),
+            (FairnessOptions { greed: Greed::Loop { say: String::new() }, ..usual() }, "`say`"),
+            (
+                FairnessOptions { greed: Greed::Flood { payload: 15, in_flight: 1 }, ..usual() },
+                "`flood-payload`",
+            ),
+            (FairnessOptions { greed: Greed::Flood { payload: 16, in_flight: 0 }, ..usual() }, "`in-flight`"),
             (FairnessOptions { rounds: 0, ..usual() }, "`rounds`"),
             (FairnessOptions { warm_up: Duration::MAX, ..usual() }, "`warm-up`"),
             (FairnessOptions { span: Duration::ZERO, ..usual() }, "`seconds`"),

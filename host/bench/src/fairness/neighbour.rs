@@ -1,16 +1,75 @@
-//! Keeps an app at work: each connection says what sets it to work, then asks whether it is done, and begins anew when it
-//! is.
+//! What keeps a greedy app at work.
+
+use std::fmt;
+
+use serde::Serialize;
 
 use crate::codec::Opcode;
 use crate::loads::{Load, Tally};
+use crate::options::within;
 use crate::payload::put_masked;
+use crate::{Error, Result};
+
+const TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// How a neighbour is greedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Greed {
+    /// By turns that take long: each connection says what sets the app to work, and again whenever it is done.
+    Loop {
+        /// What it says, 1 byte to 64 KiB; `loop` usually.
+        say: String,
+    },
+    /// By many short turns: each connection sends texts as fast as they come back.
+    Flood {
+        /// Bytes of each, 16 to 65,536; 64 usually.
+        payload: u32,
+        /// So many that have not come back, on each connection, 1 to 1024; 64 usually.
+        in_flight: u32,
+    },
+}
+
+impl Default for Greed {
+    fn default() -> Self {
+        Self::Loop { say: "loop".to_owned() }
+    }
+}
+
+impl Greed {
+    /// Checks every range.
+    pub(super) fn check(&self) -> Result<()> {
+        match self {
+            Self::Loop { say } if say.is_empty() || say.len() > TEXT_BYTES_MAX => {
+                Err(Error::option("say", "must be a text of 1 byte to 64 KiB"))
+            }
+            Self::Loop { .. } => Ok(()),
+            Self::Flood { payload, in_flight } => {
+                within("flood-payload", *payload, 16, TEXT_BYTES_MAX as u32)?;
+                within("in-flight", *in_flight, 1, 1024)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Greed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loop { say } => write!(f, "say `{say}` to a neighbour"),
+            Self::Flood { payload, in_flight } => {
+                write!(f, "flood a neighbour with messages of {payload} bytes, {in_flight} under way on each")
+            }
+        }
+    }
+}
 
 /// What comes back when the app has done what it was told before.
 const ARE_YOU_DONE: &[u8] = b"tidegate-bench: are you done?";
 
-/// The load at a greedy neighbour.
+/// The load at a neighbour whose turns take long: each connection says what sets it to work, then asks whether it is done,
+/// and begins anew when it is.
 #[derive(Debug)]
-pub(super) struct Neighbour {
+pub(super) struct Provoked {
     provocation: Vec<u8>,
     clients: Vec<State>,
     provoked: u64,
@@ -26,9 +85,9 @@ enum State {
     Closed,
 }
 
-impl Neighbour {
-    pub(super) fn new(clients: u32, provocation: &str) -> Neighbour {
-        Neighbour {
+impl Provoked {
+    pub(super) fn new(clients: u32, provocation: &str) -> Provoked {
+        Provoked {
             provocation: provocation.as_bytes().to_vec(),
             clients: vec![State::Idle; clients as usize],
             provoked: 0,
@@ -37,23 +96,13 @@ impl Neighbour {
         }
     }
 
-    /// Sets it to work no more.
-    pub(super) fn rest(&mut self) {
-        self.stopped = true;
-    }
-
-    /// Whether it has not done all that it was told.
-    pub(super) fn is_busy(&self) -> bool {
-        self.clients.contains(&State::Busy)
-    }
-
     /// How often it was set to work.
     pub(super) fn provoked(&self) -> u64 {
         self.provoked
     }
 }
 
-impl Load for Neighbour {
+impl Load for Provoked {
     fn on_message(&mut self, client: usize, payload: &[u8], _now: u64) {
         if payload.windows(ARE_YOU_DONE.len()).any(|part| part == ARE_YOU_DONE)
             && let Some(state) = self.clients.get_mut(client)
@@ -79,7 +128,7 @@ impl Load for Neighbour {
     }
 
     fn stop(&mut self) {
-        self.rest();
+        self.stopped = true;
     }
 
     fn outstanding(&self) -> u64 {
@@ -102,21 +151,21 @@ mod tests {
 
     #[test]
     fn it_is_set_to_work_again_when_it_is_done_and_only_then() {
-        let mut load = Neighbour::new(2, "loop");
+        let mut load = Provoked::new(2, "loop");
         let mut out = Vec::new();
         load.refill(0, 0, &mut out);
         assert_eq!(payloads(&mut out), [&b"loop"[..], ARE_YOU_DONE]);
         load.on_message(0, b"welcome", 1);
         load.refill(0, 1, &mut out);
-        assert!(out.is_empty() && load.is_busy());
+        assert!(out.is_empty() && load.outstanding() == 1);
         load.on_message(0, b"you say: tidegate-bench: are you done?", 2);
-        assert!(!load.is_busy());
+        assert_eq!(load.outstanding(), 0);
         load.refill(0, 2, &mut out);
         assert_eq!((payloads(&mut out).len(), load.provoked(), load.outstanding()), (2, 2, 1));
-        load.rest();
+        load.stop();
         load.on_message(0, ARE_YOU_DONE, 3);
         load.refill(0, 3, &mut out);
-        assert!(out.is_empty() && !load.is_busy() && load.is_alive());
+        assert!(out.is_empty() && load.outstanding() == 0 && load.is_alive());
         load.on_closed(0);
         load.on_closed(1);
         assert!(!load.is_alive());

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::FairnessOptions;
+use super::{FairnessOptions, Greed};
 use crate::machine;
 use crate::report::Measured;
 use crate::stats::{Faults, Latency, Spread};
@@ -25,8 +25,8 @@ pub struct FairnessReport {
     pub rate: u32,
     /// Over so many connections.
     pub connections: u32,
-    /// What each connection to the neighbour says.
-    pub provocation: String,
+    /// What keeps the neighbour at work.
+    pub greed: Greed,
     /// Connections to the neighbour.
     pub neighbour_connections: u32,
     /// Each pair of halves, in order.
@@ -44,7 +44,7 @@ pub struct FairnessRound {
     pub calm: Measured,
     /// The quiet app beside the neighbour at work.
     pub beside: Measured,
-    /// How often the neighbour was set to work.
+    /// How often the neighbour was set to work; of a flood, the messages that it has sent back.
     pub provoked: u64,
 }
 
@@ -55,7 +55,7 @@ impl FairnessReport {
             machine: machine::describe(),
             rate: options.rate,
             connections: options.connections,
-            provocation: options.provocation.clone(),
+            greed: options.greed.clone(),
             neighbour_connections: options.neighbour_connections,
             rate_kept: Spread::of_ratios(pairs),
             rounds,
@@ -135,9 +135,9 @@ fn cores(one: &Measured) -> Option<f64> {
 
 impl fmt::Display for FairnessReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FairnessReport { machine, rate, connections, provocation, neighbour_connections, .. } = self;
+        let FairnessReport { machine, rate, connections, greed, neighbour_connections, .. } = self;
         writeln!(f, "{rate} messages/s over {connections} connections, on {machine};")?;
-        writeln!(f, "beside {neighbour_connections} connections that say `{provocation}` to a neighbour;")?;
+        writeln!(f, "beside {neighbour_connections} connections that {greed};")?;
         writeln!(f, "median (range) of {} paired rounds\n", self.rounds.len())?;
         writeln!(f, "| figure | calm | beside the neighbour | to reach | reached |")?;
         writeln!(f, "| --- | --- | --- | --- | --- |")?;
@@ -223,6 +223,8 @@ mod tests {
             "{text}"
         );
         let json: serde_json::Value = serde_json::from_str(&report(half(1990.0, 900.0)).to_json()).unwrap();
+        assert_eq!(json["greed"], serde_json::json!({ "kind": "loop", "say": "loop" }));
+        assert!(text.contains("beside 16 connections that say `loop` to a neighbour;"), "{text}");
         assert_eq!((json["held"].as_bool(), json["rounds"][0]["provoked"].as_u64()), (Some(true), Some(16)));
     }
 }

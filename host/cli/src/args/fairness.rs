@@ -1,6 +1,6 @@
 //! `bench fairness`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(crate) struct FairnessArgs {
@@ -16,9 +16,18 @@ pub(crate) struct FairnessArgs {
     /// Connections to it: a few times its slots
     #[arg(long, default_value_t = 16)]
     pub neighbour_connections: u32,
-    /// What each of them says to set it to work, again whenever it is done
+    /// How it is greedy
+    #[arg(long, value_enum, default_value = "loop")]
+    pub greed: GreedArg,
+    /// What each of them says to set it to work, again whenever it is done; with `--greed loop`
     #[arg(long, value_name = "TEXT", default_value = "loop")]
     pub say: String,
+    /// Bytes of each message, with `--greed flood`
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub flood_payload: u32,
+    /// Messages under way on each of its connections, with `--greed flood`
+    #[arg(long, default_value_t = 64)]
+    pub in_flight: u32,
     /// Connections to the quiet app
     #[arg(long, default_value_t = 100)]
     pub connections: u32,
@@ -43,4 +52,12 @@ pub(crate) struct FairnessArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GreedArg {
+    /// Its turns take as long as they may: each connection says `--say`, again whenever it is done
+    Loop,
+    /// It has many short turns: each connection sends messages as fast as they come back
+    Flood,
 }

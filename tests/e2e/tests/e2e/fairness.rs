@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_harness::{Client, eventually};
 
-use crate::binary::{Node, run, said, wasm};
+use crate::binary::{Node, cluster_folder_of, run, said, wasm};
 
 #[test]
 fn bench_fairness_measures_a_quiet_app_beside_one_that_is_held_to_its_share() {
@@ -55,6 +55,57 @@ fn bench_fairness_measures_a_quiet_app_beside_one_that_is_held_to_its_share() {
     );
     assert!(rogue["failed"].as_u64() >= Some(8), "{rogue}");
     assert_eq!(node.process.terminate(), Some(0));
+}
+
+#[test]
+fn bench_fairness_measures_a_quiet_app_beside_one_that_is_flooded_in_a_cluster() {
+    let folder = cluster_folder_of("hostile");
+    let at = folder.path();
+    let add = |file: &str, more: &str| {
+        let text = std::fs::read_to_string(at.join(file)).unwrap();
+        std::fs::write(at.join(file), format!("{text}[[app]]\nname = \"rogue\"\n{more}\n")).unwrap();
+    };
+    add("gateway.toml", "listen = [\"ws://127.0.0.1:0\"]");
+    add("worker.toml", &format!("plugin = \"{}\"\ncpu_share = 0.05", wasm("hostile")));
+    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+    let registers = register.register();
+    let gateway = Node::of_cluster(at, "gateway", "gateway.toml", &registers);
+    let worker = Node::of_cluster(at, "worker", "worker.toml", &registers);
+    let status = |data: &str| said(&run(at, &["status", "--data-dir", data, "--json"]));
+    let listeners = status("data/g1")["addresses"]["listeners"].as_array().unwrap().clone();
+    let url = |app: &str| {
+        let of = listeners.iter().find(|listener| listener["app"] == app).expect("the app listens");
+        of["url"].as_str().unwrap().to_owned()
+    };
+    let (quiet, rogue) = (url("default/test"), url("default/rogue"));
+    let pid = worker.process.id().to_string();
+    let bench = ["bench", "fairness", &quiet, "--neighbour", &rogue, "--greed", "flood", "--pid", &pid];
+    let short =
+        ["--rounds", "1", "--warm-up", "0.3", "--seconds", "1", "--rate", "200", "--connections", "10"];
+    let flood = ["--neighbour-connections", "2", "--in-flight", "32", "--rest", "600", "--json"];
+    let ran = run(at, &[&bench[..], &short, &flood].concat());
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    let report = said(&ran);
+    assert_eq!(report["greed"], json!({ "kind": "flood", "payload": 64, "in_flight": 32 }));
+    let round = &report["rounds"][0];
+    assert!(round["provoked"].as_u64() >= Some(64), "{round}");
+    for half in ["calm", "beside"] {
+        assert!(round[half]["count"].as_u64() > Some(0), "{round}");
+        for fault in ["lost", "reordered", "unexpected", "wrong", "closed"] {
+            assert_eq!(round[half]["faults"][fault], json!(0), "{fault}: {round}");
+        }
+    }
+    let apps = status("data/w1")["apps"].as_array().unwrap().clone();
+    let slots = |app: &str| &apps.iter().find(|entry| entry["name"] == app).expect("the app")["slots"];
+    // Each message was a turn, and its share of the processors held all the same.
+    assert!(slots("default/rogue")["turns"].as_u64() >= round["provoked"].as_u64(), "{report}");
+    assert_eq!(
+        (&slots("default/test")["throttled_ms"], &slots("default/test")["failed"]),
+        (&json!(0), &json!(0))
+    );
+    for node in [gateway, worker, register] {
+        assert_eq!(node.process.terminate(), Some(0));
+    }
 }
 
 #[tokio::test]
