@@ -110,15 +110,9 @@ pub enum AddAppError {
         /// What is wrong.
         error: TemplateError,
     },
-    /// Too few places for plugin instances are left.
+    /// It does not fit.
     #[error(transparent)]
-    NoCapacity(#[from] NoCapacity),
-    /// Its instances may be larger than the places for them.
-    #[error(transparent)]
-    Memory(#[from] TooMuchMemory),
-    /// The worker lacks labels that the app requires.
-    #[error(transparent)]
-    Labels(#[from] MissingLabels),
+    DoesNotFit(#[from] DoesNotFit),
     /// Another app of this name is here.
     #[error("app {app} is on this worker with other settings: configure it, or remove it first")]
     Different {
@@ -139,13 +133,21 @@ pub enum ConfigureAppError {
         /// The app.
         app: AppName,
     },
+    /// With them it does not fit.
+    #[error(transparent)]
+    DoesNotFit(#[from] DoesNotFit),
+}
+
+/// An app that a worker has no room for, or that is not to be there.
+#[derive(Debug, thiserror::Error)]
+pub enum DoesNotFit {
     /// Too few places for plugin instances are left.
     #[error(transparent)]
     NoCapacity(#[from] NoCapacity),
     /// Its instances may be larger than the places for them.
     #[error(transparent)]
     Memory(#[from] TooMuchMemory),
-    /// The worker lacks labels that the app is to require.
+    /// The worker lacks labels that the app requires.
     #[error(transparent)]
     Labels(#[from] MissingLabels),
 }
@@ -259,8 +261,7 @@ impl Inner {
     /// Adds an app, unless it is here already.
     pub fn launch(&self, app: &WorkerApp) -> Result<Launch, AddAppError> {
         let name = || app.name.clone();
-        self.check_labels(app)?;
-        self.check_memory(app)?;
+        self.check(app)?;
         let edition = Edition::new(&self.engine, app.clone());
         let edition = edition.map_err(|error| AddAppError::Template { app: name(), error })?;
         let mut apps = self.apps.lock();
@@ -275,9 +276,16 @@ impl Inner {
             Some(_) => return Err(AddAppError::Different { app: name() }),
             None => {}
         }
-        self.places.admit(&app.name, app.slots, app.slots_awake())?;
+        let places = self.places.admit(&app.name, app.slots, app.slots_awake());
+        places.map_err(DoesNotFit::from)?;
         tracing::info!(app = %app.name, slots = app.slots, "an app is added");
         Ok(Launch::Here(self.take_in(&mut apps, &Arc::new(edition))))
+    }
+
+    /// Whether it may be here, places aside.
+    fn check(&self, app: &WorkerApp) -> Result<(), DoesNotFit> {
+        self.check_labels(app)?;
+        Ok(self.check_memory(app)?)
     }
 
     fn check_labels(&self, app: &WorkerApp) -> Result<(), MissingLabels> {
@@ -355,8 +363,7 @@ impl Inner {
 
     /// Gives an app other settings.
     pub fn configure(self: &Arc<Self>, now: &WorkerApp) -> Result<Configured, ConfigureAppError> {
-        self.check_labels(now)?;
-        self.check_memory(now)?;
+        self.check(now)?;
         let mut apps = self.apps.lock();
         let app = apps.running.get_mut(&now.name).filter(|app| app.leaving.is_none());
         let Some(app) = app else { return Err(ConfigureAppError::NotHere { app: now.name.clone() }) };
@@ -368,7 +375,7 @@ impl Inner {
         let (before, count) = (app.settings.slots, settings.slots);
         let awake = settings.slots_awake();
         if count > before || awake > app.settings.slots_awake() {
-            self.places.admit(&now.name, count.max(before), awake)?;
+            self.places.admit(&now.name, count.max(before), awake).map_err(DoesNotFit::from)?;
         } else if count == before {
             self.places.take(&now.name, count, awake);
         }

@@ -38,7 +38,7 @@ mod table;
 mod timers;
 mod worker;
 
-pub use self::apps::{AddAppError, ConfigureAppError, MissingLabels, TooMuchMemory};
+pub use self::apps::{AddAppError, ConfigureAppError, DoesNotFit, MissingLabels, TooMuchMemory};
 pub use self::capacity::NoCapacity;
 pub use self::conductor::{Loading, ModuleSource, Orders};
 pub use self::links::is_stopped;
