@@ -130,13 +130,12 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
             |slots| slots.throttled_ms as f64 / 1e3,
         ),
     ];
-    let states: [(&str, Value); 4] = [
-        ("running", |slots| {
-            f64::from(slots.count.saturating_sub(slots.waiting + slots.suspended + slots.asleep))
-        }),
+    let states: [(&str, Value); 5] = [
+        ("running", |slots| f64::from(running(slots))),
         ("waiting", |slots| f64::from(slots.waiting)),
         ("suspended", |slots| f64::from(slots.suspended)),
         ("asleep", |slots| f64::from(slots.asleep)),
+        ("without_place", |slots| f64::from(slots.without_place)),
     ];
     let running = apps.iter().filter_map(|app| Some((names(app), app.slots.as_ref()?)));
     let running: Vec<_> = running.collect();
@@ -148,7 +147,10 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
         }
         all.push(family);
     }
-    let mut slots_now = gauge("tidegate_worker_slots", "Slots by what they do: a waiting one keeps failing.");
+    let mut slots_now = gauge(
+        "tidegate_worker_slots",
+        "Slots by what they do: a waiting one keeps failing, one without a place found the pool full.",
+    );
     let mut version = gauge("tidegate_worker_app_version", "The version that its slots run; 0: none yet.");
     for ((tenant, app), slots) in &running {
         for (state, value) in states {
@@ -160,6 +162,11 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
     }
     all.extend([slots_now, version]);
     all
+}
+
+fn running(slots: &SlotsEntry) -> u32 {
+    let others = slots.waiting + slots.suspended + slots.asleep + slots.without_place;
+    slots.count.saturating_sub(others)
 }
 
 fn gauge(name: &str, help: &str) -> Family {
@@ -197,6 +204,7 @@ fn added(mut sum: AppEntry, app: &AppEntry) -> AppEntry {
         all.waiting += slots.waiting;
         all.suspended += slots.suspended;
         all.asleep += slots.asleep;
+        all.without_place += slots.without_place;
         all.restarts += slots.restarts;
         all.turns += slots.turns;
         all.failed += slots.failed;

@@ -129,9 +129,12 @@ fn a_port_that_is_taken_is_named_with_what_to_change() {
 #[tokio::test]
 async fn the_text_is_what_prometheus_own_tool_wants() {
     let checked = |text: &str| {
-        let tool =
-            Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = tool.spawn().ok()?;
+        let mut child = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .ok()?;
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
         Some(child.wait_with_output().unwrap())
     };

@@ -86,7 +86,10 @@ pub async fn echo_in_order(client: &mut Client, count: usize, window: usize, tex
 
 /// A counter of this process. Other tests count as well, so only its growth says something, and only as a bound.
 pub fn counted(name: &str) -> u64 {
-    tidegate_telemetry::snapshot().into_iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| value)
+    tidegate_telemetry::all()
+        .into_iter()
+        .find(|counter| counter.name() == name)
+        .map_or(0, |counter| counter.get())
 }
 
 /// The component with a custom section of so many zeros at its end.
