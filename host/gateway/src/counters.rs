@@ -35,6 +35,8 @@ tidegate_telemetry::counters! {
     DROPPED = "tidegate_gateway_messages_dropped_total";
     /// Clients cut because they read too slowly.
     SLOW = "tidegate_gateway_clients_slow_total";
+    /// Commands that came from outside of the plugins.
+    COMMANDS_FROM_OUTSIDE = "tidegate_gateway_outside_commands_total";
     /// Commands that the hub refused.
     COMMANDS_REFUSED = "tidegate_gateway_commands_refused_total";
     /// Lanes ended by a broken frame.

@@ -206,13 +206,15 @@ impl Hub {
         }
     }
 
-    /// Takes everybody out of a group.
-    pub fn disband(&mut self, group: &str) {
-        for client in self.groups.remove(group).unwrap_or_default() {
-            if let Some(entry) = self.clients.get_mut(&client) {
+    /// Takes everybody out of a group. Returns how many were in it.
+    pub fn disband(&mut self, group: &str) -> usize {
+        let members = self.groups.remove(group).unwrap_or_default();
+        for client in &members {
+            if let Some(entry) = self.clients.get_mut(client) {
                 entry.groups.retain(|g| &**g != group);
             }
         }
+        members.len()
     }
 
     /// Replaces or removes a client's session. True: there was a client.
@@ -235,6 +237,16 @@ impl Hub {
         let Some(entry) = self.live(client) else { return Ok(false) };
         entry.session = Some(session::merge(entry.session.as_deref(), patch, limit)?.into());
         Ok(true)
+    }
+
+    /// Whether a client can receive.
+    pub fn is_open(&self, client: u32) -> bool {
+        self.clients.get(&client).is_some_and(Client::is_open)
+    }
+
+    /// Whether a client can receive, or upgrades to that: it can be given a uid, groups and a session.
+    pub fn is_live(&self, client: u32) -> bool {
+        self.clients.get(&client).is_some_and(Client::is_live)
     }
 
     /// A client's session. None: there is no such client.
@@ -522,7 +534,7 @@ mod tests {
                     2 => hub.unbind(client),
                     3 => { let _ = hub.join(client, &name); }
                     4 => hub.leave(client, &name),
-                    5 => hub.disband(&name),
+                    5 => { hub.disband(&name); }
                     6 => { hub.depart(client); }
                     7 => hub.expect(client),
                     _ => hub.remove(client),

@@ -243,6 +243,15 @@ impl Gateway {
         }
     }
 
+    /// Serves a link to a pusher until it ends: whoever is at its other end gives commands to every app's clients, so the
+    /// caller has checked that it may. Its lanes live on shard `home` (modulo their number).
+    pub fn add_pusher(&self, link: Link, home: usize) {
+        let home = home % self.shards.len().max(1);
+        if let Some(shard) = self.shards.get(home) {
+            shard.spawn(links::serve_pusher(self.context.clone(), link, home));
+        }
+    }
+
     /// Whether every active app that it was started with has a slot that takes clients.
     pub fn is_ready(&self) -> bool {
         self.context.registry.awaited().iter().all(|app| app.is_up())

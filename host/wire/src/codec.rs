@@ -289,7 +289,7 @@ pub mod encode {
         }
     }
 
-    fn with_postcard(frame: &RawFrame<'_>, value: &impl Serialize, out: &mut Vec<u8>) {
+    pub(crate) fn with_postcard(frame: &RawFrame<'_>, value: &impl Serialize, out: &mut Vec<u8>) {
         framed(frame, out, |out| {
             let taken = std::mem::take(out);
             // Writing plain data into a growing vector cannot fail: no fallible sink, no unsized sequences.
@@ -406,11 +406,11 @@ impl Carry {
     }
 }
 
-fn postcard<T: DeserializeOwned>(frame: &RawFrame<'_>) -> Result<T, FrameError> {
+pub(crate) fn postcard<T: DeserializeOwned>(frame: &RawFrame<'_>) -> Result<T, FrameError> {
     postcard::from_bytes(frame.payload).map_err(|_| FrameError::Payload(frame.kind))
 }
 
-fn text<'a>(frame: &RawFrame<'a>) -> Result<&'a str, FrameError> {
+pub(crate) fn text<'a>(frame: &RawFrame<'a>) -> Result<&'a str, FrameError> {
     std::str::from_utf8(frame.payload).map_err(|_| FrameError::Payload(frame.kind))
 }
 

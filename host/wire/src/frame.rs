@@ -18,7 +18,7 @@ use tidegate_base::limits::FRAME_BYTES_MAX;
 /// Bytes before the payload.
 pub const HEAD_BYTES: usize = 16;
 
-/// What a frame is. Below 0x40 it goes from the gateway to the worker, from 0x40 on the other way.
+/// What a frame is. Below 0x40 it goes from the gateway to the worker or pusher, from 0x40 on the other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -41,6 +41,11 @@ pub enum Kind {
     Answer = 0x08,
     /// All parts up to this one are applied. number: the count of parts.
     Ack = 0x09,
+    /// A command of a command lane is applied, or refused. number: the command, counted from 0 with the queries of its
+    /// lane; client: how many clients it reached; flags 1: it is refused; payload: why.
+    Applied = 0x0a,
+    /// To the hello of a command lane: the gateway has no such app, and the lane ends.
+    NoApp = 0x0b,
 
     /// First frame of a lane. payload: `LaneHello`.
     Hello = 0x40,
@@ -55,6 +60,8 @@ pub enum Kind {
     Drain = 0x44,
     /// Another version runs in the slot. number: the bits of what it exports; client: the version.
     Exports = 0x45,
+    /// First frame of a command lane, whose commands and queries come bare. payload: `CommandHello`.
+    CommandHello = 0x46,
     /// Send to one client. flags: message kind; payload: the message.
     SendTo = 0x50,
     /// Send to an audience. flags: message kind; number: bytes of audience; payload: audience, then the message.
@@ -85,7 +92,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 31] = [
         Self::Message,
         Self::Connect,
         Self::WebsocketConnect,
@@ -95,12 +102,15 @@ impl Kind {
         Self::Session,
         Self::Answer,
         Self::Ack,
+        Self::Applied,
+        Self::NoApp,
         Self::Hello,
         Self::Part,
         Self::Credit,
         Self::Release,
         Self::Drain,
         Self::Exports,
+        Self::CommandHello,
         Self::SendTo,
         Self::Send,
         Self::CloseClients,
@@ -323,8 +333,8 @@ mod tests {
     #[test]
     fn the_numbers_of_frames_are_stable() {
         let numbers: Vec<u8> = Kind::ALL.iter().map(|k| *k as u8).collect();
-        let up = 0x01..=0x09;
-        let down = (0x40..=0x45).chain(0x50..=0x5a).chain(0x60..=0x61);
+        let up = 0x01..=0x0b;
+        let down = (0x40..=0x46).chain(0x50..=0x5a).chain(0x60..=0x61);
         assert_eq!(numbers, up.chain(down).collect::<Vec<u8>>());
     }
 

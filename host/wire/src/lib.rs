@@ -6,9 +6,14 @@
 //!  gateway                                lane                                worker
 //!  EventLane  -- events, sessions, answers, acks ----------------------->   SlotLane
 //!             <-- parts: commands; done, release, credit, queries -------
+//!
+//!  gateway                            command lane                            pusher
+//!  CommandLane <-- commands, queries of an app, from outside of plugins --   PushLane
+//!              --- what became of each, in order ---------------------->
 //! ```
 
 mod codec;
+pub mod command_lane;
 pub mod control;
 pub mod directory;
 pub mod event_lane;
@@ -20,6 +25,7 @@ pub mod rollout;
 pub mod slot_lane;
 
 pub use codec::{Carry, ToGateway, ToWorker, encode};
+pub use command_lane::{CommandLane, PushLane};
 pub use event_lane::{EventLane, Unfinished};
 pub use frame::{EventNo, FrameError, PartFlags, PartHead, RawFrame};
 pub use rollout::{Do, Rollout};

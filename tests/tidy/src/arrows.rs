@@ -15,6 +15,7 @@ const HOST: [(&str, &[&str]); 15] = [
     ("register", &["base", "contract", "wire", "store", "telemetry", "link"]),
     ("gateway", &["base", "wire", "telemetry", "link"]),
     ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
+    ("push", &["base", "wire", "telemetry", "link"]),
     ("build", &["base", "contract"]),
     ("bench", &["base", "wire", "link"]),
     (
@@ -31,6 +32,7 @@ const HOST: [(&str, &[&str]); 15] = [
             "register",
             "gateway",
             "worker",
+            "push",
             "build",
         ],
     ),

@@ -25,7 +25,8 @@ impl Shard {
     ) -> Result<(), FrameError> {
         match ToGateway::decode(frame, self.gateway)? {
             ToGateway::Command(command) => {
-                self.command(app, lane, command);
+                let applied = self.command(app, Some(lane), command);
+                refused(app, applied);
                 Ok(())
             }
             ToGateway::Decision(client, decision) => {
@@ -36,20 +37,27 @@ impl Shard {
         }
     }
 
-    fn command(&mut self, app: &Arc<App>, lane: &Arc<Lane>, command: Command<'_>) {
-        match command {
+    /// Applies one command, of the slot of this lane or of nobody's. Returns how many clients it is about; of one that
+    /// names a single client the caller knows whether it is there.
+    pub(super) fn command(
+        &mut self,
+        app: &Arc<App>,
+        lane: Option<&Arc<Lane>>,
+        command: Command<'_>,
+    ) -> Result<usize, HubError> {
+        let reached = match command {
             Command::SendTo(client, message) => {
                 let shard = self.shard_of(client.connection);
                 if shard != self.index {
                     let op = Op::Send(message.kind, Bytes::copy_from_slice(message.payload));
-                    return self.send_remote(shard, app, Targets::One(client.connection), op);
-                }
-                if let Some(key) = self.key_in(client.connection, app.number) {
+                    self.send_remote(shard, app, Targets::One(client.connection), op);
+                } else if let Some(key) = self.key_in(client.connection, app.number) {
                     self.send_one(key, &mut Encoded::new(message.kind, message.payload));
                 }
+                1
             }
             Command::Send { to, except, message } => {
-                let local = self.spread(app, &to, &except, false, || {
+                let (local, reached) = self.spread(app, &to, &except, false, || {
                     Op::Send(message.kind, Bytes::copy_from_slice(message.payload))
                 });
                 let mut encoded = Encoded::new(message.kind, message.payload);
@@ -59,62 +67,75 @@ impl Shard {
                     }
                 }
                 self.resolved = local;
+                reached
             }
             Command::Close { to, except, code, reason, farewell } => {
                 let farewell = farewell.map(|m| (m.kind, Bytes::copy_from_slice(m.payload)));
                 let op = Op::Close { code: CloseCode(code), reason: reason.into(), farewell };
-                self.end_all(app, &to, &except, &op);
+                self.end_all(app, &to, &except, &op)
             }
             Command::Destroy { to, except } => self.end_all(app, &to, &except, &Op::Destroy),
-            Command::Bind(client, uid) => app.hub.lock().bind(client.connection, &uid),
-            Command::Unbind(client) => app.hub.lock().unbind(client.connection),
+            Command::Bind(client, uid) => {
+                app.hub.lock().bind(client.connection, &uid);
+                1
+            }
+            Command::Unbind(client) => {
+                app.hub.lock().unbind(client.connection);
+                1
+            }
             Command::Join(client, group) => {
-                refused(app, app.hub.lock().join(client.connection, &group));
+                app.hub.lock().join(client.connection, &group)?;
+                1
             }
-            Command::Leave(client, group) => app.hub.lock().leave(client.connection, &group),
+            Command::Leave(client, group) => {
+                app.hub.lock().leave(client.connection, &group);
+                1
+            }
             Command::Disband(group) => app.hub.lock().disband(&group),
-            Command::SetSession(client, session) => {
-                self.write_session(app, lane, client, |hub| {
-                    hub.set_session(client.connection, session.as_deref())
-                });
-            }
+            Command::SetSession(client, session) => self.write_session(app, lane, client, |hub| {
+                hub.set_session(client.connection, session.as_deref())
+            })?,
             Command::UpdateSession(client, patch) => {
-                self.write_session(app, lane, client, |hub| hub.update_session(client.connection, &patch));
+                self.write_session(app, lane, client, |hub| hub.update_session(client.connection, &patch))?
             }
-        }
+        };
+        Ok(reached)
     }
 
     fn write_session(
         &mut self,
         app: &App,
-        lane: &Lane,
+        lane: Option<&Arc<Lane>>,
         client: ClientId,
         write: impl FnOnce(&mut Hub) -> Result<bool, HubError>,
-    ) {
+    ) -> Result<usize, HubError> {
         let written = write(&mut app.hub.lock());
-        let op = match refused(app, written) {
-            Some(false) => return,
-            Some(true) => {
+        let by = match &written {
+            Ok(false) => return Ok(0),
+            Ok(true) => lane.map(|lane| {
                 let unfinished = lane.state.lock().events.first_unfinished();
-                Some(Written { slot: lane.key, generation: lane.generation, unfinished })
-            }
+                Written { slot: lane.key, generation: lane.generation, unfinished }
+            }),
             // The slot believes that it is written.
-            None => None,
+            Err(_) => None,
         };
-        self.apply_to_one(app, client.connection, Op::SessionWritten(op));
+        self.apply_to_one(app, client.connection, Op::SessionWritten(by));
+        written.map(usize::from)
     }
 
-    fn end_all(&mut self, app: &Arc<App>, to: &Audience<'_>, except: &[ClientId], op: &Op) {
-        let local = self.spread(app, to, except, true, || op.clone());
+    fn end_all(&mut self, app: &Arc<App>, to: &Audience<'_>, except: &[ClientId], op: &Op) -> usize {
+        let (local, reached) = self.spread(app, to, except, true, || op.clone());
         for client in &local {
             if let Some(key) = self.key_in(*client, app.number) {
                 self.apply_op(key, op.clone());
             }
         }
         self.resolved = local;
+        reached
     }
 
-    /// Resolves an audience, sends `op` to the clients of other shards, and returns those of this one.
+    /// Resolves an audience, sends `op` to the clients of other shards, and returns those of this one, and how many there
+    /// are on all.
     fn spread(
         &mut self,
         app: &App,
@@ -122,7 +143,7 @@ impl Shard {
         except: &[ClientId],
         departs: bool,
         op: impl Fn() -> Op,
-    ) -> Vec<u32> {
+    ) -> (Vec<u32>, usize) {
         let mut local = std::mem::take(&mut self.resolved);
         local.clear();
         {
@@ -137,6 +158,7 @@ impl Shard {
                 });
             }
         }
+        let reached = local.len();
         let (shards, index) = (self.inboxes.len(), self.index);
         if shards > 1 {
             for shard in (0..shards).filter(|s| *s != index) {
@@ -148,7 +170,7 @@ impl Shard {
             }
             local.retain(|c| *c as usize % shards == index);
         }
-        local
+        (local, reached)
     }
 
     /// Applies an operation to a client of any shard.
@@ -233,13 +255,12 @@ fn is_seen_by_slot(conn: &mut Conn, by: &Written) -> bool {
     !crossed
 }
 
-fn refused<T>(app: &App, result: Result<T, HubError>) -> Option<T> {
-    result
-        .inspect_err(|error| {
-            counters::COMMANDS_REFUSED.inc();
-            if app.may_log_refusal(Instant::now()) {
-                tracing::warn!(app = %app.name, %error, "a command is refused");
-            }
-        })
-        .ok()
+/// Counts a command that is refused, and says so now and then.
+pub(super) fn refused(app: &App, applied: Result<usize, HubError>) {
+    if let Err(error) = applied {
+        counters::COMMANDS_REFUSED.inc();
+        if app.may_log_refusal(Instant::now()) {
+            tracing::warn!(app = %app.name, %error, "a command is refused");
+        }
+    }
 }

@@ -19,6 +19,8 @@ use crate::settings::ListenerSettings;
 pub(crate) enum ShardMsg {
     /// A lane whose commands this shard reads.
     Lane(Box<NewLane>),
+    /// A command lane, which this shard reads.
+    CommandLane(Box<NewCommandLane>),
     /// These clients are bound to this lane.
     Bound(Vec<u32>, Arc<Lane>),
     /// These clients may try to bind again.
@@ -92,6 +94,16 @@ pub(crate) struct NewLane {
     pub app: Arc<App>,
     pub hello: LaneHello,
     pub link: u64,
+    pub tx: LaneTx,
+    pub rx: LaneRx,
+    /// What came behind the first frame.
+    pub rest: Bytes,
+}
+
+/// A command lane whose hello is read.
+#[derive(Debug)]
+pub(crate) struct NewCommandLane {
+    pub app: Arc<App>,
     pub tx: LaneTx,
     pub rx: LaneRx,
     /// What came behind the first frame.

@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tidegate_link::LaneRx;
 use tidegate_wire::frame::Kind;
-use tidegate_wire::{Carry, EventLane, FrameError, RawFrame, ToGateway};
+use tidegate_wire::{Carry, CommandLane, EventLane, FrameError, RawFrame, ToGateway};
 
 use super::Shard;
-use super::inbox::{LaneWaker, NewLane, Op, ShardMsg};
+use super::commands::CommandEnd;
+use super::inbox::{LaneWaker, NewCommandLane, NewLane, Op, ShardMsg};
 use crate::app::{App, Lane, Waiter};
 use crate::counters;
 use crate::router::SlotKey;
@@ -21,15 +22,24 @@ const CHUNKS_PER_ROUND: usize = 16;
 pub(crate) struct LaneEnd {
     rx: LaneRx,
     carry: Carry,
-    lane: Arc<Lane>,
+    from: Speaker,
     app: Arc<App>,
     waker: Waker,
+}
+
+/// Who speaks on a lane.
+enum Speaker {
+    /// A slot.
+    Slot(Arc<Lane>),
+    /// A pusher, for somebody outside.
+    Outside(CommandEnd),
 }
 
 impl LaneEnd {
     /// No event is under way on it.
     pub fn is_quiet(&self) -> bool {
-        let state = self.lane.state.lock();
+        let Speaker::Slot(lane) = &self.from else { return true };
+        let state = lane.state.lock();
         state.closed || state.events.unfinished() == 0
     }
 }
@@ -37,7 +47,6 @@ impl LaneEnd {
 impl Shard {
     pub(super) fn add_lane(&mut self, new: NewLane) {
         let NewLane { app, hello, link, tx, rx, rest } = new;
-        let Some(inbox) = self.inboxes.get(self.index).cloned() else { return };
         if app.is_over() {
             return tx.reset();
         }
@@ -48,14 +57,31 @@ impl Shard {
             tracing::warn!(slot = ?key, generation = hello.generation, "a stale lane is refused");
             return lane.tx.reset();
         };
-        let entry = self.lanes.vacant_entry();
-        let number = entry.key();
-        let waker = Waker::from(Arc::new(LaneWaker { inbox, lane: number }));
-        entry.insert(LaneEnd { rx, carry: Carry::default(), lane: lane.clone(), app, waker });
+        let number = self.insert_lane(rx, Speaker::Slot(lane.clone()), app);
         self.tell(&waiters, |clients| ShardMsg::Bound(clients, lane.clone()));
         if self.read_chunk(number, &rest) {
             self.read_lane(number);
         }
+    }
+
+    pub(super) fn add_command_lane(&mut self, new: NewCommandLane) {
+        let NewCommandLane { app, tx, rx, rest } = new;
+        if app.is_over() {
+            return tx.reset();
+        }
+        let number = self.insert_lane(rx, Speaker::Outside(CommandEnd::new(tx)), app);
+        if self.read_chunk(number, &rest) {
+            self.read_lane(number);
+        }
+    }
+
+    fn insert_lane(&mut self, rx: LaneRx, from: Speaker, app: Arc<App>) -> usize {
+        let inbox = self.own_inbox();
+        let entry = self.lanes.vacant_entry();
+        let number = entry.key();
+        let waker = Waker::from(Arc::new(LaneWaker { inbox, lane: number }));
+        entry.insert(LaneEnd { rx, carry: Carry::default(), from, app, waker });
+        number
     }
 
     pub(super) fn read_lane(&mut self, number: usize) {
@@ -84,13 +110,24 @@ impl Shard {
     /// False: the lane is gone.
     fn read_chunk(&mut self, number: usize, chunk: &Bytes) -> bool {
         let Some(end) = self.lanes.get_mut(number) else { return false };
-        let (lane, app, mut carry) = (end.lane.clone(), end.app.clone(), std::mem::take(&mut end.carry));
-        let read = carry.feed(chunk, |frame| self.on_frame(&app, &lane, frame));
+        let (app, mut carry) = (end.app.clone(), std::mem::take(&mut end.carry));
+        let read = match &mut end.from {
+            Speaker::Slot(lane) => {
+                let lane = lane.clone();
+                carry.feed(chunk, |frame| self.on_frame(&app, &lane, frame))
+            }
+            Speaker::Outside(outside) => {
+                let mut lane = outside.take();
+                let read = carry.feed(chunk, |frame| self.on_asked(&app, &mut lane, frame));
+                self.answer_asked(number, lane);
+                read
+            }
+        };
         if let Some(end) = self.lanes.get_mut(number) {
             end.carry = carry;
         }
         if let Err(error) = read {
-            tracing::error!(%error, slot = ?lane.key, "a worker sent a broken frame: its lane is reset");
+            tracing::error!(%error, app = %app.name, "a lane brought a broken frame: it is reset");
             counters::LANES_BROKEN.inc();
             self.lose_lane(number);
             return false;
@@ -167,12 +204,16 @@ impl Shard {
 
     fn lose_lane(&mut self, number: usize) {
         let Some(end) = self.lanes.try_remove(number) else { return };
+        let lane = match end.from {
+            Speaker::Slot(lane) => lane,
+            Speaker::Outside(outside) => return outside.reset(),
+        };
         let lost = {
-            let mut state = end.lane.state.lock();
+            let mut state = lane.state.lock();
             let was_closed = std::mem::replace(&mut state.closed, true);
             if !was_closed {
                 // The slot must learn of it even if just one direction broke.
-                end.lane.tx.reset();
+                lane.tx.reset();
             }
             state.paused = Vec::new();
             if was_closed { Vec::new() } else { state.events.on_lost() }
@@ -180,9 +221,9 @@ impl Shard {
         if !lost.is_empty() {
             counters::EVENTS_LOST.add(lost.len() as u64);
             end.app.count(self.index, |counts| &counts.lost, lost.len() as u64);
-            tracing::warn!(slot = ?end.lane.key, events = lost.len(), "a lane was lost with events that were not done");
+            tracing::warn!(slot = ?lane.key, events = lost.len(), "a lane was lost with events that were not done");
         }
-        self.leave_lane(&end.app, &end.lane, Vec::new());
+        self.leave_lane(&end.app, &lane, Vec::new());
     }
 
     /// Ends every lane of an app.
@@ -190,6 +231,13 @@ impl Shard {
         let of_app = self.lanes.iter().filter(|(_, lane)| Arc::ptr_eq(&lane.app, app));
         for number in of_app.map(|(number, _)| number).collect::<Vec<_>>() {
             self.lose_lane(number);
+        }
+    }
+
+    /// Hands over what was answered to what came together, and goes on with the lane.
+    fn answer_asked(&mut self, number: usize, lane: CommandLane) {
+        if let Some(LaneEnd { from: Speaker::Outside(outside), .. }) = self.lanes.get_mut(number) {
+            outside.put_back(lane);
         }
     }
 

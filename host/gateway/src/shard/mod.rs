@@ -11,6 +11,7 @@
 mod accept;
 mod apply;
 mod apps;
+mod commands;
 pub(crate) mod conn;
 mod deadlines;
 mod feed;
@@ -264,6 +265,7 @@ impl Shard {
     fn on_message(&mut self, message: ShardMsg) {
         match message {
             ShardMsg::Lane(new) => self.add_lane(*new),
+            ShardMsg::CommandLane(new) => self.add_command_lane(*new),
             ShardMsg::Bound(clients, lane) => self.on_bound(&clients, &lane),
             ShardMsg::Rebind(clients) => self.each(&clients, |shard, key| {
                 if let Some(conn) = shard.conns.get_mut(key) {
