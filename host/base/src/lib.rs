@@ -14,6 +14,7 @@ mod secret;
 pub mod session;
 mod share;
 mod spec;
+mod token;
 
 pub use close::{CloseCode, CloseReason};
 pub use command::{Audience, Command, InvalidCommand, Message, MessageKind, check_name};
@@ -26,3 +27,7 @@ pub use rate::{Rate, RateMeter};
 pub use secret::{Secret, Setting};
 pub use share::{CpuShare, InvalidShare};
 pub use spec::{AppSpec, HeartbeatSpec, InvalidSpec, OnFailure, OriginsSpec, SlowPolicy};
+pub use token::{
+    InvalidTokenRole, NotAllowed, TOKEN_APPS_MAX, TOKEN_BYTES_MAX, TOKEN_NOTE_BYTES_MAX, Token, TokenRole,
+    token_id, token_secret,
+};

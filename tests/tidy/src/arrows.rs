@@ -3,7 +3,7 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 15] = [
+const HOST: [(&str, &[&str]); 16] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
@@ -16,6 +16,7 @@ const HOST: [(&str, &[&str]); 15] = [
     ("gateway", &["base", "wire", "telemetry", "link"]),
     ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
     ("push", &["base", "wire", "telemetry", "link"]),
+    ("admin", &["base", "telemetry", "push"]),
     ("build", &["base", "contract"]),
     ("bench", &["base", "wire", "link"]),
     (
@@ -33,6 +34,7 @@ const HOST: [(&str, &[&str]); 15] = [
             "gateway",
             "worker",
             "push",
+            "admin",
             "build",
         ],
     ),

@@ -1,0 +1,66 @@
+//! The HTTP API: pushes to the clients of apps, and questions about them, from programs outside of the cluster.
+//!
+//! ```text
+//!  POST /v1/apps/{tenant}/{app}/send   names -> token -> rates -> body -> commands --> Backend (a pusher)
+//!  {"to": ..., "text": "hello"}                                <- reached, missing ---
+//! ```
+//!
+//! Nothing is answered without a token. What is not done is told by a problem document ([`problem`]) that says what, where
+//! and how to mend it.
+
+mod body;
+mod counters;
+mod deeds;
+mod guard;
+mod idempotency;
+mod openapi;
+pub mod problem;
+mod queries;
+mod reply;
+mod serve;
+mod service;
+mod settings;
+mod verb;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::guard::Names;
+use crate::service::Service;
+pub use crate::service::{Backend, Later};
+pub use crate::settings::AdminSettings;
+
+/// The API, listening. It answers while the future runs that it came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// Listens. Within a tokio runtime, on which the future must run too; dropping the future ends the accepting.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn bind(
+        settings: AdminSettings,
+        backend: Arc<dyn Backend>,
+    ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
+        tidegate_telemetry::list(counters::ALL_COUNTERS);
+        let listener = std::net::TcpListener::bind(settings.listen)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let names = Names::new(address, &settings.hosts);
+        let router = Service::new(backend, names, settings.clone()).router();
+        Ok((Self { address }, serve::serve(listener, router, settings)))
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
