@@ -8,6 +8,7 @@ use crate::engine::Failure;
 use crate::error::StoreError;
 use crate::record::{APPS_MAX, within};
 use crate::tables::{self, CATALOG, REVISION_KEY, SPECS, TENANTS};
+use crate::tokens::forget_tenant;
 use crate::versions::forget;
 
 /// Longest record of a tenant or an app, in bytes.
@@ -31,7 +32,7 @@ pub struct CatalogRecords {
 pub struct CatalogChange {
     /// Higher than that of the change before.
     pub revision: u64,
-    /// New records of tenants; None: it is gone.
+    /// New records of tenants; None: it is gone, and its tokens with it.
     pub tenants: Vec<(Label, Option<Vec<u8>>)>,
     /// New records of apps; None: it is gone, and its history with it, so that its modules can go.
     pub apps: Vec<(AppName, Option<Vec<u8>>)>,
@@ -76,6 +77,9 @@ impl Store {
             let mut tenants = transaction.open_table(TENANTS)?;
             for (name, body) in &change.tenants {
                 put(&mut tenants, name.as_str(), body.as_deref())?;
+                if body.is_none() {
+                    forget_tenant(transaction, name)?;
+                }
             }
             if tenants.len()? > u64::from(TENANTS_MAX) {
                 return Err(StoreError::TooManyTenants { path: path.to_owned(), max: TENANTS_MAX }.into());

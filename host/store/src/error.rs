@@ -190,6 +190,14 @@ pub enum StoreError {
         /// [`TENANTS_MAX`](crate::TENANTS_MAX).
         max: u32,
     },
+    /// There are as many tokens as there may be.
+    #[error("the store {} knows {max} tokens, as many as it may: revoke tokens that nobody uses", path.display())]
+    TooManyTokens {
+        /// The file.
+        path: PathBuf,
+        /// [`TOKENS_MAX`](crate::TOKENS_MAX).
+        max: u32,
+    },
     /// Tenants and apps have changed meanwhile.
     #[error("tenants and apps are at revision {found} already, and this was to be {revision}: try again")]
     OldCatalog {

@@ -1,5 +1,5 @@
 //! What survives the restart of a register, or of a node that runs everything: the modules that were deployed, each
-//! app's versions, and the tenants and apps that were made at run time. One file, `store.redb`, in the node's data folder.
+//! app's versions, the tenants and apps that were made at run time, and the tokens of the HTTP API. One file, `store.redb`, in the node's data folder.
 //!
 //! Everything here blocks: on the disk, and on a write that another thread has begun. Call it from a thread that may
 //! wait, never from one that runs an async runtime.
@@ -8,6 +8,7 @@
 //! - **Versions** are numbered from 1 for each app: the n-th deployment is version n, and a rollback is a deployment too.
 //!   At most one deployment of an app runs at a time.
 //! - **Tenants and apps** are records that are changed together; an app that goes takes its versions along.
+//! - **Tokens** of the HTTP API are known by the digests of their secrets; a tenant that goes takes its own along.
 //! - **Every write is one transaction**: after an `Ok` it survives whatever happens to the process and, as far as the
 //!   disk keeps its word, to the machine. After an error it is there as a whole or not at all; look before going on.
 //! - Time comes in as an argument: milliseconds since 1970.
@@ -20,6 +21,7 @@ mod file;
 mod modules;
 mod record;
 mod tables;
+mod tokens;
 mod versions;
 
 use std::path::Path;
@@ -34,6 +36,7 @@ pub use record::{
     APPS_MAX, BY_BYTES_MAX, HISTORY_MAX, NOTE_BYTES_MAX, NewVersion, Origin, Outcome, PROGRESS_BYTES_MAX,
     REASON_BYTES_MAX, REPORT_BYTES_MAX, REPORTS_MAX, Running, VersionRecord, VersionUse,
 };
+pub use tokens::TOKENS_MAX;
 
 /// How much a store takes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

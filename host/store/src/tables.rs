@@ -42,6 +42,9 @@ pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 /// App that was made at run time -> bytes.
 pub(crate) const SPECS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("specs");
 
+/// Digest of the secret -> `Token`. Made by the first token.
+pub(crate) const TOKENS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("tokens");
+
 /// A module is stored in pieces: the file's pages grow by powers of two, so one page for a whole module would waste up
 /// to half of it. A piece, its key and the page's head just fit into 64 KiB.
 pub(crate) const CHUNK_BYTES: usize = (64 << 10) - 512;

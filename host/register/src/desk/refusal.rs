@@ -13,6 +13,7 @@ pub(super) fn of_store(error: StoreError) -> Refusal {
         | StoreError::NoRoom { .. }
         | StoreError::TooManyModules { .. }
         | StoreError::TooManyApps { .. }
+        | StoreError::TooManyTokens { .. }
         | StoreError::TooManyTenants { .. } => Refusal::NoRoom { reason },
         StoreError::ModuleTooLarge { .. } => Refusal::BadModule { reason },
         StoreError::UnknownModule { digest } => Refusal::UnknownModule { digest },
