@@ -15,7 +15,7 @@ use tidegate_base::{
     AppName, ClientId, Command, Digest, Query, Rate, RateMeter, TOKEN_BYTES_MAX, Token, TokenRole,
 };
 use tidegate_push::{Answered, PushError, Pushed};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::{Batch, Deed};
 use crate::deeds::{Deeds, effects};
@@ -55,7 +55,7 @@ pub(crate) struct Service {
     backend: Arc<dyn Backend>,
     names: Names,
     settings: AdminSettings,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     started: Instant,
     failures: Mutex<RateMeter>,
     /// By the name of the token; at most [`RATES_MAX`].
@@ -73,7 +73,7 @@ impl Service {
         Arc::new(Self {
             backend,
             names,
-            room: Semaphore::new(settings.requests_max),
+            room: Arc::new(Semaphore::new(settings.requests_max)),
             started: Instant::now(),
             failures: Mutex::default(),
             rates: Mutex::default(),
@@ -133,6 +133,12 @@ impl Service {
             }
         }
         Ok(token)
+    }
+
+    /// A place among the requests that are being answered.
+    fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let busy = "too many requests are being answered: try again, or raise `requests_max` in [admin]";
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| Problem::new(Kind::Busy, busy))
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, Problem> {
@@ -228,7 +234,7 @@ async fn on_verb(
         let token = service.admit(&parts)?;
         let verb = Verb::from_path(&verb).ok_or_else(|| no_such_path(&parts))?;
         let app = app_of(&token, &tenant, &app)?;
-        let _room = service.room.try_acquire().map_err(|_| busy())?;
+        let room = service.enter()?;
         let body = service.read(body).await?;
         if !verb.is_command() {
             let question = Question::read(verb, &body)?.ok_or_else(|| no_such_path(&parts))?;
@@ -240,7 +246,12 @@ async fn on_verb(
                 let asked = Digest::of(&[verb.path().as_bytes(), b"\0", &body].concat());
                 let key = (token.id.clone(), app.clone(), key.to_owned());
                 let worker = Arc::clone(&service);
-                let work = async move { worker.command(&app, verb, &body).await };
+                // It counts until it is done, whoever still waits for it.
+                let work = async move {
+                    let done = worker.command(&app, verb, &body).await;
+                    drop(room);
+                    done
+                };
                 Arc::clone(&service).once(key, asked, work).await
             }
         }
@@ -257,7 +268,7 @@ async fn read_session(
         let (parts, _) = request.into_parts();
         let token = service.admit(&parts)?;
         let app = app_of(&token, &tenant, &app)?;
-        let _room = service.room.try_acquire().map_err(|_| busy())?;
+        let _room = service.enter()?;
         service.ask(&app, Question::session_of(client_of(&client)?)).await
     })
     .await
@@ -272,7 +283,7 @@ async fn write_session(
         let (parts, body) = request.into_parts();
         let token = service.admit(&parts)?;
         let app = app_of(&token, &tenant, &app)?;
-        let _room = service.room.try_acquire().map_err(|_| busy())?;
+        let _room = service.enter()?;
         let client = crate::body::Many(vec![crate::body::Id(client_of(&client)?)]);
         let body = service.read(body).await?;
         let deed = match parts.method {
@@ -370,13 +381,6 @@ fn no_such_path(parts: &request::Parts) -> Problem {
         openapi::DOCUMENT_PATH
     );
     Problem::new(Kind::NoSuchPath, detail)
-}
-
-fn busy() -> Problem {
-    Problem::new(
-        Kind::Busy,
-        "too many requests are being answered: try again, or raise `requests_max` in [admin]",
-    )
 }
 
 const RATES_MAX: usize = 100_000;

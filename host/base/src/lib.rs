@@ -28,6 +28,6 @@ pub use secret::{Secret, Setting};
 pub use share::{CpuShare, InvalidShare};
 pub use spec::{AppSpec, HeartbeatSpec, InvalidSpec, OnFailure, OriginsSpec, SlowPolicy};
 pub use token::{
-    InvalidTokenRole, NotAllowed, TOKEN_APPS_MAX, TOKEN_BYTES_MAX, TOKEN_NOTE_BYTES_MAX, Token, TokenRole,
-    token_id, token_secret,
+    InvalidTokenRole, NewToken, NotAllowed, TOKEN_APPS_MAX, TOKEN_BYTES_MAX, TOKEN_NOTE_BYTES_MAX, Token,
+    TokenRole, TokenWish, token_id, token_secret,
 };

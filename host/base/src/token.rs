@@ -75,6 +75,28 @@ pub struct Token {
     pub created_ms: u64,
 }
 
+/// What a new token is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenWish {
+    /// Whose apps it is for.
+    pub tenant: Label,
+    /// What it is for.
+    pub role: TokenRole,
+    /// As [`Token::apps`].
+    pub apps: Vec<AppName>,
+    /// As [`Token::note`].
+    pub note: String,
+}
+
+/// A token that was just made, with its secret, which nobody can tell later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// The token.
+    pub token: Token,
+    /// What its holder sends.
+    pub secret: Secret,
+}
+
 /// Longest note beside a token, in bytes.
 pub const TOKEN_NOTE_BYTES_MAX: usize = 256;
 /// Most apps that a token may name.

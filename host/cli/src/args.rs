@@ -3,6 +3,7 @@
 mod density;
 mod fairness;
 mod manage;
+mod outside;
 mod steer;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use tidegate_node::Overrides;
 pub(crate) use self::density::DensityArgs;
 pub(crate) use self::fairness::{FairnessArgs, GreedArg};
 pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand};
+pub(crate) use self::outside::{PushArgs, TokensArgs, TokensCommand};
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
 
 #[derive(Debug, Parser)]
@@ -64,6 +66,11 @@ pub(crate) enum Command {
     /// List the tenants; make, change, suspend and remove them
     #[command(args_conflicts_with_subcommands = true)]
     Tenants(TenantsArgs),
+    /// List, make and revoke the tokens of the HTTP API
+    #[command(args_conflicts_with_subcommands = true)]
+    Tokens(TokensArgs),
+    /// Send to the clients of an app from outside of its plugin, by the HTTP API
+    Push(PushArgs),
     /// Make and show the certificates of a cluster
     Cert(CertArgs),
     /// List the nodes of a cluster

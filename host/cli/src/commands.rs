@@ -6,7 +6,7 @@ use tidegate_base::Role;
 
 use crate::args::Command;
 use crate::failure::Failure;
-use crate::{ask, bench, build, cert, manage, run, steer};
+use crate::{ask, bench, build, cert, manage, push, run, steer, tokens};
 
 pub(crate) fn run(command: Command) -> ExitCode {
     let done = match command {
@@ -24,6 +24,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::History(args) => steer::history(&args),
         Command::Apps(args) => manage::apps(&args),
         Command::Tenants(args) => manage::tenants(&args),
+        Command::Tokens(args) => tokens::tokens(&args),
+        Command::Push(args) => push::push(&args),
         Command::Cert(args) => cert::run(args.command),
         Command::Nodes(args) => ask::nodes(&args),
         Command::Status(args) => ask::status(&args),

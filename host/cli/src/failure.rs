@@ -56,12 +56,15 @@ impl From<NodeError> for Failure {
         let code = match &error {
             NodeError::DataDir(_)
             | NodeError::Store(_)
+            | NodeError::Tokens(_)
+            | NodeError::TokenFile { .. }
             | NodeError::Engine(_)
             | NodeError::Plugin(PluginError::Cache(_)) => Self::CONFIG,
             NodeError::Plugin(_) | NodeError::Worker(_) | NodeError::Versions(_) => Self::DATA,
             NodeError::Listen { .. }
             | NodeError::ListenShared { .. }
             | NodeError::ListenMetrics { .. }
+            | NodeError::Admin { .. }
             | NodeError::Gateway(_)
             | NodeError::Link(_) => Self::UNAVAILABLE,
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,

@@ -14,9 +14,11 @@ mod manage;
 mod module;
 mod news;
 mod output;
+mod push;
 mod run;
 mod steer;
 mod swap;
+mod tokens;
 mod watch;
 
 use std::process::ExitCode;

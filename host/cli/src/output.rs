@@ -103,6 +103,13 @@ fn lines(addresses: &Addresses) -> Vec<String> {
         let paths = "/metrics, /health/ready";
         rows.push(vec!["metrics".to_owned(), format!("http://{address}"), paths.to_owned()]);
     }
+    if let Some(address) = addresses.admin {
+        rows.push(vec![
+            "admin".to_owned(),
+            format!("http://{address}"),
+            "for pushes, with a token".to_owned(),
+        ]);
+    }
     columns(&rows)
 }
 
@@ -115,6 +122,7 @@ fn ready_event(addresses: &Addresses, complete: bool) -> Value {
         "gateway": addresses.gateway,
         "register": addresses.register,
         "metrics": addresses.metrics,
+        "admin": addresses.admin,
     })
 }
 
@@ -135,6 +143,7 @@ mod tests {
             gateway: Some("127.0.0.1:7011".parse().unwrap()),
             register: None,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
+            admin: None,
         }
     }
 

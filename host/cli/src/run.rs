@@ -39,6 +39,8 @@ pub(crate) fn dev(args: &DevArgs) -> Outcome {
     config.worker.compiler = Compiler::InProcess;
     // What is on the disk, whatever was saved, deployed or rolled back before.
     config.precedence = Precedence::Settings;
+    // Beside what the settings say of it: on loopback, with a token that lies in the data folder.
+    config.admin.get_or_insert_default().for_dev = true;
     // Before the first build, so that nothing that is saved meanwhile is missed.
     let watch = Watch::new(&config).map_err(Failure::with(Failure::DATA))?;
     run(config, Output { json: args.node.json }, Some(watch))

@@ -1,4 +1,4 @@
-//! A gateway's links over QUIC: workers dial it.
+//! A gateway's links over QUIC: workers dial it, and so does a register with an HTTP API, to push.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(crate) type SharedGateway = Arc<RwLock<Option<Gateway>>>;
 
 /// Handshakes at a time; who dials meanwhile is turned away and dials again.
 const HANDSHAKES_MAX: usize = 256;
-/// The code of a link that is closed because its peer is no worker.
+/// The code of a link that is closed because its peer has nothing to do with a gateway.
 const NO_WORKER: u32 = tidegate_link::code::FIRST_FREE;
 
 /// Accepts links until the endpoint is closed, and spreads them over the shards.
@@ -37,15 +37,18 @@ async fn admit(incoming: Incoming, permit: OwnedSemaphorePermit, gateway: Shared
     // One that fails was logged by the endpoint.
     let Ok(link) = incoming.accept().await else { return };
     drop(permit);
-    if link.peer().role != Role::Worker {
+    let role = link.peer().role;
+    if !matches!(role, Role::Worker | Role::Register) {
         let reason = format!(
-            "only workers dial a gateway, this is the certificate of {}: check [cluster] registers and addresses",
+            "only workers and registers dial a gateway, this is the certificate of {}: check [cluster] registers and addresses",
             link.peer()
         );
         tracing::warn!("{reason}");
         return link.close(NO_WORKER, &reason);
     }
     match gateway.read().as_ref() {
+        // A register has no slots, and a worker gives no commands but by its slots: each by its certificate.
+        Some(gateway) if role == Role::Register => gateway.add_pusher(link, home),
         Some(gateway) => gateway.add_link(link, home),
         None => link.close(0, "the gateway is stopping"),
     }

@@ -70,6 +70,27 @@ pub enum NodeError {
     /// A port for other nodes cannot be had.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The port of the HTTP API cannot be had.
+    #[error(
+        "the HTTP API cannot listen on {address}: {error}; stop what listens there, or change `listen` in [admin]"
+    )]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The tokens of the HTTP API cannot be had.
+    #[error("the tokens of the HTTP API cannot be read or made: {0}")]
+    Tokens(Refusal),
+    /// The token for whoever develops cannot be written.
+    #[error("the token of the HTTP API cannot be written to {}: {error}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The control socket cannot be had.
     #[error("the control socket in {} cannot be made: {error}", folder.display())]
     Control {

@@ -20,6 +20,7 @@ mod membership;
 mod metrics;
 mod node;
 pub mod operator;
+pub mod outside;
 mod plugins;
 pub mod requests;
 mod shards;

@@ -36,6 +36,7 @@ use crate::dial::{Dialer, SharedWorker};
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::membership::View;
+use crate::outside::Outside;
 use crate::shards::Shards;
 use crate::start;
 use crate::status::{Addresses, AppEntry, InstancesEntry, NodeEntry, SlotsEntry, Status};
@@ -54,6 +55,8 @@ pub struct Node {
     pub(crate) control: Shards,
     /// Held until the worker has stopped.
     pub(crate) plugins: Option<(Engine, Arc<SlowPool>)>,
+    /// The HTTP API.
+    pub(crate) outside: Option<Outside>,
     pub(crate) data_dir: DataDir,
     pub(crate) stop_wait: Duration,
     /// Tells those who watch it, until it is gone.
@@ -152,6 +155,10 @@ impl Node {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.tasks.drain(..).for_each(|task| task.abort());
         let until = tokio::time::Instant::now() + self.stop_wait;
+        let outside = self.outside.take();
+        if let Some(outside) = &outside {
+            outside.stop().await;
+        }
         // The gateway first: its clients' last events are for the worker.
         let gateway = self.shared.gateway.write().take();
         if let Some(mut gateway) = gateway
@@ -174,6 +181,9 @@ impl Node {
         let join = move || {
             shards.join();
             control.join();
+            if let Some(outside) = outside {
+                outside.join();
+            }
             drop(plugins);
             drop(data_dir);
         };

@@ -1,7 +1,7 @@
 //! What operators and workers ask of a register, on lanes of a link to it. The link must live until the answer is there.
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
 use tidegate_link::{Link, LinkError};
 use tidegate_register::lane::{LaneFailure, RequestLane, STEP_MAX};
 use tidegate_wire::report::{Progress, SwapReport};
@@ -142,6 +142,47 @@ pub async fn manage(link: &Link, order: Order) -> Result<Effect, RequestError> {
     }
 }
 
+/// The tokens of one tenant, or all, as an operator.
+///
+/// # Errors
+/// The register does not answer.
+pub async fn tokens(link: &Link, tenant: Option<Label>) -> Result<Vec<Token>, RequestError> {
+    listed_tokens(link, &Request::Tokens { tenant }).await
+}
+
+/// Makes a token, as an operator.
+///
+/// # Errors
+/// It is refused, or the register does not answer; in the latter case it may be there.
+pub async fn create_token(link: &Link, wish: TokenWish) -> Result<NewToken, RequestError> {
+    let mut asking = Asking::begin(link, &Request::CreateToken(wish), Bytes::new()).await?;
+    match asking.next().await? {
+        Reply::NewToken(new) => Ok(*new),
+        _ => Err(RequestError::Other),
+    }
+}
+
+/// Revokes a token, as an operator.
+///
+/// # Errors
+/// There is none of this name, or the register does not answer; in the latter case it may be revoked.
+pub async fn revoke_token(link: &Link, id: String) -> Result<Token, RequestError> {
+    let tokens = listed_tokens(link, &Request::RevokeToken { id }).await?;
+    tokens.into_iter().next().ok_or(RequestError::Other)
+}
+
+async fn listed_tokens(link: &Link, request: &Request) -> Result<Vec<Token>, RequestError> {
+    let mut asking = Asking::begin(link, request, Bytes::new()).await?;
+    let mut tokens = Vec::new();
+    loop {
+        match asking.next().await? {
+            Reply::Token(token) if tokens.len() < TOKENS_MAX => tokens.push(*token),
+            Reply::Done => return Ok(tokens),
+            _ => return Err(RequestError::Other),
+        }
+    }
+}
+
 /// A question that has been asked.
 struct Asking {
     lane: RequestLane,
@@ -177,6 +218,8 @@ impl Asking {
 
 /// More apps than a register keeps.
 const APPS_MAX: usize = 20_000;
+/// More tokens than a register keeps.
+const TOKENS_MAX: usize = 20_000;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use tidegate_base::{GatewayId, NodeName, Role};
+use tidegate_base::{AppName, GatewayId, Label, NodeName, Role};
 use tidegate_exporter::{Exporter, Source};
 use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
@@ -30,12 +30,13 @@ use crate::error::NodeError;
 use crate::membership::Membership;
 use crate::metrics::Watched;
 use crate::node::{Node, Shared, open_control};
+use crate::outside::Outside;
 use crate::plugins::{Loaded, LoadedApp};
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
 use crate::tenants::TenantBudgets;
 use crate::versions::{Fetch, Versions};
-use crate::{accept, plugins, requests, system};
+use crate::{accept, outside, plugins, requests, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     system::raise_open_files();
@@ -69,6 +70,7 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
             parts.member(identity, registers, plugins).await?;
         }
     }
+    let outside = parts.outside(&data_dir).await?;
     let Parts { mut shared, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } = parts;
     shared.addresses.metrics = exporter.as_ref().map(Exporter::address);
     let shared = Arc::new(shared);
@@ -88,6 +90,7 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
         shards,
         control,
         plugins,
+        outside,
         data_dir,
         stop_wait,
         exporter,
@@ -307,6 +310,33 @@ impl<'a> Parts<'a> {
         let dialer = Dialer::start(Arc::clone(&self.shared.worker), shards, membership.view());
         *self.shared.dialer.write() = Some(Arc::new(dialer));
         Ok(())
+    }
+
+    /// The HTTP API, if there is to be one.
+    async fn outside(&mut self, data_dir: &DataDir) -> Result<Option<Outside>, NodeError> {
+        let Some(admin) = &self.config.admin else { return Ok(None) };
+        let found = self.shared.register.read().as_ref().map(|it| (it.gateways(), it.tokens()));
+        let Some((gateways, tokens)) = found else { return Ok(None) };
+        let tokens = tokens.await.map_err(NodeError::Tokens)?;
+        if admin.for_dev {
+            let of_first = self.config.apps.first().map(|app| app.name.tenant_label());
+            let tenant = of_first.or_else(|| Label::new(AppName::DEFAULT_TENANT).ok());
+            tenant.map_or(Ok(()), |tenant| outside::write_token(&tokens, tenant, data_dir.path()))?;
+        }
+        let outside = Outside::start(admin, tokens)?;
+        match &self.config.place {
+            Place::AllInOne => {
+                let (ours, theirs) = memory_pair(self.peer(Role::Register), self.peer(Role::Gateway));
+                if let Some(gateway) = self.shared.gateway.read().as_ref() {
+                    gateway.add_pusher(theirs, 0);
+                }
+                outside.add_link(ours);
+                outside.follow(gateways, None);
+            }
+            Place::Member { identity, .. } => outside.follow(gateways, Some(identity)),
+        }
+        self.shared.addresses.admin = Some(outside.address());
+        Ok(Some(outside))
     }
 
     /// Announces the node at every register, for ever.

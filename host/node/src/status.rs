@@ -142,6 +142,9 @@ pub struct Addresses {
     /// Where it tells numbers and health by HTTP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub metrics: Option<SocketAddr>,
+    /// Where the HTTP API is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub admin: Option<SocketAddr>,
 }
 
 /// A place where clients connect.

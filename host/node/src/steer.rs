@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
 use tidegate_link::certs::Identity;
 use tidegate_register::deployer::ModuleRef;
 use tidegate_wire::control::Canary;
@@ -215,6 +215,61 @@ impl Cluster {
             }
             Self::Register { address, identity } => {
                 over_link(*address, identity, async |it| Ok(requests::manage(it.link(), order).await?))
+            }
+        }
+    }
+
+    /// The tokens of the HTTP API of one tenant, or all.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn tokens(&self, tenant: Option<Label>) -> Result<Vec<Token>, SteerError> {
+        match self {
+            Self::Node { data_dir, .. } => match talk(data_dir, control::Request::Tokens { tenant })? {
+                Response::Tokens(tokens) => Ok(tokens),
+                other => Err(not_an_answer(other)),
+            },
+            Self::Register { address, identity } => {
+                over_link(*address, identity, async |it| Ok(requests::tokens(it.link(), tenant).await?))
+            }
+        }
+    }
+
+    /// Makes a token of the HTTP API. Its secret is told this once.
+    ///
+    /// # Errors
+    /// It is refused, or nobody answers; in the latter case it may be there.
+    pub fn create_token(&self, wish: TokenWish) -> Result<NewToken, SteerError> {
+        match self {
+            Self::Node { data_dir, by } => {
+                match talk(data_dir, control::Request::CreateToken { wish, by: by.clone() })? {
+                    Response::NewToken(new) => Ok(*new),
+                    // Not shown: it may hold a secret.
+                    _ => Err(AskError::Answer { reason: "it said something else".into() }.into()),
+                }
+            }
+            Self::Register { address, identity } => {
+                over_link(*address, identity, async |it| Ok(requests::create_token(it.link(), wish).await?))
+            }
+        }
+    }
+
+    /// Revokes a token: nobody gets in with it from now on.
+    ///
+    /// # Errors
+    /// There is none of this name, or nobody answers; in the latter case it may be revoked.
+    pub fn revoke_token(&self, id: String) -> Result<Token, SteerError> {
+        match self {
+            Self::Node { data_dir, by } => {
+                let tokens = match talk(data_dir, control::Request::RevokeToken { id, by: by.clone() })? {
+                    Response::Tokens(tokens) => tokens,
+                    other => return Err(not_an_answer(other)),
+                };
+                let none = || AskError::Answer { reason: "it named no token".into() };
+                Ok(tokens.into_iter().next().ok_or_else(none)?)
+            }
+            Self::Register { address, identity } => {
+                over_link(*address, identity, async |it| Ok(requests::revoke_token(it.link(), id).await?))
             }
         }
     }

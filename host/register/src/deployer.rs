@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
 use tidegate_contract::Contract;
 use tidegate_wire::control::{Canary, Failure};
 use tidegate_wire::report::{Progress, SwapReport};
@@ -54,8 +54,28 @@ pub trait Deployer: Send + Sync + 'static {
     /// workers do it, or have had some seconds for it. `by` says who wanted it.
     fn manage(&self, order: Order, by: String) -> Answer<'_, Effect>;
 
+    /// The tokens of the HTTP API of one tenant, or all.
+    fn tokens(&self, _tenant: Option<Label>) -> Answer<'_, Vec<Token>> {
+        Box::pin(async { Err(no_tokens()) })
+    }
+
+    /// Makes a token; its secret is told this once. `by` says who wanted it.
+    fn create_token(&self, _wish: TokenWish, _by: String) -> Answer<'_, NewToken> {
+        Box::pin(async { Err(no_tokens()) })
+    }
+
+    /// Revokes the token of this name. `by` says who wanted it.
+    fn revoke_token(&self, _id: String, _by: String) -> Answer<'_, Token> {
+        Box::pin(async { Err(no_tokens()) })
+    }
+
     /// A module's bytes, checked against the digest; None: it is not here.
     fn module(&self, digest: Digest) -> Answer<'_, Option<Bytes>>;
+}
+
+/// What whoever keeps no tokens says.
+fn no_tokens() -> Refusal {
+    Refusal::Unavailable { reason: "no tokens are kept here: ask the register of the cluster".to_owned() }
 }
 
 /// A wish to deploy.

@@ -26,6 +26,7 @@ mod desk;
 pub mod lane;
 pub mod requests;
 mod session;
+pub mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -33,19 +34,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
-use tidegate_base::{Label, Quotas};
+use tidegate_base::{Label, Quotas, Role};
 use tidegate_link::{ControlTx, Endpoint, Incoming, Link};
 use tidegate_store::Store;
 use tidegate_wire::control::{Control, NodeInfo};
 use tidegate_wire::directory::{Directory, Session};
 use tidegate_wire::request::Refusal;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::deployer::Deployer;
 use crate::desk::Desk;
 pub use crate::desk::{Adopted, Named, Precedence};
+use crate::tokens::Tokens;
 
 /// Links that a register holds at once; more are refused. A link without traffic costs some 50 KB.
 pub const LINKS_MAX: usize = 4096;
@@ -70,7 +72,7 @@ impl Register {
     /// nothing can be deployed, and workers run what their own settings name.
     pub fn start(endpoint: Option<Endpoint>, store: Option<Arc<Store>>, handle: &Handle) -> Self {
         tidegate_telemetry::list(counters::ALL_COUNTERS);
-        let (desk, task) = Desk::start(store, handle);
+        let (desk, task) = Desk::start(store, Tokens::default(), handle);
         let shared = Arc::new(Shared::new(desk));
         let accepting = endpoint.map(|endpoint| handle.spawn(accept(Arc::clone(&shared), endpoint)));
         Self { shared, handle: handle.clone(), accepting, desk: task }
@@ -85,6 +87,20 @@ impl Register {
     /// the register is dropped.
     pub fn serve_deployer(&self, deployer: Arc<dyn Deployer>) {
         *self.shared.deployer.lock() = Some(deployer);
+    }
+
+    /// The tokens of the HTTP API, those that are written down among them: call it before anybody is let in by them.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn tokens(&self) -> impl Future<Output = Result<Tokens, Refusal>> + Send + use<> {
+        let desk = self.shared.desk.clone();
+        async move { desk.load_tokens().await }
+    }
+
+    /// The gateways that are in the cluster, now and on every change.
+    pub fn gateways(&self) -> watch::Receiver<Arc<[NodeInfo]>> {
+        self.shared.gateways.subscribe()
     }
 
     /// The register's own deployer. It refuses everything when the register is dropped.
@@ -145,6 +161,7 @@ struct Shared {
     room: Arc<Semaphore>,
     deployer: Mutex<Option<Arc<dyn Deployer>>>,
     requests: requests::Room,
+    gateways: watch::Sender<Arc<[NodeInfo]>>,
 }
 
 impl fmt::Debug for Shared {
@@ -183,6 +200,7 @@ impl Shared {
             room: Arc::new(Semaphore::new(LINKS_MAX)),
             deployer: Mutex::new(Some(deployer)),
             requests: requests::Room::default(),
+            gateways: watch::Sender::default(),
         }
     }
 
@@ -205,11 +223,20 @@ impl Shared {
         if state.directory.announce(session, info) {
             tracing::info!(node = name, "a node is in the cluster");
             state.nodes.insert(session, control.clone());
-            state.publish();
+            self.publish(&state);
         } else {
             // The others know it already, but a node that returns on a new link has no list yet.
             let _ = control.send(state.directory.snapshot().to_bytes());
             state.nodes.insert(session, control.clone());
+        }
+    }
+
+    /// Tells everybody of a change.
+    fn publish(&self, state: &State) {
+        state.publish();
+        if let Control::Directory { nodes, .. } = state.directory.snapshot() {
+            let gateways = nodes.into_iter().filter(|node| node.role == Role::Gateway);
+            self.gateways.send_replace(gateways.collect());
         }
     }
 
@@ -229,7 +256,7 @@ impl Shared {
         state.nodes.remove(&session);
         state.links.remove(&session);
         if state.directory.gone(session) {
-            state.publish();
+            self.publish(&state);
         }
     }
 }

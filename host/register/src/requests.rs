@@ -144,6 +144,18 @@ async fn converse(shared: &Shared, peer: &Peer, lane: &mut RequestLane) -> Resul
             let effect = beating(lane, deployer.manage(order, peer.name.to_string())).await?;
             Ok(lane.send(&Reply::Managed(Box::new(effect)))?)
         }
+        Request::Tokens { tenant } => {
+            let tokens = beating(lane, deployer.tokens(tenant)).await?;
+            list(lane, tokens, |token| Reply::Token(Box::new(token))).await
+        }
+        Request::CreateToken(wish) => {
+            let new = beating(lane, deployer.create_token(wish, peer.name.to_string())).await?;
+            Ok(lane.send(&Reply::NewToken(Box::new(new)))?)
+        }
+        Request::RevokeToken { id } => {
+            let token = beating(lane, deployer.revoke_token(id, peer.name.to_string())).await?;
+            list(lane, vec![token], |token| Reply::Token(Box::new(token))).await
+        }
         Request::Fetch { digest } => give(shared, lane, &*deployer, digest).await,
     }
 }

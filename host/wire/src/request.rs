@@ -18,7 +18,7 @@ mod manage;
 mod refusal;
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
 
 pub use self::answers::{AppOverview, Deploying, EntryState, HistoryEntry, WorkerOverview};
 pub use self::decoder::{BadMessage, Decoder, encode};
@@ -87,6 +87,18 @@ pub enum Request {
     /// Please do this to a tenant or an app. Answered by [`Reply::Managed`] when it is written down and gateways and workers
     /// do it, or have had some seconds for it.
     Manage(Order),
+    /// Which tokens of the HTTP API are there? Answered by [`Reply::Token`] for each, and [`Reply::Done`].
+    Tokens {
+        /// Of this tenant; None: all.
+        tenant: Option<Label>,
+    },
+    /// Please make a token. Answered by [`Reply::NewToken`].
+    CreateToken(TokenWish),
+    /// Please revoke a token. Answered by [`Reply::Token`] and [`Reply::Done`].
+    RevokeToken {
+        /// Its name.
+        id: String,
+    },
 }
 
 impl Request {
@@ -101,6 +113,9 @@ impl Request {
             Self::Fetch { .. } => "fetch a module",
             Self::Tenants => "tenants",
             Self::Manage(order) => order.name(),
+            Self::Tokens { .. } => "tokens",
+            Self::CreateToken(_) => "create a token",
+            Self::RevokeToken { .. } => "revoke a token",
         }
     }
 }
@@ -145,6 +160,10 @@ pub enum Reply {
     Tenant(Box<TenantOverview>),
     /// The last: an order was carried out.
     Managed(Box<Effect>),
+    /// One token.
+    Token(Box<Token>),
+    /// The last: a token was made.
+    NewToken(Box<NewToken>),
 }
 
 #[cfg(test)]

@@ -287,3 +287,95 @@ async fn bodies_batches_and_requests_at_a_time_are_bounded() {
     });
     assert_eq!((first.0, second.0, kind(&second.1)), (200, 503, "busy"));
 }
+
+/// What GatewayClient 3.1.1 has.
+const PHP_METHODS: [&str; 41] = [
+    "sendToAll",
+    "sendToClient",
+    "sendToUid",
+    "sendToGroup",
+    "closeClient",
+    "destoryClient",
+    "bindUid",
+    "unbindUid",
+    "joinGroup",
+    "leaveGroup",
+    "ungroup",
+    "setSession",
+    "setSocketSession",
+    "updateSession",
+    "isOnline",
+    "isUidOnline",
+    "isUidsOnline",
+    "getSession",
+    "getClientIdByUid",
+    "batchGetClientIdByUid",
+    "getUidByClientId",
+    "getAllClientSessions",
+    "getClientSessionsByGroup",
+    "getAllClientInfo",
+    "getClientInfoByGroup",
+    "getAllClientIdCount",
+    "getAllClientCount",
+    "getClientIdCountByGroup",
+    "getClientCountByGroup",
+    "batchGetClientIdCountByGroup",
+    "getAllClientIdList",
+    "getClientIdListByGroup",
+    "getAllUidList",
+    "getAllUidCount",
+    "getUidListByGroup",
+    "getUidCountByGroup",
+    "getAllGroupIdList",
+    "getAllGroupUidList",
+    "getAllGroupUidCount",
+    "getAllGroupClientIdList",
+    "getAllGroupClientIdCount",
+];
+
+#[tokio::test]
+async fn every_method_of_gateway_client_has_a_line_in_the_guide_and_its_request_is_understood() {
+    let guide = include_str!("../../../../docs/guide/push.md");
+    let server = server();
+    let mut listed = std::collections::BTreeSet::new();
+    for row in guide.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 4) {
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [_, php, verb, body, _] = cells[..] else { panic!("{row}") };
+        if !body.starts_with('{') {
+            continue;
+        }
+        listed.insert(php.split('(').next().unwrap());
+        let (status, said) = server.post(&format!("/v1/apps/acme/chat/{verb}"), body).await;
+        // The played gateway lets no group be disbanded.
+        assert!(status == 200 || verb == "disband", "{row}: {said}");
+    }
+    assert_eq!(listed, PHP_METHODS.into_iter().collect());
+}
+
+#[test]
+fn the_guide_has_every_kind_of_problem_and_every_default() {
+    let guide = include_str!("../../../../docs/guide/push.md");
+    for kind in Kind::ALL {
+        let (name, status) = (format!("`{}`", kind.name()), kind.status().to_string());
+        let told = guide.lines().any(|line| line.contains(&name) && line.contains(&status));
+        assert!(told, "{name} {status}");
+    }
+    let defaults = AdminSettings::default();
+    let millis = |time: Duration| time.as_millis() as usize;
+    for (key, value) in [
+        ("batch_max", defaults.batch_max),
+        ("connections_max", defaults.connections_max),
+        ("requests_max", defaults.requests_max),
+        ("read_wait_ms", millis(defaults.read_wait)),
+        ("idle_wait_ms", millis(defaults.idle_wait)),
+        ("push_wait_ms", millis(tidegate_push::PushSettings::default().wait)),
+        ("key_keep_ms", millis(defaults.key_keep)),
+        ("keys_max", defaults.keys_max),
+        ("failures_per_s", defaults.failures_per_s as usize),
+        ("token_requests_per_s", defaults.token_requests_per_s as usize),
+    ] {
+        let row = guide.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).expect(key);
+        assert_eq!(row.split('|').nth(2).unwrap().trim().replace(',', ""), value.to_string(), "{key}");
+    }
+    assert!(guide.contains("| `body_bytes_max` | 1 MiB |") && defaults.body_bytes_max == 1 << 20);
+}

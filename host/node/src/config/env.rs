@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::ConfigError;
-use super::file::File;
+use super::file::{Admin, File};
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 28] = [
+pub const VARIABLES: [&str; 41] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -39,6 +39,19 @@ pub const VARIABLES: [&str; 28] = [
     "TIDEGATE_WORKER_SLEEP_STATE_MIB",
     "TIDEGATE_METRICS_LISTEN",
     "TIDEGATE_METRICS_APPS_MAX",
+    "TIDEGATE_ADMIN_LISTEN",
+    "TIDEGATE_ADMIN_HOSTS",
+    "TIDEGATE_ADMIN_BODY_BYTES_MAX",
+    "TIDEGATE_ADMIN_BATCH_MAX",
+    "TIDEGATE_ADMIN_CONNECTIONS_MAX",
+    "TIDEGATE_ADMIN_REQUESTS_MAX",
+    "TIDEGATE_ADMIN_READ_WAIT_MS",
+    "TIDEGATE_ADMIN_IDLE_WAIT_MS",
+    "TIDEGATE_ADMIN_PUSH_WAIT_MS",
+    "TIDEGATE_ADMIN_TOKEN_REQUESTS_PER_S",
+    "TIDEGATE_ADMIN_FAILURES_PER_S",
+    "TIDEGATE_ADMIN_KEY_KEEP_MS",
+    "TIDEGATE_ADMIN_KEYS_MAX",
 ];
 
 /// Overlays the file with these variables; those that are none of ours are passed over.
@@ -61,11 +74,12 @@ fn is_ours(name: &str) -> bool {
             .and_then(|rest| rest.strip_prefix(section)?.strip_prefix('_'))
             .is_some()
     };
-    ["NODE", "CLUSTER", "REGISTER", "GATEWAY", "WORKER", "METRICS"].into_iter().any(of)
+    ["NODE", "CLUSTER", "REGISTER", "GATEWAY", "WORKER", "METRICS", "ADMIN"].into_iter().any(of)
 }
 
 fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
-    let File { node, cluster, register, gateway, worker, metrics, tenant: _, listener: _, app: _ } = file;
+    let File { node, cluster, register, gateway, worker, metrics, admin, tenant: _, listener: _, app: _ } =
+        file;
     match name {
         "TIDEGATE_NODE_NAME" => put(&mut node.name, text),
         "TIDEGATE_NODE_DATA_DIR" => path(&mut node.data_dir, text),
@@ -98,6 +112,25 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_WORKER_SLEEP_STATE_MIB" => put(&mut worker.sleep_state_mib, text),
         "TIDEGATE_METRICS_LISTEN" => put(&mut metrics.listen, text),
         "TIDEGATE_METRICS_APPS_MAX" => put(&mut metrics.apps_max, text),
+        _ => set_admin(admin, name, text),
+    }
+}
+
+fn set_admin(admin: &mut Admin, name: &str, text: &str) -> Result<(), String> {
+    match name {
+        "TIDEGATE_ADMIN_LISTEN" => put(&mut admin.listen, text),
+        "TIDEGATE_ADMIN_HOSTS" => list(&mut admin.hosts, text),
+        "TIDEGATE_ADMIN_BODY_BYTES_MAX" => put(&mut admin.body_bytes_max, text),
+        "TIDEGATE_ADMIN_BATCH_MAX" => put(&mut admin.batch_max, text),
+        "TIDEGATE_ADMIN_CONNECTIONS_MAX" => put(&mut admin.connections_max, text),
+        "TIDEGATE_ADMIN_REQUESTS_MAX" => put(&mut admin.requests_max, text),
+        "TIDEGATE_ADMIN_READ_WAIT_MS" => put(&mut admin.read_wait_ms, text),
+        "TIDEGATE_ADMIN_IDLE_WAIT_MS" => put(&mut admin.idle_wait_ms, text),
+        "TIDEGATE_ADMIN_PUSH_WAIT_MS" => put(&mut admin.push_wait_ms, text),
+        "TIDEGATE_ADMIN_TOKEN_REQUESTS_PER_S" => put(&mut admin.token_requests_per_s, text),
+        "TIDEGATE_ADMIN_FAILURES_PER_S" => put(&mut admin.failures_per_s, text),
+        "TIDEGATE_ADMIN_KEY_KEEP_MS" => put(&mut admin.key_keep_ms, text),
+        "TIDEGATE_ADMIN_KEYS_MAX" => put(&mut admin.keys_max, text),
         unknown => Err(match closest(unknown, &VARIABLES) {
             Some(close) => format!("there is no such setting; did you mean {close}?"),
             None => "there is no such setting; unset it, or write it into the settings file".into(),
@@ -110,9 +143,9 @@ fn put<T: FromStr<Err = String>>(into: &mut Option<T>, text: &str) -> Result<(),
     Ok(())
 }
 
-fn list<T: FromStr<Err = String>>(into: &mut Option<Vec<T>>, text: &str) -> Result<(), String> {
+fn list<T: FromStr<Err: ToString>>(into: &mut Option<Vec<T>>, text: &str) -> Result<(), String> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    *into = Some(items.map(str::parse).collect::<Result<_, _>>()?);
+    *into = Some(items.map(str::parse).collect::<Result<_, T::Err>>().map_err(|error| error.to_string())?);
     Ok(())
 }
 
@@ -156,6 +189,19 @@ mod tests {
         ("TIDEGATE_WORKER_SLEEP_STATE_MIB", "2", "2", "1"),
         ("TIDEGATE_METRICS_LISTEN", "127.0.0.1:2", "\"127.0.0.1:2\"", "\"127.0.0.1:1\""),
         ("TIDEGATE_METRICS_APPS_MAX", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_LISTEN", "10.0.0.1:2", "\"10.0.0.1:2\"", "\"10.0.0.1:1\""),
+        ("TIDEGATE_ADMIN_HOSTS", "a.example, b.example", "[\"a.example\", \"b.example\"]", "[]"),
+        ("TIDEGATE_ADMIN_BODY_BYTES_MAX", "512", "512", "256"),
+        ("TIDEGATE_ADMIN_BATCH_MAX", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_CONNECTIONS_MAX", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_REQUESTS_MAX", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_READ_WAIT_MS", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_IDLE_WAIT_MS", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_PUSH_WAIT_MS", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_TOKEN_REQUESTS_PER_S", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_FAILURES_PER_S", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_KEY_KEEP_MS", "2", "2", "1"),
+        ("TIDEGATE_ADMIN_KEYS_MAX", "2", "2", "1"),
     ];
 
     fn toml(variable: &str, value: &str) -> File {

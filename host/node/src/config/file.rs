@@ -21,6 +21,7 @@ pub(super) struct File {
     pub gateway: Gateway,
     pub worker: Worker,
     pub metrics: Metrics,
+    pub admin: Admin,
     pub tenant: Vec<Spanned<Tenant>>,
     pub listener: Vec<Spanned<Listener>>,
     pub app: Vec<Spanned<App>>,
@@ -79,6 +80,58 @@ pub(super) struct Gateway {
 pub(super) struct Metrics {
     pub listen: Option<Address>,
     pub apps_max: Option<Within<0, 100_000>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Admin {
+    pub listen: Option<Address>,
+    pub hosts: Option<Vec<String>>,
+    pub body_bytes_max: Option<Within<256, { 64 * 1024 * 1024 }>>,
+    pub batch_max: Option<Within<1, 10_000>>,
+    pub connections_max: Option<Within<1, 100_000>>,
+    pub requests_max: Option<Within<1, 100_000>>,
+    pub read_wait_ms: Option<Millis>,
+    pub idle_wait_ms: Option<Millis>,
+    pub push_wait_ms: Option<Millis>,
+    pub token_requests_per_s: Option<PerSecond>,
+    pub failures_per_s: Option<PerSecond>,
+    pub key_keep_ms: Option<Millis>,
+    pub keys_max: Option<Within<0, 1_000_000>>,
+}
+
+impl Admin {
+    /// Nothing is set.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            listen,
+            hosts,
+            body_bytes_max,
+            batch_max,
+            connections_max,
+            requests_max,
+            read_wait_ms,
+            idle_wait_ms,
+            push_wait_ms,
+            token_requests_per_s,
+            failures_per_s,
+            key_keep_ms,
+            keys_max,
+        } = self;
+        listen.is_none()
+            && hosts.is_none()
+            && body_bytes_max.is_none()
+            && batch_max.is_none()
+            && connections_max.is_none()
+            && requests_max.is_none()
+            && read_wait_ms.is_none()
+            && idle_wait_ms.is_none()
+            && push_wait_ms.is_none()
+            && token_requests_per_s.is_none()
+            && failures_per_s.is_none()
+            && key_keep_ms.is_none()
+            && keys_max.is_none()
+    }
 }
 
 /// A port that apps share by their routes.

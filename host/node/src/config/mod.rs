@@ -1,6 +1,7 @@
 //! Settings: a TOML file, weaker than the environment, weaker than flags. Whatever is wrong is said before anything
 //! starts: file, line, column, key, and how to mend it.
 
+mod admin;
 mod env;
 mod file;
 mod listeners;
@@ -16,9 +17,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidegate_admin::AdminSettings;
 use tidegate_base::{AppName, CpuShare, Label, NodeName, Quotas, Role, Setting, limits};
 use tidegate_gateway::settings::{AppLimits, ListenerSettings, SharedSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
+use tidegate_push::PushSettings;
 use tidegate_runtime::{Compiler, EngineSettings, Limits};
 use tidegate_wire::Grant;
 use tidegate_worker::OnFailure;
@@ -53,6 +56,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// What it tells those who watch it.
     pub metrics: MetricsConfig,
+    /// The HTTP API, if there is one. Only where the register runs.
+    pub admin: Option<AdminConfig>,
     /// The apps.
     pub apps: Vec<AppConfig>,
     /// What tenants may have, for who runs a register.
@@ -136,6 +141,18 @@ pub struct WorkerConfig {
     pub compiler: Compiler,
     /// Who hears how the build of plugins goes on.
     pub build: BuildOutput,
+}
+
+/// How the HTTP API is set up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// What it takes in.
+    pub settings: AdminSettings,
+    /// What its pushes may use.
+    pub push: PushSettings,
+    /// No setting: `dev` sets it. Another port will do if this one is taken, and a token for the apps that are there is
+    /// written into the data folder.
+    pub for_dev: bool,
 }
 
 /// Where the progress of a build of plugins goes.
@@ -280,6 +297,7 @@ impl Config {
                 build: BuildOutput::Silent,
             },
             metrics: MetricsConfig { listen: None, apps_max: 1000 },
+            admin: None,
             apps: Vec::new(),
             tenants: BTreeMap::new(),
             precedence: Precedence::default(),

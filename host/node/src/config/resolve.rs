@@ -15,7 +15,7 @@ use super::listeners::{heartbeat, heartbeat_spec, origins_spec, shared_listener,
 use super::locate::Source;
 use super::spec::Secrets;
 use super::values::{Address, Label, NodeRole, Plugin, SettingValue, Within};
-use super::{AppConfig, Config, ConfigError, Overrides, Place, mistake, spec, tenants};
+use super::{AppConfig, Config, ConfigError, Overrides, Place, admin, mistake, spec, tenants};
 
 impl File {
     /// Makes the paths of the file absolute.
@@ -84,6 +84,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
         gateway,
         worker,
         metrics,
+        admin,
         tenant: tenants,
         listener: listeners,
         app: apps,
@@ -106,6 +107,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     set(&mut config.metrics.apps_max, metrics.apps_max.map(size));
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker)?;
+    config.admin = admin::resolve(admin, &config.place)?;
     for listener in listeners {
         let span = listener.span();
         let listener = shared_listener(&config, listener.into_inner())

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
 use tidegate_wire::control::Canary;
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
@@ -90,6 +90,30 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
+    /// Which tokens of the HTTP API are there?
+    Tokens {
+        /// Of this tenant; without one: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<Label>,
+    },
+    /// Please make a token.
+    #[serde(rename = "create-token")]
+    CreateToken {
+        /// What it is to be.
+        wish: TokenWish,
+        /// As for a deployment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// Please revoke a token.
+    #[serde(rename = "revoke-token")]
+    RevokeToken {
+        /// Its name.
+        id: String,
+        /// As for a deployment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
     /// Please end the deployment that goes on, and go back.
     Cancel {
         /// The app.
@@ -122,6 +146,11 @@ pub enum Response {
     Tenants(Vec<TenantOverview>),
     /// To [`Request::Manage`]: it is done.
     Managed(Box<Effect>),
+    /// To [`Request::Tokens`] and, with the one that was revoked, [`Request::RevokeToken`].
+    Tokens(Vec<Token>),
+    /// To [`Request::CreateToken`].
+    #[serde(rename = "new-token")]
+    NewToken(Box<NewToken>),
     /// To [`Request::Cancel`]: the deployment is on its way back.
     Cancelled,
     /// It is not done, and nothing has changed.

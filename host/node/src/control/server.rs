@@ -166,6 +166,17 @@ impl Conversation {
                 let by = self.by(by);
                 Response::Managed(Box::new(self.beating(host.deployer()?.manage(order, by)).await?))
             }
+            Request::Tokens { tenant } => {
+                Response::Tokens(self.beating(host.deployer()?.tokens(tenant)).await?)
+            }
+            Request::CreateToken { wish, by } => {
+                let by = self.by(by);
+                Response::NewToken(Box::new(self.beating(host.deployer()?.create_token(wish, by)).await?))
+            }
+            Request::RevokeToken { id, by } => {
+                let by = self.by(by);
+                Response::Tokens(vec![self.beating(host.deployer()?.revoke_token(id, by)).await?])
+            }
             Request::Cancel { app, by } => {
                 let by = self.by(by);
                 self.beating(host.deployer()?.cancel(app, by)).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
 use tidegate_store::{HISTORY_MAX, Outcome, Store};
 use tidegate_wire::report::SwapReport;
 use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
@@ -13,6 +13,7 @@ use super::manage::Ordered;
 use super::{Desk, Input, disk, records, refusal};
 use crate::deployer::{Answer, DeployOrder, Deployer, ModuleRef, RollbackOrder, Watcher, check_module};
 use crate::deployment::DeployRequest;
+use crate::tokens::Tokens;
 
 impl Deployer for Desk {
     fn apps(&self) -> Answer<'_, Vec<AppOverview>> {
@@ -74,6 +75,29 @@ impl Deployer for Desk {
         Box::pin(self.ask(|reply| Input::Manage(Ordered { order, by, reply })))
     }
 
+    fn tokens(&self, tenant: Option<Label>) -> Answer<'_, Vec<Token>> {
+        Box::pin(async move { Ok(self.load_tokens().await?.list(tenant.as_ref())) })
+    }
+
+    fn create_token(&self, wish: TokenWish, by: String) -> Answer<'_, NewToken> {
+        Box::pin(async move {
+            let (tokens, now_ms) = (self.load_tokens().await?, super::task::wall_ms());
+            let new = self.read(move |store| tokens.create(store, wish, now_ms)).await?;
+            let Token { id, tenant, role, .. } = &new.token;
+            tracing::info!(token = id, %tenant, %role, by, "a token is made");
+            Ok(new)
+        })
+    }
+
+    fn revoke_token(&self, id: String, by: String) -> Answer<'_, Token> {
+        Box::pin(async move {
+            let tokens = self.load_tokens().await?;
+            let token = self.read(move |store| tokens.revoke(store, &id)).await?;
+            tracing::info!(token = token.id, tenant = %token.tenant, by, "a token is revoked");
+            Ok(token)
+        })
+    }
+
     fn module(&self, digest: Digest) -> Answer<'_, Option<Bytes>> {
         let module = move |store: &Store| store.get(digest).map_err(refusal::of_store);
         Box::pin(async move { Ok(self.read(module).await?.map(Bytes::from)) })
@@ -81,6 +105,16 @@ impl Deployer for Desk {
 }
 
 impl Desk {
+    /// The tokens, with those that are written down.
+    pub(crate) async fn load_tokens(&self) -> Result<Tokens, Refusal> {
+        let tokens = self.tokens.clone();
+        if self.store.is_some() && !tokens.is_loaded() {
+            let into = tokens.clone();
+            self.read(move |store| into.load(store).map_err(refusal::of_store)).await?;
+        }
+        Ok(tokens)
+    }
+
     /// Puts a module into the store, if it is a plugin and is not there.
     async fn keep(&self, module: ModuleRef) -> Result<Digest, Refusal> {
         match module {

@@ -171,6 +171,9 @@ impl Task {
     /// The order that was being written is, or is not.
     pub(super) fn catalog_written(&mut self, result: Result<(), StoreError>) {
         let Some(Writing { ordered, change }) = self.management.writing.take() else { return };
+        // Also if it may not be written: nobody gets in then who may not.
+        let gone = change.tenants.iter().filter(|(_, to)| to.is_none());
+        gone.for_each(|(tenant, _)| self.tokens.forget_tenant(tenant));
         match result {
             Ok(()) => {
                 let what = ordered.order.name();

@@ -34,8 +34,10 @@ use tokio::time::Instant;
 
 pub use self::adopt::{Adopted, Named, Precedence};
 use self::manage::Ordered;
+pub(crate) use self::refusal::of_store;
 use crate::deployer::Watcher;
 use crate::deployment::{DeployRequest, Record};
+use crate::tokens::Tokens;
 
 /// Reads of the store that go on at once, and modules that are checked: each may hold a module in memory.
 const READS_MAX: usize = 4;
@@ -48,6 +50,7 @@ const INBOX_MAX: usize = 256;
 pub(crate) struct Desk {
     inbox: mpsc::Sender<Input>,
     store: Option<Arc<Store>>,
+    tokens: Tokens,
     reads: Arc<Semaphore>,
 }
 
@@ -119,10 +122,10 @@ enum Input {
 
 impl Desk {
     /// Starts its task, which reads the store first. The task ends when it is aborted, or the last handle is dropped.
-    pub fn start(store: Option<Arc<Store>>, handle: &Handle) -> (Self, JoinHandle<()>) {
+    pub fn start(store: Option<Arc<Store>>, tokens: Tokens, handle: &Handle) -> (Self, JoinHandle<()>) {
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
-        let task = handle.spawn(task::Task::new(inputs, store.clone()).run());
-        (Self { inbox, store, reads: Arc::new(Semaphore::new(READS_MAX)) }, task)
+        let task = handle.spawn(task::Task::new(inputs, store.clone(), tokens.clone()).run());
+        (Self { inbox, store, tokens, reads: Arc::new(Semaphore::new(READS_MAX)) }, task)
     }
 
     // === what nodes say; nobody listens when the register stops ===

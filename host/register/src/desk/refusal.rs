@@ -6,7 +6,7 @@ use tidegate_wire::request::Refusal;
 
 use crate::deployment::Record;
 
-pub(super) fn of_store(error: StoreError) -> Refusal {
+pub(crate) fn of_store(error: StoreError) -> Refusal {
     let reason = error.to_string();
     match error {
         StoreError::Full { .. }

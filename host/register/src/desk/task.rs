@@ -22,6 +22,7 @@ use super::{Input, Reply};
 use crate::counters;
 use crate::deployer::{Watcher, overview};
 use crate::deployment::{DeployRequest, Deployments, Output};
+use crate::tokens::Tokens;
 
 /// A store that cannot be read is tried again so often.
 const LOAD_AGAIN: Duration = Duration::from_secs(5);
@@ -43,6 +44,7 @@ pub(super) struct Task {
     /// None: the store was not read yet.
     pub(super) machine: Option<Deployments>,
     pub(super) management: Management,
+    pub(super) tokens: Tokens,
     /// Why it could not be.
     trouble: Option<String>,
     /// The store holds something that the machine does not know: nothing goes in until it was read again.
@@ -83,7 +85,7 @@ struct Clock {
 }
 
 impl Task {
-    pub fn new(inbox: mpsc::Receiver<Input>, store: Option<Arc<Store>>) -> Self {
+    pub fn new(inbox: mpsc::Receiver<Input>, store: Option<Arc<Store>>, tokens: Tokens) -> Self {
         let clock = Clock { wall: wall(), began: Instant::now() };
         let mut disk = Disk::new(store);
         // Without a store nothing was ever deployed, and workers need not wait to be told so.
@@ -97,6 +99,7 @@ impl Task {
             disk,
             machine,
             management: Management::default(),
+            tokens,
             trouble: None,
             stale: false,
             load_at: None,

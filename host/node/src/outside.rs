@@ -1,0 +1,193 @@
+//! The HTTP API of a node with the register: a thread for it, a pusher with links to the gateways that the register knows,
+//! and the register's tokens. API and pusher share the thread, so that what comes in together goes out together.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidegate_admin::{Admin, AdminSettings, Backend, Later};
+use tidegate_base::{AppName, Command, Digest, Label, Query, Role, Secret, Token, TokenRole, TokenWish};
+use tidegate_link::Link;
+use tidegate_link::certs::Identity;
+use tidegate_link::redial::Redial;
+use tidegate_push::{Answered, PushError, Pushed, Pusher};
+use tidegate_register::tokens::Tokens;
+use tidegate_wire::control::NodeInfo;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::AdminConfig;
+use crate::endpoints::Endpoints;
+use crate::error::NodeError;
+use crate::shards::Shards;
+
+/// The name of the file in the data folder with the token that `dev` makes.
+pub const TOKEN_FILE: &str = "admin.token";
+
+/// The API, answering. Its thread ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    thread: Shards,
+    handle: Handle,
+    pusher: Pusher,
+    address: SocketAddr,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    endpoints: Mutex<Option<Arc<Endpoints>>>,
+}
+
+impl Outside {
+    /// Listens and answers.
+    pub fn start(config: &AdminConfig, tokens: Tokens) -> Result<Self, NodeError> {
+        let failed = NodeError::system("start a thread");
+        let thread = Shards::start("tidegate-admin", 1).map_err(failed)?;
+        let Some(handle) = thread.handles().first().cloned() else {
+            return Err(NodeError::Panicked("there is no thread for the HTTP API".into()));
+        };
+        let pusher = Pusher::start(config.push, &handle);
+        let desk: Arc<dyn Backend> = Arc::new(Desk { pusher: pusher.clone(), tokens });
+        let _on_its_runtime = handle.enter();
+        let mut bound = Admin::bind(config.settings.clone(), Arc::clone(&desk));
+        if config.for_dev && bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+            let listen = SocketAddr::new(config.settings.listen.ip(), 0);
+            bound = Admin::bind(AdminSettings { listen, ..config.settings.clone() }, desk);
+        }
+        let address = config.settings.listen;
+        let (admin, serving) = bound.map_err(|error| NodeError::Admin { address, error })?;
+        let tasks = Mutex::new(vec![handle.spawn(serving)]);
+        let address = admin.address();
+        Ok(Self { thread, handle: handle.clone(), pusher, address, tasks, endpoints: Mutex::default() })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Pushes over this link too.
+    pub fn add_link(&self, link: Link) {
+        self.pusher.add_link(link);
+    }
+
+    /// Pushes to the gateways that are listed, and dials them as this node.
+    pub fn follow(&self, gateways: watch::Receiver<Arc<[NodeInfo]>>, identity: Option<&Identity>) {
+        let endpoints =
+            identity.map(|identity| Arc::new(Endpoints::new(self.handle.clone(), identity.clone())));
+        self.endpoints.lock().clone_from(&endpoints);
+        let following = self.handle.spawn(follow(self.pusher.clone(), gateways, endpoints));
+        self.tasks.lock().push(following);
+    }
+
+    /// Answers nobody any more, and closes every link.
+    pub async fn stop(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        let endpoints = self.endpoints.lock().take();
+        if let Some(endpoints) = endpoints {
+            endpoints.close().await;
+        }
+    }
+
+    /// Ends its thread. Blocks.
+    pub fn join(self) {
+        self.thread.join();
+    }
+}
+
+/// Makes a token for everything of this tenant and writes it into the data folder, readable by its user alone. It lives as
+/// long as the node.
+pub(crate) fn write_token(tokens: &Tokens, tenant: Label, data_dir: &Path) -> Result<(), NodeError> {
+    let path = data_dir.join(TOKEN_FILE);
+    let wish = TokenWish { tenant, role: TokenRole::Admin, apps: Vec::new(), note: "made by dev".to_owned() };
+    let new = tokens.create_passing(wish, 0).map_err(NodeError::Tokens)?;
+    write_private(&path, &new.secret).map_err(|error| NodeError::TokenFile { path, error })
+}
+
+fn write_private(path: &Path, secret: &Secret) -> io::Result<()> {
+    // Another one's rights must not stay on it.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", secret.expose())
+}
+
+/// What the API is an API of.
+struct Desk {
+    pusher: Pusher,
+    tokens: Tokens,
+}
+
+impl Backend for Desk {
+    fn push<'a>(
+        &'a self,
+        app: &'a AppName,
+        commands: &'a [Command<'a>],
+    ) -> Later<'a, Result<Pushed, PushError>> {
+        Box::pin(self.pusher.push(app, commands))
+    }
+
+    fn ask<'a>(&'a self, app: &'a AppName, query: &'a Query) -> Later<'a, Result<Answered, PushError>> {
+        Box::pin(self.pusher.ask(app, query))
+    }
+
+    fn token(&self, secret: &Digest) -> Option<Arc<Token>> {
+        self.tokens.find(secret)
+    }
+}
+
+/// Follows the list: dials gateways that come, lets go of those that went.
+async fn follow(
+    pusher: Pusher,
+    mut gateways: watch::Receiver<Arc<[NodeInfo]>>,
+    endpoints: Option<Arc<Endpoints>>,
+) {
+    let mut dialing: HashMap<SocketAddr, Dial> = HashMap::new();
+    loop {
+        let listed = gateways.borrow_and_update().clone();
+        let known = |node: &NodeInfo| Some((node.gateway?, node.name.clone()));
+        pusher.list(&listed.iter().filter_map(known).collect::<Vec<_>>());
+        if let Some(endpoints) = &endpoints {
+            let addresses: BTreeSet<SocketAddr> = listed.iter().filter_map(|node| node.address).collect();
+            dialing.retain(|address, _| addresses.contains(address));
+            for address in addresses {
+                dialing.entry(address).or_insert_with(|| {
+                    Dial(tokio::spawn(dial(pusher.clone(), Arc::clone(endpoints), address)))
+                });
+            }
+        }
+        if gateways.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A task that ends when it is let go of. A link that is up by then is used until it ends.
+struct Dial(JoinHandle<()>);
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Keeps a link to one gateway.
+async fn dial(pusher: Pusher, endpoints: Arc<Endpoints>, address: SocketAddr) {
+    let endpoint = match endpoints.to_dial(address) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            return tracing::error!(%address, "a gateway cannot be dialed for pushes: {error}");
+        }
+    };
+    let mut redial = Redial::new(endpoint, address, Role::Gateway);
+    loop {
+        let link = redial.connected().await;
+        pusher.add_link(link.clone());
+        link.closed().await;
+    }
+}
