@@ -53,6 +53,11 @@ impl Node {
         self.ready["metrics"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Where its HTTP API is.
+    pub fn admin(&self) -> SocketAddr {
+        self.ready["admin"].as_str().unwrap().parse().unwrap()
+    }
+
     pub fn register(&self) -> String {
         self.ready["register"].as_str().unwrap().to_owned()
     }

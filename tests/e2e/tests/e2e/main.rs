@@ -24,6 +24,7 @@ mod mixed;
 mod order;
 mod ports;
 mod processes;
+mod push;
 mod rates;
 mod sessions;
 mod slow;

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tidegate_base::{NodeName, Role};
+use tidegate_base::{AppName, Exports, NodeName, Role};
 use tidegate_harness::{Cluster, LinkKind, Process};
 use tidegate_link::certs::{Authority, Identity};
-use tidegate_link::{Endpoint, Link, LinkError, LinkSettings};
+use tidegate_link::{Endpoint, LaneClosed, Link, LinkError, LinkSettings};
+use tidegate_wire::control::{Control, LaneHello};
+use tidegate_wire::{PushLane, encode};
 
 async fn dial(gateway: SocketAddr, identity: &Identity) -> Result<(Endpoint, Link), LinkError> {
     let endpoint = Endpoint::bind("127.0.0.1:0".parse().unwrap(), identity, &LinkSettings::default())?;
@@ -53,7 +55,7 @@ fn ready(process: &Process) -> Value {
 }
 
 #[tokio::test]
-async fn a_running_gateway_takes_links_from_workers_only() {
+async fn a_running_gateway_takes_links_from_workers_and_registers_only_and_gives_each_its_own_lanes() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let authority = Authority::create("test").unwrap();
@@ -72,18 +74,36 @@ async fn a_running_gateway_takes_links_from_workers_only() {
     let gateway = Process::start(at, &["gateway", "-c", "gateway.toml", "--registers", &registers, "--json"]);
     let address = ready(&gateway)["gateway"].as_str().unwrap().parse().unwrap();
 
-    for role in [Role::Gateway, Role::Register, Role::Operator] {
+    for role in [Role::Gateway, Role::Operator] {
         // The handshake is well, so the dial may be over before the refusal comes.
         let refused = match dial(address, &authority.issue(role, &name("other"), 1).unwrap()).await {
             Ok((_endpoint, link)) => link.closed().await,
             Err(error) => error,
         };
-        assert!(refused.to_string().contains("only workers dial a gateway"), "{role}: {refused}");
+        assert!(
+            refused.to_string().contains("only workers and registers dial a gateway"),
+            "{role}: {refused}"
+        );
     }
-    let (_endpoint, link) =
-        dial(address, &authority.issue(Role::Worker, &name("w"), 1).unwrap()).await.unwrap();
-    let (_control, mut from_gateway) = link.take_control().unwrap();
-    assert!(from_gateway.recv().await.is_ok());
+    // A worker acts for its apps by its slots, a register has none.
+    let app = AppName::new("test").unwrap();
+    let commands: Vec<u8> = PushLane::<()>::new(&app).take_batch().unwrap().into();
+    let mut slot = Vec::new();
+    let exports = Exports::MESSAGE;
+    let hello = LaneHello { app, slot: 0, generation: 1, exports, credit_events: 9, credit_bytes: 999 };
+    encode::hello(&hello, &mut slot);
+    for (role, wrong) in [(Role::Worker, commands), (Role::Register, slot)] {
+        let (_endpoint, link) = dial(address, &authority.issue(role, &name("w"), 1).unwrap()).await.unwrap();
+        let (control, mut from_gateway) = link.take_control().unwrap();
+        assert!(from_gateway.recv().await.is_ok());
+        if role == Role::Worker {
+            control.send(Control::Slots(Vec::new()).to_bytes()).unwrap();
+        }
+        let (tx, mut rx) = link.open_lane().await.unwrap();
+        tx.send(wrong.into()).unwrap();
+        assert!(matches!(rx.recv().await, Err(LaneClosed::Lost(_))), "{role}");
+        assert_eq!(link.close_error(), None, "{role}: the link itself stays");
+    }
     for node in [gateway, register] {
         assert_eq!(node.terminate(), Some(0));
     }
