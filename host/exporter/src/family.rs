@@ -70,11 +70,9 @@ impl Family {
 /// # Errors
 /// A family without a name.
 pub(crate) fn text(families: Vec<Family>) -> Result<String, prometheus::Error> {
-    let listed = tidegate_telemetry::all().into_iter().map(|counter| {
-        let family = Family::new(Kind::Counter, counter.name(), counter.help());
-        // Exact up to 2^53.
-        family.with(&[], counter.get() as f64).proto
-    });
+    let listed = tidegate_telemetry::all()
+        .into_iter()
+        .map(|counter| listed(counter.name(), counter.help(), counter.get()).proto);
     let mut all: Vec<_> = families.into_iter().map(|family| family.proto).chain(listed).collect();
     all.extend(process());
     all.retain(|family| !family.get_metric().is_empty());
@@ -82,6 +80,19 @@ pub(crate) fn text(families: Vec<Family>) -> Result<String, prometheus::Error> {
     let mut text = String::new();
     TextEncoder::new().encode_utf8(&all, &mut text)?;
     Ok(text)
+}
+
+/// A counter as it is. Milliseconds become seconds, in which Prometheus has all times.
+fn listed(name: &str, help: &str, count: u64) -> Family {
+    // Exact up to 2^53.
+    let count = count as f64;
+    match name.strip_suffix("_ms_total") {
+        Some(name) => {
+            let help = help.replacen("Milliseconds", "Seconds", 1);
+            Family::new(Kind::Counter, &format!("{name}_seconds_total"), &help).with(&[], count / 1e3)
+        }
+        None => Family::new(Kind::Counter, name, help).with(&[], count),
+    }
 }
 
 /// CPU time, memory and open files of this process, by the names that everybody uses.
@@ -118,6 +129,13 @@ mod tests {
                       tidegate_test_turns_total 7\n";
         assert_eq!(ours, wanted);
         assert!(!text.contains("tidegate_test_none"));
+    }
+
+    #[test]
+    fn milliseconds_become_seconds() {
+        let family = listed("tidegate_test_waited_ms_total", "Milliseconds waited.", 1500).proto;
+        assert_eq!((family.name(), family.help()), ("tidegate_test_waited_seconds_total", "Seconds waited."));
+        assert_eq!(family.get_metric()[0].get_counter().get_value().to_bits(), 1.5_f64.to_bits());
     }
 
     #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 16] = [
+const HOST: [(&str, &[&str]); 17] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
