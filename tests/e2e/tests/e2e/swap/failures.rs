@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_harness::{Client, Cluster, component, held};
 use tidegate_wire::control::{RolloutReport, Stage, Step};
+use tidegate_worker::WorkerApp;
 
 use super::{ask, one_in_each, says};
 
@@ -138,7 +139,12 @@ async fn every_version_that_cannot_hand_over_or_take_over_is_refused_with_the_re
         ("versioned", "versioned-restore-loops", Stage::Restore, "CPU"),
         ("versioned-v2", "versioned", Stage::Restore, "schema 2"),
     ] {
-        let mut cluster = Cluster::of(from).slots(2).app(|app| app.limits.memory_mib = 128).start().await;
+        let limits = |app: &mut WorkerApp| {
+            app.limits.memory_mib = 128;
+            // For 17 MiB of fresh pages, on a slow machine too.
+            app.limits.turn_cpu_ms = 500;
+        };
+        let mut cluster = Cluster::of(from).slots(2).app(limits).start().await;
         let mut client = Client::connect(cluster.ws(0)).await;
         let name = from.strip_prefix("versioned-").unwrap_or("v1");
         says(&mut client, "hello", &format!("{name} hello")).await;
