@@ -69,8 +69,6 @@ pub(crate) async fn serve(context: LinkContext, link: Link, home: usize) {
                         announced = true;
                         let freed = context.registry.announce(number, home, slots, &control);
                         tell(&context.inboxes, &freed, ShardMsg::Rebind);
-                        // A link that is closed is noticed where it is read.
-                        let _ = control.send(Control::SlotsSeen.to_bytes());
                     }
                     Ok(other) => break format!("it sent {other:?}, which a worker does not"),
                     Err(error) => break error.to_string(),

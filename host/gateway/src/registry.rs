@@ -108,11 +108,8 @@ struct Entry {
 struct Announced {
     home: usize,
     control: ControlTx,
-    slots: SlotsByApp,
+    slots: Vec<AppSlots>,
 }
-
-/// The slots of each app, with what the plugin in them exports.
-type SlotsByApp = FxHashMap<AppName, Vec<(SlotUp, Exports)>>;
 
 /// What adding an app came to.
 #[derive(Debug)]
@@ -174,10 +171,9 @@ impl Registry {
         self.lead(&app, &[], &settings.shared.routes)?;
         inner.last_number = number;
         for (link, announced) in &inner.links {
-            if let Some(up) = announced.slots.get(name) {
-                // Nobody can have waited for them yet.
-                app.set_slots(*link, announced.home, up, &announced.control);
-            }
+            let up: Vec<_> = slots_of(&announced.slots, name).collect();
+            // Nobody can have waited for them yet.
+            app.set_slots(*link, announced.home, &up, &announced.control);
         }
         let (listeners, web) = (settings.listeners.clone(), settings.web.clone());
         inner.apps.insert(name.clone(), Entry { app: app.clone(), listeners, web, from_start });
@@ -220,10 +216,8 @@ impl Registry {
 
     /// A link has these slots, and only these. Returns who may try to bind now.
     pub fn announce(&self, link: u64, home: usize, slots: Vec<AppSlots>, control: &ControlTx) -> Vec<Waiter> {
-        let slots = by_app(slots);
         let inner = &mut *self.inner.lock();
-        let before = inner.links.remove(&link).map(|announced| announced.slots).unwrap_or_default();
-        let freed = inner.tell_apps(link, home, &before, &slots, control);
+        let freed = inner.tell_apps(link, home, &slots, control);
         inner.links.insert(link, Announced { home, control: control.clone(), slots });
         freed
     }
@@ -254,38 +248,30 @@ impl Registry {
     /// A link is gone, and its slots with it.
     pub fn link_gone(&self, link: u64) -> Vec<Waiter> {
         let inner = &mut *self.inner.lock();
-        let Some(Announced { home, control, slots }) = inner.links.remove(&link) else { return Vec::new() };
-        inner.tell_apps(link, home, &slots, &SlotsByApp::default(), &control)
+        let Some(Announced { home, control, .. }) = inner.links.remove(&link) else { return Vec::new() };
+        inner.tell_apps(link, home, &[], &control)
     }
 }
 
 impl Inner {
-    /// Tells the apps whose slots on a link have changed. A slot whose lane was lost comes with another generation.
-    fn tell_apps(
-        &self,
-        link: u64,
-        home: usize,
-        before: &SlotsByApp,
-        now: &SlotsByApp,
-        control: &ControlTx,
-    ) -> Vec<Waiter> {
-        let gone = before.keys().filter(|name| !now.contains_key(*name)).map(|name| (name, &[][..]));
-        let changed = now.iter().filter(|(name, up)| before.get(*name) != Some(*up));
-        let changed = changed.map(|(name, up)| (name, &up[..]));
-        gone.chain(changed)
-            .filter_map(|(name, up)| Some((self.apps.get(name)?, up)))
-            .flat_map(|(entry, up)| entry.app.set_slots(link, home, up, control))
+    fn tell_apps(&self, link: u64, home: usize, slots: &[AppSlots], control: &ControlTx) -> Vec<Waiter> {
+        let mut by_app: FxHashMap<&AppName, Vec<(SlotUp, Exports)>> = FxHashMap::default();
+        for of_app in slots {
+            // One entry per version: while a swap goes on, slots of a worker run different ones.
+            let up = of_app.slots.iter().map(|slot| (*slot, of_app.exports));
+            by_app.entry(&of_app.app).or_default().extend(up);
+        }
+        let up = |name| by_app.get(name).map(Vec::as_slice).unwrap_or_default();
+        self.apps
+            .iter()
+            .flat_map(|(name, entry)| entry.app.set_slots(link, home, up(name), control))
             .collect()
     }
 }
 
-fn by_app(slots: Vec<AppSlots>) -> SlotsByApp {
-    let mut by_app = SlotsByApp::default();
-    for AppSlots { app, exports, slots, .. } in slots {
-        // One entry per version: while a swap goes on, slots of a worker run different ones.
-        by_app.entry(app).or_default().extend(slots.into_iter().map(|slot| (slot, exports)));
-    }
-    by_app
+fn slots_of<'a>(slots: &'a [AppSlots], name: &'a AppName) -> impl Iterator<Item = (SlotUp, Exports)> + 'a {
+    let of_app = slots.iter().filter(move |of| of.app == *name);
+    of_app.flat_map(|of| of.slots.iter().map(move |slot| (*slot, of.exports)))
 }
 
 #[cfg(test)]

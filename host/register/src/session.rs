@@ -122,7 +122,6 @@ fn name(message: &Control) -> &'static str {
     match message {
         Control::Gateway { .. } => "Gateway",
         Control::Slots(_) => "Slots",
-        Control::SlotsSeen => "SlotsSeen",
         Control::LaneWanted { .. } => "LaneWanted",
         Control::Announce(_) => "Announce",
         Control::Directory { .. } => "Directory",

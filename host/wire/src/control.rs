@@ -87,8 +87,7 @@ pub enum Control {
         /// The gateway's id in this life.
         id: GatewayId,
     },
-    /// Worker to gateway: all slots that are up; replaces what was said before. The next one follows when the gateway has
-    /// said [`SlotsSeen`](Self::SlotsSeen).
+    /// Worker to gateway: all slots that are up; replaces what was said before.
     Slots(Vec<AppSlots>),
     /// Gateway to worker: please open a lane from this slot.
     LaneWanted {
@@ -143,8 +142,6 @@ pub enum Control {
     },
     /// Gateway or worker to register, behind its announcement: the apps that stand in its settings file.
     FixedApps(Vec<FixedApp>),
-    /// Gateway to worker: it knows the last list of slots, and may be told the next one.
-    SlotsSeen,
 }
 
 impl Control {

@@ -1,6 +1,5 @@
 //! How apps come to a worker and leave it while it runs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::roster::{AppId, Change, Roster};
 use crate::settings::{WorkerApp, WorkerSettings};
 use crate::slot::{News, Slot, SlotParts, SlotShared, SlotStartError, tell};
 use crate::stored::StateRoom;
-use crate::table::SlotTable;
+use crate::table::{SlotEntry, SlotTable};
 use crate::worker::WorkerError;
 
 /// How long an instance that was ended may take to go.
@@ -50,7 +49,7 @@ pub(crate) struct Shard {
 /// The apps of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Apps {
-    pub running: BTreeMap<AppName, RunningApp>,
+    pub running: Vec<RunningApp>,
     /// Apps that the worker was started with and does not run, since it lacks these labels.
     pub elsewhere: Vec<(AppName, Vec<Label>)>,
     next: AppId,
@@ -226,19 +225,23 @@ impl RunningApp {
 impl Apps {
     /// Every slot, of apps that leave too.
     pub fn slots(&self) -> impl Iterator<Item = &RunningSlot> {
-        self.running.values().flat_map(|app| &app.slots)
+        self.running.iter().flat_map(|app| &app.slots)
     }
 
     pub fn is_ready(&self) -> bool {
         let runs = |slot: &RunningSlot| slot.task.as_ref().is_some_and(|task| !task.is_finished());
-        let mut staying = self.running.values().filter(|app| !app.is_being_removed());
+        let mut staying = self.running.iter().filter(|app| !app.is_being_removed());
         !self.stopping && staying.all(|app| app.slots.iter().all(runs))
     }
 
     /// No app comes any more. Returns those that are here.
     pub fn begin_stop(&mut self) -> Vec<AppName> {
         self.stopping = true;
-        self.running.keys().cloned().collect()
+        self.running.iter().map(|app| app.settings.name.clone()).collect()
+    }
+
+    fn find(&self, name: &AppName) -> Option<&RunningApp> {
+        self.running.iter().find(|app| app.settings.name == *name)
     }
 }
 
@@ -268,7 +271,7 @@ impl Inner {
         if apps.stopping {
             return Err(AddAppError::Stopping);
         }
-        match apps.running.get(&app.name) {
+        match apps.find(&app.name) {
             Some(RunningApp { leaving: Some((_, gone)), .. }) => {
                 return Ok(Launch::Going(Gone(gone.clone())));
             }
@@ -317,8 +320,7 @@ impl Inner {
         let conducted = Conducted::new(edition, reaches(&slots), Arc::clone(&self.places));
         self.roster.push(Change::Add(id, Box::new(conducted)));
         let settings = edition.app.without_module();
-        let name = settings.name.clone();
-        apps.running.insert(name, RunningApp { id, settings, slots, log, leaving: None });
+        apps.running.push(RunningApp { id, settings, slots, log, leaving: None });
         first
     }
 
@@ -365,7 +367,7 @@ impl Inner {
     pub fn configure(self: &Arc<Self>, now: &WorkerApp) -> Result<Configured, ConfigureAppError> {
         self.check(now)?;
         let mut apps = self.apps.lock();
-        let app = apps.running.get_mut(&now.name).filter(|app| app.leaving.is_none());
+        let app = apps.running.iter_mut().find(|app| app.settings.name == now.name && app.leaving.is_none());
         let Some(app) = app else { return Err(ConfigureAppError::NotHere { app: now.name.clone() }) };
         // Who made the budget changes it; instances keep the one that they were started with.
         let budget = Arc::clone(&app.settings.budget);
@@ -397,7 +399,8 @@ impl Inner {
 
     /// The slots of an app from `from` on leave.
     fn begin_shrink(self: &Arc<Self>, name: &AppName, from: u32, slots: Vec<RunningSlot>) -> Option<Gone> {
-        self.shards.iter().for_each(|shard| shard.table.leave(name, from));
+        let leaves = move |entry: &SlotEntry, name: &AppName| entry.app == *name && entry.slot >= from;
+        self.shards.iter().for_each(|shard| shard.table.leave(|entry| leaves(entry, name)));
         tell(&self.news);
         slots.iter().for_each(|slot| slot.shared.inbox.push(SlotMsg::Stop));
         let tasks = slots.into_iter().filter_map(|slot| slot.task).collect();
@@ -405,8 +408,9 @@ impl Inner {
         let (inner, name) = (Arc::clone(self), name.clone());
         self.shards.first()?.runtime.spawn(async move {
             inner.end(&name, tasks).await;
-            inner.shards.iter().for_each(|shard| shard.table.remove(&name, from));
-            if let Some(app) = inner.apps.lock().running.get(&name) {
+            let is_gone = |entry: &SlotEntry| entry.leaving && leaves(entry, &name);
+            inner.shards.iter().for_each(|shard| shard.table.remove(is_gone));
+            if let Some(app) = inner.apps.lock().find(&name) {
                 inner.places.take(&name, app.settings.slots, app.settings.slots_awake());
             }
             let _ = tell_gone.send(true);
@@ -417,7 +421,7 @@ impl Inner {
     /// An app begins to leave, on its own thread's time: it goes on if nobody waits. None: it is not here.
     pub fn begin_end(self: &Arc<Self>, name: &AppName, ending: Ending) -> Option<Gone> {
         let mut apps = self.apps.lock();
-        let app = apps.running.get_mut(name)?;
+        let app = apps.running.iter_mut().find(|app| app.settings.name == *name)?;
         if let Some((_, gone)) = &app.leaving {
             return Some(Gone(gone.clone()));
         }
@@ -425,7 +429,7 @@ impl Inner {
         app.leaving = Some((ending, gone.clone()));
         let tasks: Vec<_> = app.slots.iter_mut().filter_map(|slot| slot.task.take()).collect();
         for shard in &self.shards {
-            shard.table.leave(name, 0);
+            shard.table.leave(|entry| entry.app == *name);
         }
         tell(&self.news);
         app.slots.iter().for_each(|slot| slot.shared.inbox.push(SlotMsg::Stop));
@@ -465,10 +469,10 @@ impl Inner {
     /// Nothing of an app is left.
     fn forget(&self, name: &AppName) {
         for shard in &self.shards {
-            shard.table.remove(name, 0);
+            shard.table.remove(|entry| entry.app == *name);
         }
         self.places.free(name);
-        self.apps.lock().running.remove(name);
+        self.apps.lock().running.retain(|app| app.settings.name != *name);
         tell(&self.news);
         tracing::info!(app = %name, "an app is removed");
     }

@@ -108,7 +108,7 @@ pub(crate) struct Conductor {
     /// Answers for one that is gone meanwhile find nobody.
     apps: BTreeMap<AppId, Conducted>,
     /// What the register said last, for apps that come after it.
-    desired: HashMap<AppName, DesiredApp>,
+    desired: Vec<DesiredApp>,
     parts: Parts,
 }
 
@@ -124,7 +124,7 @@ pub(crate) struct Parts {
 impl Conductor {
     /// Starts on the current runtime; ends with the last of the orders' clones.
     pub fn start(parts: Parts) -> Orders {
-        let mut it = Self { apps: BTreeMap::new(), desired: HashMap::new(), parts };
+        let mut it = Self { apps: BTreeMap::new(), desired: Vec::new(), parts };
         it.follow_roster();
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         let (tell, reports) = watch::channel(it.reports());
@@ -136,31 +136,27 @@ impl Conductor {
         self.apps.values().map(Conducted::report).collect()
     }
 
-    /// Takes up the apps that have come, and lets go of those that have gone. Returns whom it concerns.
-    fn follow_roster(&mut self) -> Vec<AppId> {
+    /// Takes up the apps that have come, and lets go of those that have gone. True: there are any.
+    fn follow_roster(&mut self) -> bool {
         let changes = self.parts.roster.take();
-        let mut concerned = Vec::new();
+        let news = !changes.is_empty();
         for change in changes {
             match change {
                 Change::Add(id, mut app) => {
-                    concerned.push(id);
                     // The register may have spoken of it before it was here.
-                    if let Some(desired) = self.desired.get(app.rollout.app()) {
+                    if let Some(desired) = self.desired.iter().find(|wanted| wanted.app == *app.rollout.app())
+                    {
                         app.rollout.desired(desired);
                     }
                     self.apps.insert(id, *app);
                 }
                 Change::Configure(id, settings, slots) => {
-                    concerned.push(id);
                     self.with(id, |app| app.configure(&settings, slots));
                 }
-                Change::Remove(id) => {
-                    concerned.push(id);
-                    self.apps.remove(&id);
-                }
+                Change::Remove(id) => drop(self.apps.remove(&id)),
             }
         }
-        concerned
+        news
     }
 
     async fn run(
@@ -196,21 +192,19 @@ impl Conductor {
             };
             // Whoever waits for an answer needs a way back.
             let Some(inputs) = inputs.upgrade() else { return };
-            let has_come = input.is_none() && !news;
-            let mut concerned = self.follow_roster();
-            news |= !concerned.is_empty();
-            // What one app's instances answer concerns no other one, nor does that it comes: with thousands of apps, that
-            // counts.
-            let only = input.as_ref().map_or(has_come, |input| input.app().is_some());
-            concerned.extend(input.as_ref().and_then(Input::app));
+            let has_changed = self.follow_roster();
+            news |= has_changed;
+            // What one app's instances answer concerns no other one: with thousands of apps, that counts.
+            let only = input.as_ref().filter(|_| !has_changed).and_then(Input::app);
             match input {
                 Some(Input::Ping(reply)) => pings.push(reply),
                 Some(input) => self.on_input(input, &inputs),
                 None => {}
             }
-            if !only {
-                concerned = self.apps.keys().copied().collect();
-            }
+            let concerned = match only {
+                Some(app) => vec![app],
+                None => self.apps.keys().copied().collect(),
+            };
             for id in concerned {
                 self.with(id, Conducted::audit);
                 news |= self.act(id, &inputs);
@@ -234,12 +228,13 @@ impl Conductor {
     fn on_input(&mut self, input: Input, inputs: &mpsc::Sender<Input>) {
         match input {
             Input::Desired(desired) => {
-                self.desired = desired.into_iter().map(|wanted| (wanted.app.clone(), wanted)).collect();
+                let by_name: HashMap<_, _> = desired.iter().map(|wanted| (&wanted.app, wanted)).collect();
                 for app in self.apps.values_mut() {
-                    if let Some(wanted) = self.desired.get(app.rollout.app()) {
+                    if let Some(wanted) = by_name.get(app.rollout.app()) {
                         app.rollout.desired(wanted);
                     }
                 }
+                self.desired = desired;
             }
             Input::Loaded(app, digest, loaded) => self.with(app, |app| match loaded {
                 Ok(module) => {

@@ -8,7 +8,6 @@
 //!                      plugin instance (runtime)
 //! ```
 
-mod announce;
 mod app_log;
 mod apps;
 mod capacity;

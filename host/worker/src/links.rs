@@ -13,7 +13,6 @@ use tidegate_link::{Link, LinkError};
 use tidegate_wire::control::{AppSlots, BadControl, Control, GATEWAY_STOPPED, SlotUp};
 use tokio::sync::watch;
 
-use crate::announce::Announcer;
 use crate::inbox::SlotMsg;
 use crate::lane::{LaneLoss, LaneOffer, Losses};
 use crate::offers::Offers;
@@ -39,29 +38,23 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
     };
     tracing::info!(gateway = %link.peer().name, %id, "linked to a gateway");
     let mut served = Served::new(Arc::clone(&shard.table), link.clone(), id);
-    let mut announcer = Announcer::new();
+    let mut news = true;
     loop {
-        if announcer.is_due(Instant::now()) {
+        if news {
             // What comes between the two is told with the next.
             shard.news.borrow_and_update();
             served.follow();
-            let list = Control::Slots(served.up()).to_bytes();
-            let told = announcer.next(Instant::now(), list).map(|list| control.send(list));
-            if told.is_some_and(|told| told.is_err()) {
+            if control.send(Control::Slots(served.up()).to_bytes()).is_err() {
                 break;
             }
         }
-        let due = served.offers.timeout().into_iter().chain(announcer.timeout()).min();
-        let news = tokio::select! {
+        let due = served.offers.timeout();
+        news = tokio::select! {
             changed = shard.news.changed() => match changed {
                 Ok(()) => true,
                 Err(_) => break,
             },
             message = from_gateway.recv() => match message.as_deref().map(Control::from_bytes) {
-                Ok(Ok(Control::SlotsSeen)) => {
-                    announcer.seen();
-                    false
-                }
                 Ok(message) => {
                     shard.on_message(id, message);
                     false
@@ -77,9 +70,6 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
                 None => served.renew(),
             },
         };
-        if news {
-            announcer.changed();
-        }
     }
     // A worker that leaves keeps the link until its slots have finished.
     let error = link.closed().await;
@@ -103,7 +93,7 @@ struct Served {
     /// The table's revision that it has followed.
     seen: Option<u64>,
     /// The slots that got a lane on this link and are not gone.
-    slots: BTreeMap<Place, Arc<SlotEntry>>,
+    slots: BTreeMap<Place, SlotEntry>,
     link: Link,
     gateway: GatewayId,
     offers: Offers,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tidegate_base::AppName;
 
 use crate::slot::SlotShared;
@@ -22,9 +21,7 @@ pub(crate) struct SlotTable {
 struct Inner {
     next: Place,
     revision: u64,
-    /// Shared with links: what does not change is not copied for each of them.
-    entries: BTreeMap<Place, Arc<SlotEntry>>,
-    by_app: FxHashMap<AppName, Vec<Place>>,
+    entries: BTreeMap<Place, SlotEntry>,
 }
 
 /// How a slot is reached.
@@ -44,41 +41,25 @@ impl SlotTable {
         let place = inner.next;
         inner.next += 1;
         inner.revision += 1;
-        inner.by_app.entry(app.clone()).or_default().push(place);
-        inner.entries.insert(place, Arc::new(SlotEntry { app, slot, shared, leaving: false }));
+        inner.entries.insert(place, SlotEntry { app, slot, shared, leaving: false });
     }
 
-    /// The slots of an app from this number on begin to leave.
-    pub fn leave(&self, app: &AppName, from: u32) {
-        let inner = &mut *self.inner.lock();
+    /// Slots begin to leave.
+    pub fn leave(&self, leaves: impl Fn(&SlotEntry) -> bool) {
+        let mut inner = self.inner.lock();
         inner.revision += 1;
-        for place in inner.by_app.get(app).into_iter().flatten() {
-            if let Some(entry) = inner.entries.get_mut(place).filter(|entry| entry.slot >= from) {
-                Arc::make_mut(entry).leaving = true;
-            }
-        }
+        inner.entries.values_mut().for_each(|entry| entry.leaving |= leaves(entry));
     }
 
-    /// The slots of an app from this number on that were leaving are gone.
-    pub fn remove(&self, app: &AppName, from: u32) {
-        let inner = &mut *self.inner.lock();
+    /// Slots are gone.
+    pub fn remove(&self, gone: impl Fn(&SlotEntry) -> bool) {
+        let mut inner = self.inner.lock();
         inner.revision += 1;
-        let Some(places) = inner.by_app.get_mut(app) else { return };
-        let entries = &mut inner.entries;
-        places.retain(|place| {
-            let is_gone = entries.get(place).is_none_or(|entry| entry.leaving && entry.slot >= from);
-            if is_gone {
-                entries.remove(place);
-            }
-            !is_gone
-        });
-        if places.is_empty() {
-            inner.by_app.remove(app);
-        }
+        inner.entries.retain(|_, entry| !gone(entry));
     }
 
     /// Every slot, if any has come or gone since `seen`, and how to ask the next time. At first, `seen` is none.
-    pub fn changed(&self, seen: Option<u64>) -> Option<(u64, BTreeMap<Place, Arc<SlotEntry>>)> {
+    pub fn changed(&self, seen: Option<u64>) -> Option<(u64, BTreeMap<Place, SlotEntry>)> {
         let inner = self.inner.lock();
         (seen != Some(inner.revision)).then(|| (inner.revision, inner.entries.clone()))
     }
@@ -86,9 +67,8 @@ impl SlotTable {
     /// A slot that takes clients.
     pub fn find(&self, app: &AppName, slot: u32) -> Option<Arc<SlotShared>> {
         let inner = self.inner.lock();
-        let of_app = inner.by_app.get(app)?.iter().filter_map(|place| inner.entries.get(place));
-        let mut staying = of_app.filter(|entry| !entry.leaving);
-        staying.find(|entry| entry.slot == slot).map(|entry| Arc::clone(&entry.shared))
+        let is_it = |entry: &&SlotEntry| entry.slot == slot && entry.app == *app && !entry.leaving;
+        inner.entries.values().find(is_it).map(|entry| Arc::clone(&entry.shared))
     }
 }
 
@@ -114,15 +94,12 @@ mod tests {
     fn a_slot_that_leaves_is_not_found_but_reached_until_it_is_gone() {
         let table = table(&[("a", 0), ("b", 0), ("a", 1)]);
         let a = AppName::new("a").unwrap();
-        table.leave(&a, 1);
-        assert!(table.find(&a, 0).is_some() && table.find(&a, 1).is_none());
+        table.leave(|entry| entry.app == a && entry.slot == 0);
+        assert!(table.find(&a, 0).is_none() && table.find(&a, 1).is_some());
         let (_, entries) = table.changed(None).unwrap();
-        assert_eq!(entries.values().map(|entry| entry.leaving).collect::<Vec<_>>(), [false, false, true]);
-        table.remove(&a, 0);
-        assert_eq!(table.changed(None).unwrap().1.into_keys().collect::<Vec<_>>(), [0, 1]);
-        table.leave(&a, 0);
-        table.remove(&a, 0);
-        assert!(table.find(&a, 0).is_none() && table.inner.lock().by_app.len() == 1);
+        assert_eq!(entries.values().map(|entry| entry.leaving).collect::<Vec<_>>(), [true, false, false]);
+        table.remove(|entry| entry.leaving);
+        assert_eq!(table.changed(None).unwrap().1.into_keys().collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]
@@ -130,9 +107,8 @@ mod tests {
         let table = table(&[("a", 0)]);
         let (seen, entries) = table.changed(None).unwrap();
         assert!(table.changed(Some(seen)).is_none());
-        let again = SlotEntry::clone(entries.values().next().unwrap());
-        table.leave(&again.app, 0);
-        table.remove(&again.app, 0);
+        let again = entries.values().next().unwrap().clone();
+        table.remove(|_| true);
         table.add(again.app, again.slot, again.shared);
         let (_, entries) = table.changed(Some(seen)).unwrap();
         assert_eq!(entries.into_keys().collect::<Vec<_>>(), [1]);

@@ -312,7 +312,7 @@ impl Apps {
             missing_labels: missing.clone(),
             ..AppStatus::of(name.clone())
         });
-        self.running.values().filter(|app| !app.is_being_removed()).map(of).chain(elsewhere).collect()
+        self.running.iter().filter(|app| !app.is_being_removed()).map(of).chain(elsewhere).collect()
     }
 }
 

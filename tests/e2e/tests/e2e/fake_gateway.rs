@@ -32,10 +32,7 @@ impl FakeGateway {
     async fn slots(&mut self) -> Vec<SlotUp> {
         let message = tokio::time::timeout(DEADLINE, self.from_worker.recv()).await.expect("an announcement");
         match Control::from_bytes(&message.unwrap()).unwrap() {
-            Control::Slots(apps) => {
-                self.control.send(Control::SlotsSeen.to_bytes()).unwrap();
-                apps.into_iter().flat_map(|app| app.slots).collect()
-            }
+            Control::Slots(apps) => apps.into_iter().flat_map(|app| app.slots).collect(),
             other => panic!("{other:?}"),
         }
     }

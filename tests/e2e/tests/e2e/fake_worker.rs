@@ -49,12 +49,9 @@ impl FakeWorker {
 
     /// The slot that the gateway wants a lane to.
     async fn wanted(&mut self) -> u32 {
-        loop {
-            match Control::from_bytes(&self.from_gateway.recv().await.unwrap()).unwrap() {
-                Control::LaneWanted { slot, .. } => return slot,
-                Control::SlotsSeen => {}
-                other => panic!("{other:?}"),
-            }
+        match Control::from_bytes(&self.from_gateway.recv().await.unwrap()).unwrap() {
+            Control::LaneWanted { slot, .. } => slot,
+            other => panic!("{other:?}"),
         }
     }
 }
