@@ -17,7 +17,6 @@ mod openapi;
 pub mod problem;
 mod queries;
 mod reply;
-mod serve;
 mod service;
 mod settings;
 mod verb;
@@ -27,7 +26,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tidegate_http::Connections;
 
 use crate::guard::Names;
 use crate::service::Service;
@@ -50,13 +49,15 @@ impl Admin {
         backend: Arc<dyn Backend>,
     ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
         tidegate_telemetry::list(counters::ALL_COUNTERS);
-        let listener = std::net::TcpListener::bind(settings.listen)?;
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = tidegate_http::listen(settings.listen)?;
         let address = listener.local_addr()?;
         let names = Names::new(address, &settings.hosts);
-        let router = Service::new(backend, names, settings.clone()).router();
-        Ok((Self { address }, serve::serve(listener, router, settings)))
+        // Also the longest that a connection may be silent between two requests.
+        let limits =
+            Connections { max: settings.connections_max, head_within: settings.idle_wait, life: None };
+        let router = Service::new(backend, names, settings).router();
+        let came = || counters::CONNECTIONS.inc();
+        Ok((Self { address }, tidegate_http::serve(listener, router, limits, came)))
     }
 
     /// Where it listens, with the port that the system chose.

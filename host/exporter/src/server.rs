@@ -1,8 +1,8 @@
-//! The HTTP server: few connections, each short.
+//! The paths, and the server behind them: few connections, each short.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,24 +12,21 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use tidegate_http::Connections;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::{Health, Source, family};
 
 /// Connections at a time; more wait in the system's backlog.
 pub const CONNECTIONS_MAX: usize = 32;
-/// So long a client has for its request's head: who only holds a place loses it.
-const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// So long a connection may live; who scrapes comes again.
-const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
-/// After a connection could not be accepted, as when files have run out.
-const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who scrapes comes again.
+const LIMITS: Connections = Connections {
+    max: CONNECTIONS_MAX,
+    head_within: Duration::from_secs(5),
+    life: Some(Duration::from_secs(60)),
+};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -41,31 +38,30 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Serves what comes to `listener`, on this runtime.
+    /// Listens, and tells whoever asks what this source says, on this runtime.
     ///
     /// # Errors
-    /// The system refuses to serve it without blocking.
-    pub fn start(listener: TcpListener, source: Arc<dyn Source>, runtime: &Handle) -> io::Result<Self> {
-        Self::start_with(listener, source, runtime, HEAD_WITHIN)
+    /// The address cannot be had.
+    pub fn start(listen: SocketAddr, source: Arc<dyn Source>, runtime: &Handle) -> io::Result<Self> {
+        Self::start_within(LIMITS, listen, source, runtime)
     }
 
-    fn start_with(
-        listener: TcpListener,
+    fn start_within(
+        limits: Connections,
+        listen: SocketAddr,
         source: Arc<dyn Source>,
         runtime: &Handle,
-        head_within: Duration,
     ) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let _within = runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = tidegate_http::listen(listen)?;
+        let address = listener.local_addr()?;
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/health/live", get(|| async { "live\n" }))
             .route("/health/startup", get(startup))
             .route("/health/ready", get(ready))
             .with_state(source);
-        Ok(Self { address, task: runtime.spawn(serve(listener, router, head_within)) })
+        Ok(Self { address, task: runtime.spawn(tidegate_http::serve(listener, router, limits, || ())) })
     }
 
     /// Where it listens.
@@ -78,36 +74,6 @@ impl Drop for Exporter {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-async fn serve(listener: tokio::net::TcpListener, router: Router, head_within: Duration) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    connection(stream, router, head_within).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a connection to the metrics could not be accepted");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, router: Router, head_within: Duration) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_within)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that goes away or says nonsense is no error of ours.
-    let _ = tokio::time::timeout(CONNECTION_WITHIN, served).await;
 }
 
 async fn metrics(State(source): State<Arc<dyn Source>>) -> Result<Response, Infallible> {
@@ -136,10 +102,13 @@ async fn ready(State(source): State<Arc<dyn Source>>) -> Response {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Mutex;
 
     use super::*;
     use crate::{Family, Kind};
+
+    const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     struct Fake(Mutex<Health>);
 
@@ -164,8 +133,7 @@ mod tests {
     #[tokio::test]
     async fn it_tells_numbers_and_health_and_says_why_it_is_not_ready() {
         let source = Arc::new(Fake(Mutex::new(Health::Starting("plugins are compiled".into()))));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let exporter = Exporter::start(listener, Arc::clone(&source) as _, &Handle::current()).unwrap();
+        let exporter = Exporter::start(ANY_PORT, Arc::clone(&source) as _, &Handle::current()).unwrap();
         let asked = |path: &'static str| {
             let address = exporter.address();
             tokio::task::spawn_blocking(move || get(address, path))
@@ -192,9 +160,8 @@ mod tests {
     #[tokio::test]
     async fn connections_that_say_nothing_lose_their_places() {
         let source = Arc::new(Fake(Mutex::new(Health::Ready)));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let soon = Duration::from_millis(20);
-        let exporter = Exporter::start_with(listener, source, &Handle::current(), soon).unwrap();
+        let limits = Connections { head_within: Duration::from_millis(20), ..LIMITS };
+        let exporter = Exporter::start_within(limits, ANY_PORT, source, &Handle::current()).unwrap();
         let address = exporter.address();
         let silent: Vec<_> =
             (0..CONNECTIONS_MAX).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();

@@ -1,8 +1,8 @@
 //! What a node tells those who watch it: the numbers of its [`Status`], by app, and whether it is ready.
 
-use std::sync::OnceLock;
-use std::sync::Weak;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, Weak};
 
 use tidegate_exporter::{Family, Health, Kind, Source};
 
@@ -178,9 +178,9 @@ fn names(app: &AppEntry) -> (&str, &str) {
 }
 
 /// The apps as they are, or, if they are too many, those that do most and all others in one.
-fn shown(apps: &[AppEntry], max: usize) -> Vec<AppEntry> {
+fn shown(apps: &[AppEntry], max: usize) -> Cow<'_, [AppEntry]> {
     if apps.len() <= max {
-        return apps.to_vec();
+        return Cow::Borrowed(apps);
     }
     let does = |app: &&AppEntry| (app.clients.unwrap_or(0), app.slots.map_or(0, |slots| slots.turns));
     let mut by_doing: Vec<&AppEntry> = apps.iter().collect();
@@ -190,7 +190,7 @@ fn shown(apps: &[AppEntry], max: usize) -> Vec<AppEntry> {
     shown.sort_by(|a, b| a.name.cmp(&b.name));
     let together = AppEntry { name: format!("{OTHERS}/{OTHERS}"), ..AppEntry::default() };
     shown.push(others.iter().fold(together, |sum, app| added(sum, app)));
-    shown
+    Cow::Owned(shown)
 }
 
 fn added(mut sum: AppEntry, app: &AppEntry) -> AppEntry {
@@ -232,7 +232,7 @@ mod tests {
         let others = shown.last().unwrap();
         let slots = others.slots.unwrap();
         assert_eq!((others.clients, slots.turns, slots.count, slots.asleep), (Some(4), 6, 6, 2));
-        assert_eq!(super::shown(&apps, 4), apps);
+        assert_eq!(*super::shown(&apps, 4), apps);
     }
 
     #[test]

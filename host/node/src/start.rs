@@ -1,6 +1,6 @@
 //! How a node starts: what can fail for a reason of its user's comes first, what others see comes last.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -100,9 +100,8 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
 
 /// From now on whoever asks is told how it does.
 fn export(address: SocketAddr, watched: &Arc<Watched>, control: &Handle) -> Result<Exporter, NodeError> {
-    let listening = TcpListener::bind(address)
-        .and_then(|listener| Exporter::start(listener, Arc::clone(watched) as Arc<dyn Source>, control));
-    listening.map_err(|error| NodeError::ListenMetrics { address, error })
+    let exporter = Exporter::start(address, Arc::clone(watched) as Arc<dyn Source>, control);
+    exporter.map_err(|error| NodeError::ListenMetrics { address, error })
 }
 
 fn check_ports(config: &Config) -> Result<(), NodeError> {

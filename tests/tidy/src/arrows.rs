@@ -3,20 +3,21 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 17] = [
+const HOST: [(&str, &[&str]); 18] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
     ("store", &["base"]),
     ("telemetry", &[]),
-    ("exporter", &["telemetry"]),
+    ("http", &[]),
+    ("exporter", &["telemetry", "http"]),
     ("link", &["base", "wire", "telemetry"]),
     ("runtime", &["base", "contract", "telemetry"]),
     ("register", &["base", "contract", "wire", "store", "telemetry", "link"]),
     ("gateway", &["base", "wire", "telemetry", "link"]),
     ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
     ("push", &["base", "wire", "telemetry", "link"]),
-    ("admin", &["base", "telemetry", "push"]),
+    ("admin", &["base", "telemetry", "push", "http"]),
     ("build", &["base", "contract"]),
     ("bench", &["base", "wire", "link"]),
     (

@@ -1,21 +1,23 @@
 //! What nodes tell those who watch them.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use tidegate_harness::{Client, RawClient, eventually};
+use tidegate_harness::{Client, Process, eventually};
 
 use crate::binary::{Node, cluster_folder, run};
 
 const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
 
-/// The status and the body of an answer.
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut raw = RawClient::connect(address).await;
-    raw.send(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes()).await;
-    let answer = String::from_utf8(raw.rest().await).unwrap();
+/// The status and the body of an answer. Blocks: the node is another process.
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
@@ -48,9 +50,9 @@ async fn every_role_tells_its_numbers_and_when_it_is_ready() {
 
     for (node, role) in [(&register, "register"), (&gateway, "gateway"), (&worker, "worker")] {
         for path in ["/health/live", "/health/startup", "/health/ready"] {
-            assert_eq!(get(node.metrics(), path).await.0, 200, "{role} {path}");
+            assert_eq!(get(node.metrics(), path).0, 200, "{role} {path}");
         }
-        let (_, text) = get(node.metrics(), "/metrics").await;
+        let (_, text) = get(node.metrics(), "/metrics");
         assert_eq!(number(&text, "tidegate_node_ready"), Some(1.0), "{text}");
         assert!(text.contains(&format!("roles=\"{role}\"")), "{text}");
         assert_eq!(
@@ -60,12 +62,12 @@ async fn every_role_tells_its_numbers_and_when_it_is_ready() {
         );
         assert!(number(&text, "process_resident_memory_bytes").is_some_and(|bytes| bytes > 1e6), "{text}");
     }
-    let (_, text) = get(gateway.metrics(), "/metrics").await;
+    let (_, text) = get(gateway.metrics(), "/metrics");
     let app = "{tenant=\"default\",app=\"test\"}";
     assert_eq!(number(&text, &format!("tidegate_gateway_clients{app}")), Some(1.0), "{text}");
     assert_eq!(number(&text, &format!("tidegate_gateway_slots{app}")), Some(2.0), "{text}");
     assert!(number(&text, "tidegate_gateway_events_total").is_some_and(|events| events >= 1.0), "{text}");
-    let (_, text) = get(worker.metrics(), "/metrics").await;
+    let (_, text) = get(worker.metrics(), "/metrics");
     assert!(
         number(&text, &format!("tidegate_worker_app_turns_total{app}")).is_some_and(|n| n >= 2.0),
         "{text}"
@@ -76,14 +78,13 @@ async fn every_role_tells_its_numbers_and_when_it_is_ready() {
     // Without a worker the gateway says that it is not ready, and why.
     assert_eq!(worker.process.terminate(), Some(0));
     let address = gateway.metrics();
-    let why = loop {
-        let (status, body) = get(address, "/health/ready").await;
-        if status == 503 {
-            break body;
-        }
+    let not_ready = || match get(address, "/health/ready") {
+        (503, why) => Some(why),
+        _ => None,
     };
+    let why = eventually("it is not ready any more", not_ready).await;
     assert_eq!(why, "an app has no slot that takes clients\n");
-    assert_eq!(get(address, "/health/startup").await.0, 200);
+    assert_eq!(get(address, "/health/startup").0, 200);
     for node in [gateway, register] {
         assert_eq!(node.process.terminate(), Some(0));
     }
@@ -102,11 +103,11 @@ async fn a_node_that_has_not_started_says_so_before_it_is_complete() {
     // Its port is not known before it is ready, which it never is.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     std::fs::write(at.join("gateway.toml"), format!("[metrics]\nlisten = \"{port}\"\n{gone}{app}")).unwrap();
-    let node = tidegate_harness::Process::start(at, &["gateway", "-c", "gateway.toml", "--json"]);
-    eventually("it listens", || std::net::TcpStream::connect(port).ok()).await;
-    assert_eq!(get(port, "/health/live").await.0, 200);
+    let node = Process::start(at, &["gateway", "-c", "gateway.toml", "--json"]);
+    eventually("it listens", || TcpStream::connect(port).ok()).await;
+    assert_eq!(get(port, "/health/live").0, 200);
     for path in ["/health/startup", "/health/ready"] {
-        let (status, why) = get(port, path).await;
+        let (status, why) = get(port, path);
         assert_eq!(status, 503, "{path}");
         assert!(why.contains("starting") || why.contains("register") || why.contains("heard"), "{why}");
     }
@@ -135,7 +136,7 @@ async fn the_text_is_what_prometheus_own_tool_wants() {
             .stderr(Stdio::piped())
             .spawn()
             .ok()?;
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         Some(child.wait_with_output().unwrap())
     };
     if checked("").is_none() {
@@ -154,7 +155,7 @@ async fn the_text_is_what_prometheus_own_tool_wants() {
     let node = Node::start(folder.path(), &["up", "--json"]);
     let mut client = Client::of_callbacks(node.listener("ws")).await;
     client.call("instance", json!({})).await;
-    let (_, text) = get(node.metrics(), "/metrics").await;
+    let (_, text) = get(node.metrics(), "/metrics");
     let output = checked(&text).unwrap();
     assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(node.process.terminate(), Some(0));
