@@ -333,7 +333,7 @@ mod tests {
     use tidegate_wire::control::LaneHello;
 
     use super::*;
-    use crate::lane::{LaneOffer, LazyLane};
+    use crate::lane::{LaneOffer, LazyLane, LinkNo};
 
     const SESSION_BYTES_MAX: usize = 64;
 
@@ -358,7 +358,7 @@ mod tests {
     fn lane(gateway: GatewayId, app: &WorkerApp) -> Arc<LazyLane> {
         let peer = |role| Peer { role, name: NodeName::new("n").unwrap(), address: None };
         let (link, _) = memory_pair(peer(Role::Worker), peer(Role::Gateway));
-        let offer = LaneOffer { link, generation: 1, place: 0, losses: Arc::default() };
+        let offer = LaneOffer { link, on: LinkNo::next(), generation: 1, place: 0, losses: Arc::default() };
         let hello = LaneHello {
             app: app.name.clone(),
             slot: 0,

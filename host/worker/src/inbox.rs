@@ -9,7 +9,7 @@ use tidegate_link::LaneRx;
 use tokio::sync::oneshot;
 
 use crate::held::Kept;
-use crate::lane::LaneOffer;
+use crate::lane::{LaneOffer, LinkNo};
 use crate::prepare::SwitchOrder;
 use crate::query::Asked;
 use crate::settings::WorkerApp;
@@ -19,14 +19,14 @@ use crate::settings::WorkerApp;
 pub(crate) enum SlotMsg {
     /// A gateway is linked, or offers a lane instead of one that was lost.
     LaneUp(GatewayId, LaneOffer),
-    /// The link is gone.
-    LinkDown(GatewayId),
+    /// The link of this number is gone. The next one may be there already.
+    LinkDown(GatewayId, LinkNo),
     /// The gateway needs a lane.
     LaneWanted(GatewayId),
     /// The lane of this generation is open.
     Lane(GatewayId, u64, LaneRx),
-    /// The lane could not be opened.
-    LaneLost(GatewayId),
+    /// The lane of this generation could not be opened.
+    LaneLost(GatewayId, u64),
     /// The gateway has stopped in good order: its clients are gone, and their on-close has run.
     GatewayStopped(GatewayId),
     /// The gateway is lost for good: its clients are gone.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::held::Kept;
 use crate::inbox::{Inbox, LaneWaker, SlotMsg};
-use crate::lane::{LaneOffer, LazyLane};
+use crate::lane::{LaneOffer, LazyLane, LinkNo};
 use crate::prepare::SwitchOrder;
 use crate::query::{Asked, Queries};
 use crate::settings::WorkerApp;
@@ -101,9 +101,13 @@ impl Intake {
         !self.chunks.is_empty()
     }
 
-    /// Whether one of these lanes is known to be lost.
+    /// Whether one of these lanes is known to be lost, or to be replaced.
     pub fn is_lost_any(&self, lanes: &[Arc<LazyLane>]) -> bool {
-        self.notices.iter().any(|n| matches!(n, Notice::LaneDown(of) if lanes.iter().any(|l| l.is_to(*of))))
+        let ends = |notice: &Notice| match notice {
+            Notice::LaneDown(of) | Notice::LaneUp(of, _) => lanes.iter().any(|lane| lane.is_to(*of)),
+            _ => false,
+        };
+        self.notices.iter().any(ends)
     }
 
     /// Whether there is something to do between two turns, apart from events.
@@ -161,11 +165,19 @@ impl Intake {
 
     fn on_message(&mut self, message: SlotMsg) {
         match message {
-            SlotMsg::LaneUp(gateway, offer) => self.notices.push_back(Notice::LaneUp(gateway, offer)),
-            SlotMsg::LinkDown(gateway) => {
-                // A turn may wait for its answer.
-                self.queries.on_lost(gateway);
-                self.notices.push_back(Notice::LaneDown(gateway));
+            SlotMsg::LaneUp(gateway, offer) => {
+                // What the lane before would still bring, its end above all, must not be taken for this one's.
+                if self.lanes.remove(&gateway).is_some() {
+                    self.queries.on_lost(gateway);
+                }
+                self.notices.push_back(Notice::LaneUp(gateway, offer));
+            }
+            SlotMsg::LinkDown(gateway, link) => {
+                if self.is_newest(gateway, link) {
+                    // A turn may wait for its answer.
+                    self.queries.on_lost(gateway);
+                    self.notices.push_back(Notice::LaneDown(gateway));
+                }
             }
             SlotMsg::GatewayStopped(gateway) => self.notices.push_back(Notice::GatewayStopped(gateway)),
             SlotMsg::GatewayGone(gateway) => self.notices.push_back(Notice::GatewayGone(gateway)),
@@ -186,8 +198,21 @@ impl Intake {
                     self.read(gateway);
                 }
             }
-            SlotMsg::LaneLost(gateway) => self.queries.on_lost(gateway),
+            SlotMsg::LaneLost(gateway, generation) => {
+                if self.lanes.get(&gateway).is_some_and(|lane| lane.lane.generation() == generation) {
+                    self.queries.on_lost(gateway);
+                }
+            }
         }
+    }
+
+    /// Whether the last lane to this gateway that the slot was told of is one of this link.
+    fn is_newest(&self, gateway: GatewayId, link: LinkNo) -> bool {
+        let coming = self.notices.iter().rev().find_map(|notice| match notice {
+            Notice::LaneUp(of, offer) if *of == gateway => Some(offer.on == link),
+            _ => None,
+        });
+        coming.or_else(|| Some(self.lanes.get(&gateway)?.lane.is_on(link))).unwrap_or(false)
     }
 
     fn read(&mut self, gateway: GatewayId) {

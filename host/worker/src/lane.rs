@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,10 +17,24 @@ use tokio::sync::Notify;
 use crate::inbox::{Inbox, SlotMsg};
 use crate::table::Place;
 
+/// A link of this worker. To one gateway there may be two, while one that is lost and not noticed yet is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkNo(u64);
+
+impl LinkNo {
+    /// That of no other link.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// A lane that a slot may open on a link.
 #[derive(Debug)]
 pub(crate) struct LaneOffer {
     pub link: Link,
+    /// The number of the link.
+    pub on: LinkNo,
     /// Grows with every lane between the slot and the gateway.
     pub generation: u64,
     /// The slot's place among those of its shard.
@@ -115,6 +129,11 @@ impl LazyLane {
         self.hello.generation
     }
 
+    /// Whether it is a lane of this link.
+    pub fn is_on(&self, link: LinkNo) -> bool {
+        self.offer.on == link
+    }
+
     /// Opens the lane if it is not open.
     pub fn open(self: &Arc<Self>) {
         let mut state = self.state.lock();
@@ -203,7 +222,7 @@ async fn open(lane: Arc<LazyLane>) {
         Err(error) => {
             drop(state);
             tracing::warn!(gateway = %lane.gateway, %error, "cannot open a lane");
-            lane.inbox.push(SlotMsg::LaneLost(lane.gateway));
+            lane.inbox.push(SlotMsg::LaneLost(lane.gateway, lane.generation()));
         }
     }
 }

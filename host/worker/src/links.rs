@@ -14,7 +14,7 @@ use tidegate_wire::control::{AppSlots, BadControl, Control, GATEWAY_STOPPED, Slo
 use tokio::sync::watch;
 
 use crate::inbox::SlotMsg;
-use crate::lane::{LaneLoss, LaneOffer, Losses};
+use crate::lane::{LaneLoss, LaneOffer, LinkNo, Losses};
 use crate::offers::Offers;
 use crate::table::{Place, SlotEntry, SlotTable};
 
@@ -75,7 +75,7 @@ pub(crate) async fn serve(mut shard: ShardSlots, link: Link) {
     let error = link.closed().await;
     tracing::info!(gateway = %link.peer().name, %error, "not linked to a gateway any more");
     for entry in served.slots.values() {
-        entry.shared.inbox.push(SlotMsg::LinkDown(id));
+        entry.shared.inbox.push(SlotMsg::LinkDown(id, served.number));
         if is_stopped(&error) {
             entry.shared.inbox.push(SlotMsg::GatewayStopped(id));
         }
@@ -95,6 +95,7 @@ struct Served {
     /// The slots that got a lane on this link and are not gone.
     slots: BTreeMap<Place, SlotEntry>,
     link: Link,
+    number: LinkNo,
     gateway: GatewayId,
     offers: Offers,
     losses: Arc<Losses>,
@@ -104,7 +105,7 @@ impl Served {
     fn new(table: Arc<SlotTable>, link: Link, gateway: GatewayId) -> Self {
         let offers = Offers::new(RandomState::new().hash_one(gateway));
         let (slots, losses) = (BTreeMap::new(), Arc::default());
-        Self { table, seen: None, slots, link, gateway, offers, losses }
+        Self { table, seen: None, slots, link, number: LinkNo::next(), gateway, offers, losses }
     }
 
     /// Offers a lane of every slot that has come; those that leave need none any more.
@@ -133,7 +134,7 @@ impl Served {
     fn offer(&self, place: Place) {
         if let (Some(entry), Some(generation)) = (self.slots.get(&place), self.offers.generation(place)) {
             let (link, losses) = (self.link.clone(), Arc::clone(&self.losses));
-            let offer = LaneOffer { link, generation, place, losses };
+            let offer = LaneOffer { link, on: self.number, generation, place, losses };
             entry.shared.inbox.push(SlotMsg::LaneUp(self.gateway, offer));
         }
     }

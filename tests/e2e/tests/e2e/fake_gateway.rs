@@ -52,6 +52,16 @@ impl FakeGateway {
     }
 }
 
+impl FakeGateway {
+    /// The link is gone, and the worker has noticed.
+    async fn end(self) {
+        self.link.close(tidegate_link::code::FIRST_FREE, "cut");
+        drop(self.control);
+        let mut from_worker = self.from_worker;
+        while from_worker.recv().await.is_ok() {}
+    }
+}
+
 /// A client is bound to the slot and says something.
 fn message(client: u32, number: u32, text: &str) -> Vec<u8> {
     let anywhere: SocketAddr = "127.0.0.1:1".parse().unwrap();
@@ -104,12 +114,65 @@ async fn a_slot_offers_a_newer_lane_after_every_kind_of_loss_and_serves_on_it() 
     }
     let (_, tx, mut rx) = fake.lane(lost.slot).await;
     tx.send(message(1, 0, "and now?").into()).unwrap();
-    let mut bytes = Vec::new();
-    while !bytes.windows(8).any(|window| window == b"and now?") {
-        bytes.extend(tokio::time::timeout(DEADLINE, rx.recv()).await.expect("an answer").unwrap());
-    }
+    answers(&mut rx, b"and now?").await;
     drop((tx, rx));
     cluster.stop().await;
+}
+
+/// The answer to what was sent on a lane.
+async fn answers(rx: &mut LaneRx, text: &[u8]) {
+    let mut bytes = Vec::new();
+    while !bytes.windows(text.len()).any(|window| window == text) {
+        bytes.extend(tokio::time::timeout(DEADLINE, rx.recv()).await.expect("an answer").unwrap());
+    }
+}
+
+/// Two links of one gateway, of which the first is lost when the second is there already: the slot goes on on the second.
+async fn overtaken(ends_in_a_turn: bool) {
+    let cluster = Cluster::of("callbacks").start().await;
+    let mut first = FakeGateway::link(&cluster);
+    let slot = first.slots().await[0].slot;
+    let (_, tx, mut rx) = first.lane(slot).await;
+    tx.send(message(1, 0, "before").into()).unwrap();
+    answers(&mut rx, b"before").await;
+    if ends_in_a_turn {
+        // The turn waits for what it asks: all that follows waits for its end.
+        let asks = r#"{"call": "get_client_id_by_uid", "uids": ["whoever"]}"#;
+        tx.send(said(1, 1, asks).into()).unwrap();
+        answers(&mut rx, b"whoever").await;
+    }
+    let mut second = FakeGateway::link(&cluster);
+    let offered = second.slots().await[0];
+    let (hello, next_tx, mut next_rx) = if ends_in_a_turn {
+        drop((tx, rx));
+        first.end().await;
+        second.lane(slot).await
+    } else {
+        let lane = second.lane(slot).await;
+        drop((tx, rx));
+        first.end().await;
+        lane
+    };
+    assert_eq!(hello.generation, offered.generation);
+    next_tx.send(message(1, 0, "after 0").into()).unwrap();
+    answers(&mut next_rx, b"after 0").await;
+    // Often enough that the slot has heard of the first one's end meanwhile.
+    for number in 1..100 {
+        let text = format!("after {number}");
+        next_tx.send(said(1, number, &text).into()).unwrap();
+        answers(&mut next_rx, text.as_bytes()).await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_that_ends_while_the_next_one_serves_already_takes_none_of_its_lanes_along() {
+    overtaken(false).await;
+}
+
+#[tokio::test]
+async fn a_link_that_ends_in_a_turn_in_which_the_next_one_comes_takes_none_of_its_lanes_along() {
+    overtaken(true).await;
 }
 
 /// Calls the plugin with this as event `number`, and returns the session that it then sees. Counts the parts that come.
