@@ -54,6 +54,8 @@ pub const GROUPS_PER_CLIENT_MAX: usize = 1024;
 pub const TIMERS_MAX: usize = 1024;
 /// Default of the most bytes of state that an instance hands over in a swap.
 pub const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Default of the most bytes of an app's component, and the most that anybody may set.
+pub const MODULE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Default of the log lines that an app may write a second on one worker; twice as many at once.
 pub const LOG_LINES_PER_S: u32 = 100;
 /// Shortest period of a repeating timer, in milliseconds.

@@ -330,6 +330,7 @@ fn gateway_part(spec: AppSpec) -> AppSpec {
         commands_per_turn_max: None,
         timers_max: None,
         state_bytes_max: None,
+        module_bytes_max: None,
         log_lines_per_s: None,
         on_failure: None,
         require: Vec::new(),

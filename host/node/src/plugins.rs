@@ -10,7 +10,7 @@ use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build
 use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, Module, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
-use tidegate_worker::WorkerApp;
+use tidegate_worker::{ModuleTooLarge, WorkerApp};
 
 use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
 use crate::tenants::TenantBudgets;
@@ -49,6 +49,9 @@ pub enum PluginError {
         /// The folder.
         path: PathBuf,
     },
+    /// It is larger than the app's may be.
+    #[error(transparent)]
+    TooLarge(#[from] ModuleTooLarge),
     /// A module is named by its digest.
     #[error(
         "app {app}: sha256:{digest} is not in the store of this node's data folder: name the .wasm file as `plugin`"
@@ -122,6 +125,7 @@ pub(crate) fn replace(
 ) -> Result<(), PluginError> {
     if loaded.app.module.as_ref().is_none_or(|module| module.digest() != version.digest) {
         let app = loaded.app.name.clone();
+        ModuleTooLarge::check(&app, component.len() as u64, loaded.app.module_bytes_max)?;
         let module =
             modules.load(&component).map_err(|error| PluginError::Load { app: app.clone(), error })?;
         loaded.app.module = Some(module);
@@ -145,6 +149,7 @@ pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.session_bytes_max = app.limits.session_bytes_max;
     worker.timers_max = app.timers_max;
     worker.state_bytes_max = app.state_bytes_max;
+    worker.module_bytes_max = app.module_bytes_max;
     worker.log_lines_per_s = app.log_lines_per_s;
     worker.on_failure = app.on_failure;
     let exposed = |(key, value): (&String, &Setting)| Some((key.clone(), value.expose()?.to_owned()));
@@ -167,6 +172,8 @@ impl<'a> Loader<'a> {
             Some(known) => known.clone(),
             None => self.load(app, plugin)?,
         };
+        // Of apps with the same plugin, one may have less.
+        ModuleTooLarge::check(&app.name, component.len() as u64, app.module_bytes_max)?;
         tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
         let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module));
         worker.version = 0;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tidegate_base::{AppName, Digest};
 use tidegate_runtime::{Module, Modules};
 use tidegate_wire::control::{Failure, Stage, VersionRef};
-use tidegate_worker::{Loading, ModuleSource};
+use tidegate_worker::{Loading, ModuleSource, ModuleTooLarge};
 
 /// Gets the bytes of a module; what they are named by is checked by whoever asks.
 pub(crate) type Fetch = Box<dyn Fn(Digest) -> Fetching + Send + Sync>;
@@ -27,7 +27,7 @@ impl Versions {
 }
 
 impl ModuleSource for Versions {
-    fn load(&self, app: &AppName, version: VersionRef) -> Loading {
+    fn load(&self, app: &AppName, version: VersionRef, bytes_max: u64) -> Loading {
         let (fetching, modules) = ((self.fetch)(version.digest), Arc::clone(&self.modules));
         let app = app.clone();
         Box::pin(async move {
@@ -40,6 +40,7 @@ impl ModuleSource for Versions {
                 return Ok(module);
             }
             let bytes = fetching.await.map_err(|reason| failed(Stage::Fetch, reason))?;
+            ModuleTooLarge::check(&app, bytes.len() as u64, bytes_max)?;
             // Checking and compiling take time: not on a thread that serves others.
             let prepared =
                 tokio::task::spawn_blocking(move || check_and_compile(&modules, version, &bytes)).await;

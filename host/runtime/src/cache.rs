@@ -3,11 +3,11 @@
 //! Whoever can write to the cache can run code in this process, so it is a private directory. A file:
 //!
 //! ```text
-//!  0                       n                n + 32   n + 48
-//!  +-----------------------+-----------------+--------+
-//!  | compiled code         | SHA-256 of the  | magic  |
-//!  |                       | compiled code   |        |
-//!  +-----------------------+-----------------+--------+
+//!  0                       n                 n + 8             n + 40   n + 56
+//!  +-----------------------+-----------------+-----------------+--------+
+//!  | compiled code         | bytes of the    | SHA-256 of what | magic  |
+//!  |                       | component (LE)  | is before it    |        |
+//!  +-----------------------+-----------------+-----------------+--------+
 //! ```
 //!
 //! The code comes first, so that the file can be mapped as it is: then its pages are those of the system's file cache, and
@@ -26,9 +26,10 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tidegate_base::Digest;
 
-const MAGIC: &[u8; 16] = b"tidegate-code-2\n";
+const MAGIC: &[u8; 16] = b"tidegate-code-3\n";
 const CHECKSUM_BYTES: usize = 32;
-const TAIL_BYTES: usize = CHECKSUM_BYTES + MAGIC.len();
+const SIZE_BYTES: usize = size_of::<u64>();
+const TAIL_BYTES: usize = SIZE_BYTES + CHECKSUM_BYTES + MAGIC.len();
 /// So much of a file is read at a time to check it.
 const PIECE_BYTES: usize = 64 << 10;
 const SUFFIX: &str = ".code";
@@ -122,12 +123,12 @@ impl ModuleCache {
             }
         };
         match check(&mut file) {
-            Ok(()) => {
+            Ok(source_bytes) => {
                 // For the eviction order only.
                 if let Err(error) = file.set_modified(SystemTime::now()) {
                     tracing::debug!(path = %path.display(), %error, "the use of a cached module is not noted");
                 }
-                Some(Artifact { file })
+                Some(Artifact { file, source_bytes })
             }
             Err(reason) => {
                 tracing::warn!(path = %path.display(), reason, "a cached module is damaged and compiled anew");
@@ -137,9 +138,9 @@ impl ModuleCache {
         }
     }
 
-    /// Stores compiled code, and removes what was used longest ago if there is too much. Code that is larger than the
+    /// Stores the code compiled from a component of so many bytes, and removes what was used longest ago if there is too much. Code that is larger than the
     /// whole cache is not stored.
-    pub(crate) fn put(&self, key: &Key, code: &[u8]) -> Result<(), CacheError> {
+    pub(crate) fn put(&self, key: &Key, source_bytes: u64, code: &[u8]) -> Result<(), CacheError> {
         let size = (code.len() + TAIL_BYTES) as u64;
         if size > self.settings.bytes_max {
             return Ok(());
@@ -150,7 +151,7 @@ impl ModuleCache {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = self.settings.directory.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
         let path = self.path(key);
-        write(&temporary, code).and_then(|()| fs::rename(&temporary, &path)).map_err(|error| {
+        write(&temporary, source_bytes, code).and_then(|()| fs::rename(&temporary, &path)).map_err(|error| {
             let _ = fs::remove_file(&temporary);
             CacheError::Io { path, error }
         })
@@ -207,12 +208,18 @@ pub(crate) struct Key {
 /// Compiled code whose checksum holds: an open file, whatever becomes of its name.
 pub(crate) struct Artifact {
     file: File,
+    source_bytes: u64,
 }
 
 impl Artifact {
     /// A path that opens this very file, as long as this lives.
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// How large the component was.
+    pub(crate) fn source_bytes(&self) -> u64 {
+        self.source_bytes
     }
 }
 
@@ -222,22 +229,24 @@ struct CacheFile {
     used: SystemTime,
 }
 
-fn check(file: &mut File) -> Result<(), String> {
+/// The size of the component, if the file is what was written.
+fn check(file: &mut File) -> Result<u64, String> {
     let told = |error: io::Error| error.to_string();
     let size = file.metadata().map_err(told)?.len();
     let code = size.checked_sub(TAIL_BYTES as u64).ok_or("it is too short")?;
-    let computed = checksum(file, code).map_err(told)?;
-    let mut tail = [0; TAIL_BYTES];
+    let computed = checksum(file, code + SIZE_BYTES as u64).map_err(told)?;
+    let (mut source_bytes, mut noted, mut magic) = ([0; SIZE_BYTES], [0; CHECKSUM_BYTES], [0; MAGIC.len()]);
     file.seek(SeekFrom::Start(code)).map_err(told)?;
-    file.read_exact(&mut tail).map_err(told)?;
-    let (noted, magic) = tail.split_at(CHECKSUM_BYTES);
-    if magic != MAGIC {
+    file.read_exact(&mut source_bytes).map_err(told)?;
+    file.read_exact(&mut noted).map_err(told)?;
+    file.read_exact(&mut magic).map_err(told)?;
+    if magic != *MAGIC {
         return Err("it is not a compiled module".to_owned());
     }
-    if computed != *noted {
+    if computed != noted {
         return Err("its checksum does not hold".to_owned());
     }
-    Ok(())
+    Ok(u64::from_le_bytes(source_bytes))
 }
 
 /// Of the first bytes of a file.
@@ -253,10 +262,12 @@ fn checksum(file: &mut File, bytes: u64) -> io::Result<[u8; CHECKSUM_BYTES]> {
     }
 }
 
-fn write(path: &Path, code: &[u8]) -> io::Result<()> {
+fn write(path: &Path, source_bytes: u64, code: &[u8]) -> io::Result<()> {
+    let source_bytes = source_bytes.to_le_bytes();
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(code)?;
-    file.write_all(&Sha256::digest(code))?;
+    file.write_all(&source_bytes)?;
+    file.write_all(&Sha256::new().chain_update(code).chain_update(source_bytes).finalize())?;
     file.write_all(MAGIC)?;
     // After a crash the rename may be on disk and the data not; the checksum finds that.
     file.flush()
@@ -306,9 +317,10 @@ mod tests {
         let cache = directory.open(1 << 20);
         let (a, code) = (key("a"), vec![42; 1000]);
         assert!(cache.get(&a).is_none());
-        for position in [0, 999, 1000, 1031, 1032, 1047] {
-            cache.put(&a, &code).unwrap();
-            assert_eq!(code_of(&cache.get(&a).unwrap()), code);
+        for position in [0, 999, 1000, 1007, 1008, 1039, 1040, 1055] {
+            cache.put(&a, 77, &code).unwrap();
+            let artifact = cache.get(&a).unwrap();
+            assert_eq!((code_of(&artifact), artifact.source_bytes()), (code.clone(), 77));
             let mut bytes = fs::read(cache.path(&a)).unwrap();
             bytes[position] ^= 1;
             fs::write(cache.path(&a), bytes).unwrap();
@@ -323,9 +335,9 @@ mod tests {
     fn what_was_checked_stays_as_it_is_when_its_file_is_replaced_or_removed() {
         let directory = Temporary::new("replaced");
         let (cache, a) = (directory.open(1 << 20), key("a"));
-        cache.put(&a, &[1; 100]).unwrap();
+        cache.put(&a, 9, &[1; 100]).unwrap();
         let first = cache.get(&a).unwrap();
-        cache.put(&a, &[2; 200]).unwrap();
+        cache.put(&a, 9, &[2; 200]).unwrap();
         let second = cache.get(&a).unwrap();
         fs::remove_file(cache.path(&a)).unwrap();
         assert_eq!((code_of(&first), code_of(&second)), (vec![1; 100], vec![2; 200]));
@@ -335,7 +347,7 @@ mod tests {
     fn another_engine_has_another_file() {
         let directory = Temporary::new("engine");
         let cache = directory.open(1 << 20);
-        cache.put(&key("a"), b"code").unwrap();
+        cache.put(&key("a"), 9, b"code").unwrap();
         assert!(cache.get(&Key { compatibility: 8, ..key("a") }).is_none());
     }
 
@@ -344,15 +356,15 @@ mod tests {
         let directory = Temporary::new("lru");
         let cache = directory.open(4000);
         for (n, name) in ["a", "b", "c"].into_iter().enumerate() {
-            cache.put(&key(name), &[0; 1000]).unwrap();
+            cache.put(&key(name), 9, &[0; 1000]).unwrap();
             let used = SystemTime::UNIX_EPOCH + Duration::from_secs(n as u64);
             File::open(cache.path(&key(name))).unwrap().set_modified(used).unwrap();
         }
         assert!(cache.get(&key("a")).is_some());
-        cache.put(&key("d"), &[0; 1000]).unwrap();
+        cache.put(&key("d"), 9, &[0; 1000]).unwrap();
         assert!(cache.get(&key("b")).is_none());
         assert!(["a", "c", "d"].iter().all(|name| cache.get(&key(name)).is_some()));
-        cache.put(&key("e"), &[0; 5000]).unwrap();
+        cache.put(&key("e"), 9, &[0; 5000]).unwrap();
         assert!(cache.get(&key("e")).is_none());
     }
 

@@ -20,6 +20,7 @@ pub struct Module {
 struct Loaded {
     component: Component,
     digest: Digest,
+    bytes: u64,
     exports: Exports,
     /// What it is linked to.
     linked: PerHost,
@@ -29,6 +30,11 @@ impl Module {
     /// Its name.
     pub fn digest(&self) -> Digest {
         self.inner.digest
+    }
+
+    /// How large the component is that it was compiled from, in bytes.
+    pub fn component_bytes(&self) -> u64 {
+        self.inner.bytes
     }
 
     /// The callbacks that it exports.
@@ -125,7 +131,8 @@ impl Modules {
             return Ok(module);
         }
         let component = deserialize(&self.engine, &artifact);
-        Ok(self.keep(digest, component.map_err(|reason| LoadError::Load { digest, reason })?))
+        let component = component.map_err(|reason| LoadError::Load { digest, reason })?;
+        Ok(self.keep(digest, bytes.len() as u64, component))
     }
 
     /// A module that is loaded, or was compiled before and is in the cache: for that nobody needs its bytes, and it waits for
@@ -134,9 +141,9 @@ impl Modules {
         self.find(digest).or_else(|| self.cached(digest))
     }
 
-    fn keep(&self, digest: Digest, component: Component) -> Module {
+    fn keep(&self, digest: Digest, bytes: u64, component: Component) -> Module {
         let exports = exports(&component);
-        let inner = Arc::new(Loaded { component, digest, exports, linked: PerHost::default() });
+        let inner = Arc::new(Loaded { component, digest, bytes, exports, linked: PerHost::default() });
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, module| module.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&inner));
@@ -159,7 +166,7 @@ impl Modules {
     fn cached(&self, digest: Digest) -> Option<Module> {
         let artifact = self.cache.as_ref()?.get(&self.key(digest))?;
         match map(&self.engine, &artifact) {
-            Ok(component) => Some(self.keep(digest, component)),
+            Ok(component) => Some(self.keep(digest, artifact.source_bytes(), component)),
             // The checksum holds, so this is an artifact of another engine: compile again, and overwrite it.
             Err(reason) => {
                 tracing::warn!(%digest, reason, "a cached module does not load");
@@ -173,7 +180,7 @@ impl Modules {
         let compile_error = |reason| LoadError::Compile { digest, reason };
         let artifact = self.compiler.compile(self.engine.layout(), bytes).map_err(compile_error)?;
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.put(&key, &artifact)
+            && let Err(error) = cache.put(&key, bytes.len() as u64, &artifact)
         {
             // The module works all the same; the next start compiles it again.
             tracing::warn!(%digest, %error, "a compiled module cannot be cached");

@@ -34,8 +34,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Largest [`Reply`], in bytes.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Largest module, in bytes: what a host takes as a component at most.
-pub const MODULE_BYTES_MAX: u64 = 32 << 20;
+/// Largest module, in bytes: what a host takes as a component at most, whatever apps may have.
+pub const MODULE_BYTES_MAX: u64 = tidegate_base::limits::MODULE_BYTES_MAX;
 
 /// Most lines of a history that are given at once.
 pub const HISTORY_LIMIT_MAX: u32 = 1000;

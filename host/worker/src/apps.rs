@@ -11,9 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::app_log::AppLog;
-use crate::capacity::NoCapacity;
 use crate::conducted::{Conducted, Reach};
 use crate::edition::Edition;
+use crate::fits::{DoesNotFit, MissingLabels};
 use crate::inbox::SlotMsg;
 use crate::places::Places;
 use crate::roster::{AppId, Change, Roster};
@@ -137,49 +137,6 @@ pub enum ConfigureAppError {
     DoesNotFit(#[from] DoesNotFit),
 }
 
-/// An app that a worker has no room for, or that is not to be there.
-#[derive(Debug, thiserror::Error)]
-pub enum DoesNotFit {
-    /// Too few places for plugin instances are left.
-    #[error(transparent)]
-    NoCapacity(#[from] NoCapacity),
-    /// Its instances may be larger than the places for them.
-    #[error(transparent)]
-    Memory(#[from] TooMuchMemory),
-    /// The worker lacks labels that the app requires.
-    #[error(transparent)]
-    Labels(#[from] MissingLabels),
-}
-
-/// An app that a worker does not run, since it is not marked with what the app requires.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "app {app} requires {} of its workers, which this one is not marked with: add it to `labels` of [worker] here, or \
-     take it out of `require` of the app",
-    shown(missing)
-)]
-pub struct MissingLabels {
-    /// The app.
-    pub app: AppName,
-    /// What the worker lacks.
-    pub missing: Vec<Label>,
-}
-
-/// An app whose instances may be larger than a worker's places for them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "app {app}: `memory_mib` is {memory_mib}, but this worker's instances have {allowed_mib} at most: lower it, or raise \
-     `memory_mib` of [worker]"
-)]
-pub struct TooMuchMemory {
-    /// The app.
-    pub app: AppName,
-    /// What the app may use.
-    pub memory_mib: u32,
-    /// What an instance of the worker may have.
-    pub allowed_mib: u32,
-}
-
 /// What other settings of an app come to.
 #[derive(Debug)]
 pub(crate) struct Configured {
@@ -250,7 +207,7 @@ impl Inner {
     /// is only remembered.
     pub fn launch_fixed(&self, app: WorkerApp) -> Result<Vec<First>, WorkerError> {
         let name = app.name.clone();
-        if let Err(error) = self.check_labels(&app) {
+        if let Err(error) = MissingLabels::check(&self.settings, &app) {
             tracing::warn!(app = %name, "the app is not started here: {error}");
             self.apps.lock().elsewhere.push((name, error.missing));
             return Ok(Vec::new());
@@ -264,7 +221,7 @@ impl Inner {
     /// Adds an app, unless it is here already.
     pub fn launch(&self, app: &WorkerApp) -> Result<Launch, AddAppError> {
         let name = || app.name.clone();
-        self.check(app)?;
+        DoesNotFit::check(&self.engine, &self.settings, app)?;
         let edition = Edition::new(&self.engine, app.clone());
         let edition = edition.map_err(|error| AddAppError::Template { app: name(), error })?;
         let mut apps = self.apps.lock();
@@ -283,28 +240,6 @@ impl Inner {
         places.map_err(DoesNotFit::from)?;
         tracing::info!(app = %app.name, slots = app.slots, "an app is added");
         Ok(Launch::Here(self.take_in(&mut apps, &Arc::new(edition))))
-    }
-
-    /// Whether it may be here, places aside.
-    fn check(&self, app: &WorkerApp) -> Result<(), DoesNotFit> {
-        self.check_labels(app)?;
-        Ok(self.check_memory(app)?)
-    }
-
-    fn check_labels(&self, app: &WorkerApp) -> Result<(), MissingLabels> {
-        let missing = self.settings.missing_labels(&app.require);
-        match missing.is_empty() {
-            true => Ok(()),
-            false => Err(MissingLabels { app: app.name.clone(), missing }),
-        }
-    }
-
-    fn check_memory(&self, app: &WorkerApp) -> Result<(), TooMuchMemory> {
-        let (allowed_mib, memory_mib) = (self.engine.settings().memory_mib, app.limits.memory_mib);
-        match memory_mib > allowed_mib {
-            true => Err(TooMuchMemory { app: app.name.clone(), memory_mib, allowed_mib }),
-            false => Ok(()),
-        }
     }
 
     fn take_in(&self, apps: &mut Apps, edition: &Arc<Edition>) -> Vec<First> {
@@ -365,7 +300,7 @@ impl Inner {
 
     /// Gives an app other settings.
     pub fn configure(self: &Arc<Self>, now: &WorkerApp) -> Result<Configured, ConfigureAppError> {
-        self.check(now)?;
+        DoesNotFit::check(&self.engine, &self.settings, now)?;
         let mut apps = self.apps.lock();
         let app = apps.running.iter_mut().find(|app| app.settings.name == now.name && app.leaving.is_none());
         let Some(app) = app else { return Err(ConfigureAppError::NotHere { app: now.name.clone() }) };
@@ -476,10 +411,6 @@ impl Inner {
         tell(&self.news);
         tracing::info!(app = %name, "an app is removed");
     }
-}
-
-fn shown(labels: &[Label]) -> String {
-    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(" and ")
 }
 
 fn reaches(slots: &[RunningSlot]) -> Vec<Reach> {

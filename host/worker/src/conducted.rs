@@ -10,6 +10,7 @@ use tidegate_wire::{Do, Rollout};
 use tokio::runtime::Handle;
 
 use crate::edition::{Edition, Idle};
+use crate::fits::ModuleTooLarge;
 use crate::inbox::SlotMsg;
 use crate::places::Places;
 use crate::prepare::{Hand, Prepared, Switched, Unswitched};
@@ -132,6 +133,24 @@ impl Conducted {
         self.settings = Arc::clone(settings);
         // Behind whatever they were asked before.
         self.slots.iter().for_each(|reach| reach.shared.inbox.push(SlotMsg::Configure(Arc::clone(settings))));
+    }
+
+    /// How large the components of versions to come may be.
+    pub fn module_bytes_max(&self) -> u64 {
+        self.settings.module_bytes_max
+    }
+
+    /// A module is here that was asked for.
+    pub fn loaded(&mut self, module: Module) {
+        let digest = module.digest();
+        let bytes_max = self.module_bytes_max();
+        match ModuleTooLarge::check(self.rollout.app(), module.component_bytes(), bytes_max) {
+            Ok(()) => {
+                self.modules.insert(digest, module);
+                self.rollout.module_ready(digest);
+            }
+            Err(error) => self.rollout.module_failed(digest, error.into()),
+        }
     }
 
     /// An instance is ready beside what a slot runs. The settings may have changed since it was asked for.

@@ -30,8 +30,9 @@ use crate::settings::WorkerSettings;
 /// Where a worker gets the modules of versions that it is told to run.
 pub trait ModuleSource: Send + Sync + 'static {
     /// Gets the module, checks and compiles it. What takes long belongs on another thread: this is polled on the
-    /// runtime that conducts all apps of the worker.
-    fn load(&self, app: &AppName, version: VersionRef) -> Loading;
+    /// runtime that conducts all apps of the worker. A component of more than `bytes_max` bytes need not be compiled, since
+    /// the worker refuses it then.
+    fn load(&self, app: &AppName, version: VersionRef, bytes_max: u64) -> Loading;
 }
 
 /// A module that is on its way.
@@ -237,10 +238,7 @@ impl Conductor {
                 self.desired = desired;
             }
             Input::Loaded(app, digest, loaded) => self.with(app, |app| match loaded {
-                Ok(module) => {
-                    app.modules.insert(digest, module);
-                    app.rollout.module_ready(digest);
-                }
+                Ok(module) => app.loaded(module),
                 Err(failure) => app.rollout.module_failed(digest, failure),
             }),
             Input::Prepared(app, slot, version, prepared) => match prepared {
@@ -306,7 +304,7 @@ impl Conductor {
 
     fn load(&mut self, app: AppId, version: VersionRef, inputs: &mpsc::Sender<Input>) {
         let Some(it) = self.apps.get_mut(&app) else { return };
-        let loading = tokio::spawn(self.parts.source.load(it.rollout.app(), version));
+        let loading = tokio::spawn(self.parts.source.load(it.rollout.app(), version, it.module_bytes_max()));
         let inputs = inputs.clone();
         tokio::spawn(async move {
             let loaded = loading.await.unwrap_or_else(|error| {

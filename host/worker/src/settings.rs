@@ -85,6 +85,8 @@ pub struct WorkerApp {
     pub timers_max: usize,
     /// Bytes of state that an instance hands over in a swap.
     pub state_bytes_max: usize,
+    /// Bytes of its component. What runs already may be larger.
+    pub module_bytes_max: u64,
     /// Lines a second that the app may write into the log, all of its slots here together; twice as many at once.
     pub log_lines_per_s: u32,
     /// What becomes of a slot whose instances keep failing.
@@ -146,6 +148,7 @@ impl WorkerApp {
             session_bytes_max: limits::SESSION_BYTES_MAX,
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
+            module_bytes_max: limits::MODULE_BYTES_MAX,
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
             settings: PluginSettings::default(),

@@ -34,7 +34,7 @@ fn shelf() -> &'static Mutex<HashMap<Digest, Arc<Vec<u8>>>> {
 }
 
 impl ModuleSource for Shelf {
-    fn load(&self, _: &AppName, version: VersionRef) -> Loading {
+    fn load(&self, _: &AppName, version: VersionRef, _: u64) -> Loading {
         let (modules, bytes) = (self.modules, shelf().lock().unwrap().get(&version.digest).cloned());
         Box::pin(async move {
             let failed = |stage, reason: String| Failure::new(None, stage, reason);

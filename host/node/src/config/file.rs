@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use tidegate_base::limits;
 use toml::Spanned;
 
 use super::values::{
@@ -196,6 +197,7 @@ pub(super) struct App {
     pub commands_per_turn_max: Option<Within<1, 10_000_000>>,
     pub timers_max: Option<Within<0, 1_000_000>>,
     pub state_bytes_max: Option<Within<0, { 1024 * 1024 * 1024 }>>,
+    pub module_bytes_max: Option<Within<1, { limits::MODULE_BYTES_MAX }>>,
     pub log_lines_per_s: Option<Within<1, 1_000_000>>,
     pub on_failure: Option<Failing>,
     pub settings: Settings,

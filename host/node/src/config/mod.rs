@@ -199,6 +199,8 @@ pub struct AppConfig {
     pub timers_max: usize,
     /// Bytes of state that an instance hands over in a swap.
     pub state_bytes_max: usize,
+    /// Bytes of its component.
+    pub module_bytes_max: u64,
     /// Lines a second that it may write into a worker's log.
     pub log_lines_per_s: u32,
     /// What becomes of a slot whose instances keep failing.
@@ -363,6 +365,7 @@ impl AppConfig {
             commands_per_turn_max: limits::COMMANDS_PER_TURN_MAX,
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
+            module_bytes_max: limits::MODULE_BYTES_MAX,
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
             settings: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use tidegate_harness::Client;
 
 use super::start_versioned;
-use crate::binary::{Node, Operator, cluster_folder_of, says, wasm};
+use crate::binary::{Node, Operator, cluster_folder_of, run, says, wasm};
 use crate::support::padded;
 
 #[tokio::test]
@@ -56,6 +56,49 @@ async fn what_is_no_plugin_is_refused_with_what_where_and_how_to_mend_it() {
     says(&mut client, "a", "v1 a").await;
     drop(client);
     assert_eq!(node.process.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn a_module_larger_than_its_apps_may_be_is_refused_also_if_another_app_runs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let good = std::fs::read(wasm("versioned-twin")).unwrap();
+    std::fs::write(at.join("large.wasm"), padded(&good, 3 << 20)).unwrap();
+    let write = |max: &str| {
+        let text = format!(
+            "[node]\ndata_dir = \"data\"\n[[app]]\nname = \"test\"\nplugin = \"{0}\"\nlisten = [\"ws://127.0.0.1:0\"]\n\
+             {max}\n[[app]]\nname = \"other\"\nplugin = \"{0}\"\nlisten = [\"text://127.0.0.1:0\"]\n",
+            wasm("versioned")
+        );
+        std::fs::write(at.join("tidegate.toml"), text).unwrap();
+    };
+    write("module_bytes_max = 3000000");
+    let node = Node::start(at, &["up", "--json"]);
+    let operator = Operator::of_node(at);
+    let mut client = Client::connect(node.listener("ws")).await;
+    let is_refused = || {
+        let ran = operator.run(&["deploy", "test", "large.wasm"]);
+        let words = ["default/test", "bytes", "`module_bytes_max` is 3000000"];
+        assert!(ran.code == 70 && words.iter().all(|word| ran.stderr.contains(word)), "{}", ran.stderr);
+    };
+    is_refused();
+    // Compiled for another app, it is not checked and compiled again, but measured.
+    let ran = operator.run(&["deploy", "other", "large.wasm"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    is_refused();
+    says(&mut client, "a", "v1 a").await;
+    drop(client);
+    assert_eq!(node.process.terminate(), Some(0));
+
+    // So it is when it is loaded from the cache, and when a node starts with less than what runs.
+    write("module_bytes_max = 3000001");
+    let node = Node::start(at, &["up", "--json"]);
+    let ran = operator.run(&["deploy", "test", "large.wasm"]);
+    assert!(ran.code == 70 && ran.stderr.contains("3000001"), "{}", ran.stderr);
+    assert_eq!(node.process.terminate(), Some(0));
+    write("module_bytes_max = 3");
+    let ran = run(at, &["up", "--json"]);
+    assert!(ran.code == 65 && ran.stderr.contains("`module_bytes_max` is 3:"), "{} {}", ran.code, ran.stderr);
 }
 
 #[test]
