@@ -185,8 +185,11 @@ impl Pool {
 
     fn run(self: Arc<Self>, nice: i32) {
         place::belong_to(Arc::clone(&self));
-        // For this thread alone. Refused only where even lower priorities need a privilege; then it runs as it is.
-        if let Err(error) = rustix::process::setpriority_process(None, nice) {
+        // For this thread alone: on Linux each has a nice value of its own. Refused only where even lower priorities need a
+        // privilege; then it runs as it is.
+        let lowered = rustix::process::getpriority_process(None)
+            .and_then(|now| rustix::process::setpriority_process(None, (now + nice).min(19)));
+        if let Err(error) = lowered {
             tracing::debug!(%error, "the slow pool runs at normal priority");
         }
         while let Some(traveller) = self.next() {
