@@ -17,6 +17,22 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The address of an HTTP API that is not `http://host:port` or does not resolve.
+    #[error("target {url:?}: {why}; give an address such as http://127.0.0.1:7480")]
+    HttpUrl {
+        /// The address as given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A request that was not answered as it is to be.
+    #[error("the server answered {status} ({why}); check the app, the token and the body")]
+    Refused {
+        /// The HTTP status; 0 if the answer was none.
+        status: u16,
+        /// What it says.
+        why: String,
+    },
     /// An option out of its range.
     #[error("bench option `{name}`: {why}")]
     Option {

@@ -7,6 +7,7 @@
 //!  swap (audited) ──────────────────────┤
 //!  fairness (beside a neighbour) ───────┤
 //!  density (many apps that idle)        │
+//!  push (HTTP API, a loop of its own)   │
 //!                                      │ pure: what to send, what came back
 //!                                    fleet: one epoll loop over N WebSocket clients
 //!                                      │
@@ -34,6 +35,7 @@ mod measure;
 mod options;
 mod payload;
 mod procs;
+mod push;
 mod report;
 mod stats;
 mod storm;
@@ -47,6 +49,7 @@ pub use density::{Baseline, DensityOptions, DensityPlan, DensityReport, Footprin
 pub use error::Error;
 pub use fairness::{FairnessOptions, FairnessReport, FairnessRound, Greed, fairness};
 pub use options::{MessageKind, Options, Target, Work, YardstickCommand};
+pub use push::{PushOptions, PushReport, PushRow, push};
 pub use report::{Measured, Memory, Ratios, Report, Round, Unit};
 pub use stats::{Faults, Latency, Spread};
 pub use swap::{

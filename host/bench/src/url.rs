@@ -1,4 +1,4 @@
-//! `ws://host:port/path`, the only kind of address the bench dials.
+//! `ws://host:port/path` of what clients connect to, and `http://host:port` of the HTTP API.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -21,6 +21,19 @@ impl Url {
             return Err(wrong("TLS is not supported, it would measure the cipher"));
         }
         let rest = url.strip_prefix("ws://").ok_or_else(|| wrong("it does not begin with ws://"))?;
+        Url::parse_rest(rest, wrong)
+    }
+
+    pub(crate) fn parse_http(url: &str) -> Result<Url> {
+        let wrong = |why: &str| Error::HttpUrl { url: url.to_owned(), why: why.to_owned() };
+        if url.starts_with("https://") {
+            return Err(wrong("TLS is not supported, it would measure the cipher"));
+        }
+        let rest = url.strip_prefix("http://").ok_or_else(|| wrong("it does not begin with http://"))?;
+        Url::parse_rest(rest, wrong)
+    }
+
+    fn parse_rest(rest: &str, wrong: impl Fn(&str) -> Error) -> Result<Url> {
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
             return Err(wrong("it contains a space, a control character or a fragment"));
         }

@@ -4,6 +4,7 @@ mod density;
 mod fairness;
 mod manage;
 mod outside;
+mod push;
 mod steer;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ pub(crate) use self::density::DensityArgs;
 pub(crate) use self::fairness::{FairnessArgs, GreedArg};
 pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand};
 pub(crate) use self::outside::{PushArgs, TokensArgs, TokensCommand};
+pub(crate) use self::push::BenchPushArgs;
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
 
 #[derive(Debug, Parser)]
@@ -323,6 +325,8 @@ pub(crate) enum BenchCommand {
     Fairness(FairnessArgs),
     /// Many apps that nobody uses: memory of each, CPU of all, and the first message to each, as Markdown
     Density(DensityArgs),
+    /// Pushes through the HTTP API on connections that are kept: rate, latency and CPU of each, as Markdown
+    Push(BenchPushArgs),
     /// Every load, one after the other, beside the figures to reach, as Markdown
     Table(TableArgs),
     #[command(hide = true)]

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use tidegate_bench::{
-    Baseline, DensityOptions, DensityPlan, Error, FairnessOptions, Greed, MessageKind, Options, SetUp,
-    TableOptions, Target, Work, YardstickCommand,
+    Baseline, DensityOptions, DensityPlan, Error, FairnessOptions, Greed, MessageKind, Options, PushOptions,
+    SetUp, TableOptions, Target, Work, YardstickCommand,
 };
 
-use crate::args::{BenchCommand, BenchCommon, DensityArgs, FairnessArgs, GreedArg, SetUpArg, TableArgs};
+use crate::args::{
+    BenchCommand, BenchCommon, BenchPushArgs, DensityArgs, FairnessArgs, GreedArg, SetUpArg, TableArgs,
+};
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, print};
 use crate::swap;
@@ -28,6 +30,7 @@ pub(crate) fn run(command: BenchCommand) -> Outcome {
         BenchCommand::Swap(args) => return swap::run(args),
         BenchCommand::Fairness(args) => return fairness(args),
         BenchCommand::Density(args) => return density(args),
+        BenchCommand::Push(args) => return push(args),
         BenchCommand::Table(args) => return table(args),
         BenchCommand::Yardstick { kind, address } => {
             let kind = kind.parse().map_err(failure)?;
@@ -120,6 +123,32 @@ fn density(args: DensityArgs) -> Outcome {
         ..DensityOptions::new(Target { url: args.url, pids: args.pids }, apps)
     };
     let report = tidegate_bench::density(&options).map_err(failure)?;
+    print(&[if args.json { report.to_json() } else { report.to_string() }]);
+    Ok(())
+}
+
+fn push(args: BenchPushArgs) -> Outcome {
+    let token = match args.token_file {
+        Some(path) => std::fs::read_to_string(&path).map_err(|error| {
+            Failure::new(Failure::USAGE, format!("--token-file {}: {error}", path.display()))
+        })?,
+        None => std::env::var("TIDEGATE_TOKEN").map_err(|_| {
+            Failure::new(
+                Failure::USAGE,
+                "there is no token: set TIDEGATE_TOKEN, or name a file with --token-file",
+            )
+        })?,
+    };
+    let path = format!("{}/{}/{}", args.app.tenant(), args.app.app(), args.verb);
+    let options = PushOptions {
+        pids: args.pids,
+        connections: args.connections,
+        rounds: args.rounds,
+        warm_up: seconds("--warm-up", args.warm_up)?,
+        span: seconds("--seconds", args.seconds)?,
+        ..PushOptions::new(args.url, path, token.trim().to_owned(), args.body)
+    };
+    let report = tidegate_bench::push(&options, |round| note(round)).map_err(failure)?;
     print(&[if args.json { report.to_json() } else { report.to_string() }]);
     Ok(())
 }
