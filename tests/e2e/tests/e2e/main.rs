@@ -7,6 +7,7 @@ mod audience;
 mod binary;
 mod broken;
 mod callbacks;
+mod clients;
 mod closing;
 mod density;
 mod deployments;
