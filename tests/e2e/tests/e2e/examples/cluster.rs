@@ -4,15 +4,19 @@ use std::path::Path;
 
 use tidegate_harness::RawClient;
 
+use super::shop::Shop;
 use super::{promises, root, without_ports};
 use crate::binary::{Node, run};
+use crate::clients::pushes_reach;
 
 /// An example's register, gateway and worker.
 struct Three {
     register: Node,
     gateway: Node,
     worker: Node,
-    _folder: tempfile::TempDir,
+    /// What a token was written to.
+    token: Option<String>,
+    folder: tempfile::TempDir,
 }
 
 impl Three {
@@ -29,7 +33,7 @@ impl Three {
         let (_, readme) =
             readme.split_once("As three processes").or(readme.split_once("as three processes")).unwrap();
         let commands = readme.lines().filter_map(|line| line.strip_prefix("    tidegate "));
-        let mut register = None;
+        let (mut register, mut token) = (None::<Node>, None);
         for command in commands {
             let command = command.split('#').next().unwrap();
             let arguments: Vec<_> = command.split_ascii_whitespace().collect();
@@ -42,6 +46,13 @@ impl Three {
                     assert_eq!(made.code, 0, "{arguments:?}: {}", made.stderr);
                 }
                 ["up", "-c", file] => register = Some(up(&at, file, &[])),
+                ["tokens", "create", .., ">", file] => {
+                    let registers =
+                        register.as_ref().expect("the README starts the register first").register();
+                    let made = token_by(&at, &arguments, &registers);
+                    std::fs::write(at.join(file), &made).unwrap();
+                    token = Some(made);
+                }
                 _ => panic!("a command that this story does not know: {arguments:?}"),
             }
         }
@@ -49,7 +60,7 @@ impl Three {
         let registers = register.register();
         let [gateway, worker] =
             ["gateway.toml", "worker.toml"].map(|file| up(&at, file, &["--registers", &registers]));
-        Self { register, gateway, worker, _folder: folder }
+        Self { register, gateway, worker, token, folder }
     }
 
     fn stop(self) {
@@ -57,6 +68,16 @@ impl Three {
             assert_eq!(node.process.terminate(), Some(0));
         }
     }
+}
+
+/// Makes a token as this command says, of the register that runs.
+fn token_by(at: &Path, arguments: &[&str], registers: &str) -> String {
+    let mut arguments: Vec<_> = arguments.iter().copied().take_while(|word| *word != ">").collect();
+    let address = arguments.iter().position(|word| *word == "--register").unwrap() + 1;
+    arguments[address] = registers;
+    let made = run(at, &arguments);
+    assert_eq!(made.code, 0, "{arguments:?}: {}", made.stderr);
+    made.stdout.trim().to_owned()
 }
 
 fn up(at: &Path, file: &str, more: &[&str]) -> Node {
@@ -118,5 +139,16 @@ async fn the_counter_of_04_hot_swap_counts_for_everybody_as_three_processes() {
 async fn attacks_of_globex_of_05_two_tenants_cost_acme_nothing_as_three_processes() {
     let three = Three::start("05-two-tenants", "two-tenants");
     promises::two_tenants(three.gateway.listener("ws")).await;
+    three.stop();
+}
+
+#[tokio::test]
+async fn the_shop_of_06_push_tells_every_device_as_three_processes() {
+    let three = Three::start("06-push", "push");
+    let (ws, token) = (three.gateway.listener("ws"), three.token.as_deref().unwrap());
+    let Some(shop) = Shop::start(three.register.admin(), token, ws) else { return };
+    let at = three.folder.path().join("cluster");
+    pushes_reach(&at, &format!("http://{}", three.register.admin()), "push", 0).await;
+    shop.tells_every_device(ws).await;
     three.stop();
 }
