@@ -31,7 +31,9 @@ class Pool:
         self._host, self._port = parts.hostname, parts.port
         self._size = size
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
-        self._forget()
+        self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(size)
+        self._idle: List[Tuple[http.client.HTTPConnection, float]] = []
         if hasattr(os, "register_at_fork"):
             pool = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _forget(pool))
@@ -42,9 +44,10 @@ class Pool:
             raise TimeoutError(f"all {self._size} connections were busy: raise `connections`")
         while True:
             with self._lock:
-                kept, since = self._idle.pop() if self._idle else (None, 0.0)
-            if kept is None:
+                idle = self._idle.pop() if self._idle else None
+            if idle is None:
                 return self._new()
+            kept, since = idle
             if time.monotonic() - since < _IDLE_MAX_S and not _has_ended(kept):
                 return kept
             kept.close()
@@ -77,7 +80,7 @@ class Pool:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(self._size)
-        self._idle: List[Tuple[http.client.HTTPConnection, float]] = []
+        self._idle = []
 
 
 def _forget(pool: weakref.ReferenceType[Pool]) -> None:
