@@ -135,9 +135,31 @@ impl Pusher {
     /// # Errors
     /// Nothing was sent: a command is none, there is no gateway, or none has the app.
     pub async fn push(&self, app: &AppName, commands: &[Command<'_>]) -> Result<Pushed, PushError> {
+        self.push_within(None, app, commands).await
+    }
+
+    /// As [`push`](Self::push), to the clients that one gateway has of the app.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push); that gateway is none that is known.
+    pub async fn push_to(
+        &self,
+        gateway: GatewayId,
+        app: &AppName,
+        commands: &[Command<'_>],
+    ) -> Result<Pushed, PushError> {
+        self.push_within(Some(gateway), app, commands).await
+    }
+
+    async fn push_within(
+        &self,
+        only: Option<GatewayId>,
+        app: &AppName,
+        commands: &[Command<'_>],
+    ) -> Result<Pushed, PushError> {
         check(commands)?;
         counters::COMMANDS.add(commands.len() as u64);
-        let waiting = self.shared.send(app, commands)?;
+        let waiting = self.shared.send(only, app, commands)?;
         self.answered(&waiting).await;
         let pushed = waiting.with(Call::finish_commands);
         let pushed = pushed.map_err(|NoSuchApp| PushError::NoSuchApp(app.clone()))?;
@@ -150,9 +172,31 @@ impl Pusher {
     /// # Errors
     /// Nothing was asked: it is no question, there is no gateway, or none has the app.
     pub async fn ask(&self, app: &AppName, query: &Query) -> Result<Answered, PushError> {
+        self.ask_within(None, app, query).await
+    }
+
+    /// As [`ask`](Self::ask), about the clients that one gateway has of the app.
+    ///
+    /// # Errors
+    /// As for [`ask`](Self::ask); that gateway is none that is known.
+    pub async fn ask_at(
+        &self,
+        gateway: GatewayId,
+        app: &AppName,
+        query: &Query,
+    ) -> Result<Answered, PushError> {
+        self.ask_within(Some(gateway), app, query).await
+    }
+
+    async fn ask_within(
+        &self,
+        only: Option<GatewayId>,
+        app: &AppName,
+        query: &Query,
+    ) -> Result<Answered, PushError> {
         query.check().map_err(PushError::Query)?;
         counters::QUERIES.inc();
-        let waiting = self.shared.ask(app, query)?;
+        let waiting = self.shared.ask(only, app, query)?;
         self.answered(&waiting).await;
         match waiting.with(Call::finish_query) {
             Ok(Some(answered)) => {
@@ -171,12 +215,15 @@ impl Pusher {
 }
 
 impl Shared {
-    fn send(&self, app: &AppName, commands: &[Command<'_>]) -> Result<Arc<Waiting>, PushError> {
+    /// To all gateways, or just to one.
+    fn send(
+        &self,
+        only: Option<GatewayId>,
+        app: &AppName,
+        commands: &[Command<'_>],
+    ) -> Result<Arc<Waiting>, PushError> {
         let mut table = self.table.lock();
-        let gateways = table.gateways();
-        if gateways.is_empty() {
-            return Err(PushError::NoGateway);
-        }
+        let gateways = meant(&mut table, only)?;
         let waiting = Waiting::new(Call::of_commands(commands.len()));
         for gateway in gateways {
             let id = gateway.id;
@@ -195,13 +242,11 @@ impl Shared {
         Ok(waiting)
     }
 
-    fn ask(&self, app: &AppName, query: &Query) -> Result<Arc<Waiting>, PushError> {
+    fn ask(&self, only: Option<GatewayId>, app: &AppName, query: &Query) -> Result<Arc<Waiting>, PushError> {
         let mut table = self.table.lock();
-        let gateways = table.gateways();
-        if gateways.is_empty() {
-            return Err(PushError::NoGateway);
-        }
-        let waiting = Waiting::new(Call::of_query(query, gateways.iter().map(|gateway| gateway.id)));
+        let gateways = meant(&mut table, only)?;
+        let ids = gateways.iter().map(|gateway| gateway.id);
+        let waiting = Waiting::new(Call::of_query(query, ids));
         for gateway in gateways {
             let id = gateway.id;
             let name = gateway.name.clone();
@@ -273,6 +318,19 @@ async fn sweep(shared: Weak<Shared>, settings: PushSettings) {
         let Some(shared) = shared.upgrade() else { return };
         shared.table.lock().sweep(Instant::now(), settings.idle);
     }
+}
+
+/// The gateways that are meant: all, or just one.
+fn meant(table: &mut Table, only: Option<GatewayId>) -> Result<&mut [Gateway], PushError> {
+    let gateways = table.gateways();
+    let meant = match only {
+        None => gateways,
+        Some(id) => {
+            let at = gateways.iter().position(|gateway| gateway.id == id).unwrap_or(gateways.len());
+            gateways.get_mut(at..=at).unwrap_or_default()
+        }
+    };
+    if meant.is_empty() { Err(PushError::NoGateway) } else { Ok(meant) }
 }
 
 fn is_for(command: &Command<'_>, gateway: GatewayId) -> bool {

@@ -198,3 +198,18 @@ async fn what_is_no_command_is_refused_with_its_number_and_nothing_is_sent() {
     let huge = [Command::Send { to: Audience::All, except: vec![], message }];
     assert!(matches!(pusher.push(&app(), &huge).await, Err(PushError::TooLarge { index: 0, .. })));
 }
+
+#[tokio::test]
+async fn what_is_for_one_gateway_is_given_to_no_other() {
+    let pusher = pusher(PushSettings::default());
+    let (_a, _b) = (gateway(&pusher, A, counts).await, gateway(&pusher, B, counts).await);
+    let message = Message { kind: MessageKind::Text, payload: b"hello" };
+    let all = [Command::Send { to: Audience::All, except: vec![], message }];
+    assert_eq!(pusher.push(&app(), &all).await.unwrap().outcomes, [Outcome::Reached(4)]);
+    assert_eq!(pusher.push_to(B, &app(), &all).await.unwrap().outcomes, [Outcome::Reached(2)]);
+    let query = Query::CountClients(Audience::All);
+    assert_eq!(pusher.ask_at(A, &app(), &query).await.unwrap().answer, Answer::Count(5));
+    let gone = GatewayId::new(77);
+    assert_eq!(pusher.push_to(gone, &app(), &all).await, Err(PushError::NoGateway));
+    assert_eq!(pusher.ask_at(gone, &app(), &query).await, Err(PushError::NoGateway));
+}
