@@ -65,6 +65,7 @@ impl From<NodeError> for Failure {
             | NodeError::ListenShared { .. }
             | NodeError::ListenMetrics { .. }
             | NodeError::Admin { .. }
+            | NodeError::Bridge(_)
             | NodeError::Gateway(_)
             | NodeError::Link(_) => Self::UNAVAILABLE,
             NodeError::Control { .. } | NodeError::System { .. } | NodeError::Panicked(_) => Self::SOFTWARE,

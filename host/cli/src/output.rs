@@ -110,6 +110,10 @@ fn lines(addresses: &Addresses) -> Vec<String> {
             "for pushes, with a token".to_owned(),
         ]);
     }
+    for bridge in &addresses.bridges {
+        let who = format!("for GatewayClient, app {}", bridge.app);
+        rows.push(vec!["bridge".to_owned(), format!("text://{}", bridge.register), who]);
+    }
     columns(&rows)
 }
 
@@ -123,11 +127,14 @@ fn ready_event(addresses: &Addresses, complete: bool) -> Value {
         "register": addresses.register,
         "metrics": addresses.metrics,
         "admin": addresses.admin,
+        "bridges": addresses.bridges,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegate_node::status::Bridge;
+
     use super::*;
 
     fn addresses() -> Addresses {
@@ -144,6 +151,11 @@ mod tests {
             register: None,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
             admin: None,
+            bridges: vec![Bridge {
+                app: "default/chat".to_owned(),
+                register: "127.0.0.1:1238".parse().unwrap(),
+                ports: vec![2900],
+            }],
         }
     }
 
@@ -156,6 +168,7 @@ mod tests {
                 "a/b           ws://127.0.0.1:7272",
                 "gateway       quic://127.0.0.1:7011  for workers",
                 "metrics       http://127.0.0.1:9464  /metrics, /health/ready",
+                "bridge        text://127.0.0.1:1238  for GatewayClient, app default/chat",
             ]
         );
     }

@@ -80,6 +80,9 @@ pub enum NodeError {
         /// What the system said.
         error: io::Error,
     },
+    /// A port of a bridge cannot be had.
+    #[error(transparent)]
+    Bridge(#[from] tidegate_bridge::BindError),
     /// The tokens of the HTTP API cannot be had.
     #[error("the tokens of the HTTP API cannot be read or made: {0}")]
     Tokens(Refusal),

@@ -1,5 +1,5 @@
-//! The HTTP API of a node with the register: a thread for it, a pusher with links to the gateways that the register knows,
-//! and the register's tokens. API and pusher share the thread, so that what comes in together goes out together.
+//! The HTTP API of a node with the register and its bridges: a thread for them, a pusher with links to the gateways that the
+//! register knows, and the register's tokens. All share the thread, so that what comes in together goes out together.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::OpenOptions;
@@ -12,10 +12,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tidegate_admin::{Admin, AdminSettings, Backend, Later};
 use tidegate_base::{AppName, Command, Digest, Label, Query, Role, Secret, Token, TokenRole, TokenWish};
+use tidegate_bridge::{Bridge, BridgeSettings};
 use tidegate_link::Link;
 use tidegate_link::certs::Identity;
 use tidegate_link::redial::Redial;
-use tidegate_push::{Answered, PushError, Pushed, Pusher};
+use tidegate_push::{Answered, PushError, PushSettings, Pushed, Pusher};
 use tidegate_register::tokens::Tokens;
 use tidegate_wire::control::NodeInfo;
 use tokio::runtime::Handle;
@@ -26,6 +27,7 @@ use crate::config::AdminConfig;
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::shards::Shards;
+use crate::status;
 
 /// The name of the file in the data folder with the token that `dev` makes.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -36,37 +38,63 @@ pub(crate) struct Outside {
     thread: Shards,
     handle: Handle,
     pusher: Pusher,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
+    bridges: Vec<(AppName, Bridge)>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     endpoints: Mutex<Option<Arc<Endpoints>>>,
 }
 
 impl Outside {
     /// Listens and answers.
-    pub fn start(config: &AdminConfig, tokens: Tokens) -> Result<Self, NodeError> {
+    pub fn start(
+        admin: Option<&AdminConfig>,
+        bridges: &[BridgeSettings],
+        tokens: Tokens,
+    ) -> Result<Self, NodeError> {
         let failed = NodeError::system("start a thread");
         let thread = Shards::start("tidegate-admin", 1).map_err(failed)?;
         let Some(handle) = thread.handles().first().cloned() else {
             return Err(NodeError::Panicked("there is no thread for the HTTP API".into()));
         };
-        let pusher = Pusher::start(config.push, &handle);
-        let desk: Arc<dyn Backend> = Arc::new(Desk { pusher: pusher.clone(), tokens });
+        let pusher = Pusher::start(admin.map_or_else(PushSettings::default, |admin| admin.push), &handle);
         let _on_its_runtime = handle.enter();
-        let mut bound = Admin::bind(config.settings.clone(), Arc::clone(&desk));
-        if config.for_dev && bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
-            let listen = SocketAddr::new(config.settings.listen.ip(), 0);
-            bound = Admin::bind(AdminSettings { listen, ..config.settings.clone() }, desk);
+        let (mut tasks, mut address, mut bound) = (Vec::new(), None, Vec::new());
+        if let Some(config) = admin {
+            let (admin, serving) = bind_admin(config, Arc::new(Desk { pusher: pusher.clone(), tokens }))?;
+            tasks.push(handle.spawn(serving));
+            address = Some(admin.address());
         }
-        let address = config.settings.listen;
-        let (admin, serving) = bound.map_err(|error| NodeError::Admin { address, error })?;
-        let tasks = Mutex::new(vec![handle.spawn(serving)]);
-        let address = admin.address();
-        Ok(Self { thread, handle: handle.clone(), pusher, address, tasks, endpoints: Mutex::default() })
+        for settings in bridges {
+            let (bridge, serving) = Bridge::bind(settings.clone(), Arc::new(pusher.clone()))?;
+            tasks.push(handle.spawn(serving));
+            let (app, register) = (&settings.app, bridge.register());
+            tracing::info!(%app, %register, gateway = %settings.gateway, "a bridge for GatewayClient listens");
+            bound.push((app.clone(), bridge));
+        }
+        Ok(Self {
+            thread,
+            handle: handle.clone(),
+            pusher,
+            address,
+            bridges: bound,
+            tasks: Mutex::new(tasks),
+            endpoints: Mutex::default(),
+        })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    /// Where the API listens, if there is one.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Where bridges listen.
+    pub fn bridges(&self) -> Vec<status::Bridge> {
+        let told = |(app, bridge): &(AppName, Bridge)| status::Bridge {
+            app: app.to_string(),
+            register: bridge.register(),
+            ports: bridge.ports().to_vec(),
+        };
+        self.bridges.iter().map(told).collect()
     }
 
     /// Pushes over this link too.
@@ -79,7 +107,8 @@ impl Outside {
         let endpoints =
             identity.map(|identity| Arc::new(Endpoints::new(self.handle.clone(), identity.clone())));
         self.endpoints.lock().clone_from(&endpoints);
-        let following = self.handle.spawn(follow(self.pusher.clone(), gateways, endpoints));
+        let bridges = self.bridges.iter().map(|(_, bridge)| bridge.clone()).collect();
+        let following = self.handle.spawn(follow(self.pusher.clone(), bridges, gateways, endpoints));
         self.tasks.lock().push(following);
     }
 
@@ -96,6 +125,20 @@ impl Outside {
     pub fn join(self) {
         self.thread.join();
     }
+}
+
+/// The API; in `dev` at another port if its own is taken.
+fn bind_admin(
+    config: &AdminConfig,
+    desk: Arc<dyn Backend>,
+) -> Result<(Admin, impl Future<Output = ()> + Send + 'static), NodeError> {
+    let mut bound = Admin::bind(config.settings.clone(), Arc::clone(&desk));
+    if config.for_dev && bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+        let listen = SocketAddr::new(config.settings.listen.ip(), 0);
+        bound = Admin::bind(AdminSettings { listen, ..config.settings.clone() }, desk);
+    }
+    let address = config.settings.listen;
+    bound.map_err(|error| NodeError::Admin { address, error })
 }
 
 /// Makes a token for everything of this tenant and writes it into the data folder, readable by its user alone. It lives as
@@ -144,6 +187,7 @@ impl Backend for Desk {
 /// Follows the list: dials gateways that come, lets go of those that went.
 async fn follow(
     pusher: Pusher,
+    bridges: Vec<Bridge>,
     mut gateways: watch::Receiver<Arc<[NodeInfo]>>,
     endpoints: Option<Arc<Endpoints>>,
 ) {
@@ -152,6 +196,8 @@ async fn follow(
         let listed = gateways.borrow_and_update().clone();
         let known = |node: &NodeInfo| Some((node.gateway?, node.name.clone()));
         pusher.list(&listed.iter().filter_map(known).collect::<Vec<_>>());
+        let ids: Vec<_> = listed.iter().filter_map(|node| node.gateway).collect();
+        bridges.iter().for_each(|bridge| bridge.list(&ids));
         if let Some(endpoints) = &endpoints {
             let addresses: BTreeSet<SocketAddr> = listed.iter().filter_map(|node| node.address).collect();
             dialing.retain(|address, _| addresses.contains(address));

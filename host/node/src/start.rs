@@ -311,18 +311,18 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The HTTP API, if there is to be one.
+    /// The HTTP API and the bridges, if there are to be any.
     async fn outside(&mut self, data_dir: &DataDir) -> Result<Option<Outside>, NodeError> {
-        let Some(admin) = &self.config.admin else { return Ok(None) };
+        let Some((admin, bridges)) = self.config.outside() else { return Ok(None) };
         let found = self.shared.register.read().as_ref().map(|it| (it.gateways(), it.tokens()));
         let Some((gateways, tokens)) = found else { return Ok(None) };
         let tokens = tokens.await.map_err(NodeError::Tokens)?;
-        if admin.for_dev {
+        if admin.is_some_and(|admin| admin.for_dev) {
             let of_first = self.config.apps.first().map(|app| app.name.tenant_label());
             let tenant = of_first.or_else(|| Label::new(AppName::DEFAULT_TENANT).ok());
             tenant.map_or(Ok(()), |tenant| outside::write_token(&tokens, tenant, data_dir.path()))?;
         }
-        let outside = Outside::start(admin, tokens)?;
+        let outside = Outside::start(admin, bridges, tokens)?;
         match &self.config.place {
             Place::AllInOne => {
                 let (ours, theirs) = memory_pair(self.peer(Role::Register), self.peer(Role::Gateway));
@@ -334,7 +334,8 @@ impl<'a> Parts<'a> {
             }
             Place::Member { identity, .. } => outside.follow(gateways, Some(identity)),
         }
-        self.shared.addresses.admin = Some(outside.address());
+        self.shared.addresses.admin = outside.address();
+        self.shared.addresses.bridges = outside.bridges();
         Ok(Some(outside))
     }
 
@@ -356,7 +357,8 @@ impl<'a> Parts<'a> {
     }
 
     fn gateway(&mut self) -> Result<Gateway, NodeError> {
-        let id = system::gateway_id().map_err(NodeError::system("give random numbers"))?;
+        let id = system::gateway_id(self.config.gateway.client_ids)
+            .map_err(NodeError::system("give random numbers"))?;
         let app = |app: &crate::config::AppConfig| AppSettings {
             listeners: app.listeners.clone(),
             shared: app.shared.clone(),

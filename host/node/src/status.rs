@@ -145,6 +145,20 @@ pub struct Addresses {
     /// Where the HTTP API is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub admin: Option<SocketAddr>,
+    /// Where PHP's GatewayClient asks.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub bridges: Vec<Bridge>,
+}
+
+/// A place where PHP's GatewayClient asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// `tenant/app`.
+    pub app: String,
+    /// Its `$registerAddress`.
+    pub register: SocketAddr,
+    /// The ports at which gateways are.
+    pub ports: Vec<u16>,
 }
 
 /// A place where clients connect.

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_base::GatewayId;
+use tidegate_bridge::Network;
 
 /// Raises the soft limit on open files to the hard one: every client is a file.
 pub(crate) fn raise_open_files() {
@@ -50,14 +51,15 @@ pub(crate) fn return_free_memory() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
-/// A gateway's id for this life: 48 bits of the system's randomness.
+/// A gateway's id for this life: 48 bits of the system's randomness, or as many as this network leaves.
 ///
 /// # Errors
 /// The system has none.
-pub(crate) fn gateway_id() -> std::io::Result<GatewayId> {
+pub(crate) fn gateway_id(within: Option<Network>) -> std::io::Result<GatewayId> {
     let mut bytes = [0; 8];
     getrandom::getrandom(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(GatewayId::new(u64::from_le_bytes(bytes)))
+    let random = u64::from_le_bytes(bytes);
+    Ok(within.map_or(GatewayId::new(random), |network| network.draw(random)))
 }
 
 /// Whether nobody listens there. The gateway's own sockets share their ports among its shards, so the system would let
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn gateway_ids_differ() {
-        assert_ne!(gateway_id().unwrap(), gateway_id().unwrap());
+        assert_ne!(gateway_id(None).unwrap(), gateway_id(None).unwrap());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 18] = [
+const HOST: [(&str, &[&str]); 19] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
@@ -18,6 +18,7 @@ const HOST: [(&str, &[&str]); 18] = [
     ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
     ("push", &["base", "wire", "telemetry", "link"]),
     ("admin", &["base", "telemetry", "push", "http"]),
+    ("bridge", &["base", "telemetry", "push"]),
     ("build", &["base", "contract"]),
     ("bench", &["base", "wire", "link"]),
     (
@@ -36,6 +37,7 @@ const HOST: [(&str, &[&str]); 18] = [
             "worker",
             "push",
             "admin",
+            "bridge",
             "build",
         ],
     ),

@@ -10,7 +10,7 @@ use super::file::{Admin, File};
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 41] = [
+pub const VARIABLES: [&str; 42] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -28,6 +28,7 @@ pub const VARIABLES: [&str; 41] = [
     "TIDEGATE_GATEWAY_SLOT_WAIT_MS",
     "TIDEGATE_GATEWAY_LINGER_MS",
     "TIDEGATE_GATEWAY_UNROUTED_MAX",
+    "TIDEGATE_GATEWAY_CLIENT_IDS",
     "TIDEGATE_WORKER_LABELS",
     "TIDEGATE_WORKER_INSTANCES",
     "TIDEGATE_WORKER_MEMORY_MIB",
@@ -78,8 +79,19 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
-    let File { node, cluster, register, gateway, worker, metrics, admin, tenant: _, listener: _, app: _ } =
-        file;
+    let File {
+        node,
+        cluster,
+        register,
+        gateway,
+        worker,
+        metrics,
+        admin,
+        bridge: _,
+        tenant: _,
+        listener: _,
+        app: _,
+    } = file;
     match name {
         "TIDEGATE_NODE_NAME" => put(&mut node.name, text),
         "TIDEGATE_NODE_DATA_DIR" => path(&mut node.data_dir, text),
@@ -101,6 +113,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_GATEWAY_SLOT_WAIT_MS" => put(&mut gateway.slot_wait_ms, text),
         "TIDEGATE_GATEWAY_LINGER_MS" => put(&mut gateway.linger_ms, text),
         "TIDEGATE_GATEWAY_UNROUTED_MAX" => put(&mut gateway.unrouted_max, text),
+        "TIDEGATE_GATEWAY_CLIENT_IDS" => put(&mut gateway.client_ids, text),
         "TIDEGATE_WORKER_LABELS" => list(&mut worker.labels, text),
         "TIDEGATE_WORKER_INSTANCES" => put(&mut worker.instances, text),
         "TIDEGATE_WORKER_MEMORY_MIB" => put(&mut worker.memory_mib, text),
@@ -178,6 +191,7 @@ mod tests {
         ("TIDEGATE_GATEWAY_SLOT_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_LINGER_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_UNROUTED_MAX", "2", "2", "1"),
+        ("TIDEGATE_GATEWAY_CLIENT_IDS", "127.0.0.0/8:2900", "\"127.0.0.0/8:2900\"", "\"10.77.0.0/16:1\""),
         ("TIDEGATE_WORKER_LABELS", "a, b", "[\"a\", \"b\"]", "[\"c\"]"),
         ("TIDEGATE_WORKER_INSTANCES", "2", "2", "1"),
         ("TIDEGATE_WORKER_MEMORY_MIB", "2", "2", "1"),

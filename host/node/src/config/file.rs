@@ -8,8 +8,8 @@ use tidegate_base::limits;
 use toml::Spanned;
 
 use super::values::{
-    Address, AllowedOrigins, AppRoute, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin, Settings,
-    Share, Slow, Within,
+    Address, AllowedOrigins, AppRoute, BridgeDoors, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin,
+    SettingValue, Settings, Share, Slow, Within,
 };
 
 /// The whole file.
@@ -23,6 +23,7 @@ pub(super) struct File {
     pub worker: Worker,
     pub metrics: Metrics,
     pub admin: Admin,
+    pub bridge: Vec<Spanned<Bridge>>,
     pub tenant: Vec<Spanned<Tenant>>,
     pub listener: Vec<Spanned<Listener>>,
     pub app: Vec<Spanned<App>>,
@@ -74,6 +75,7 @@ pub(super) struct Gateway {
     pub slot_wait_ms: Option<Millis>,
     pub linger_ms: Option<Millis>,
     pub unrouted_max: Option<Within<1, 1_000_000>>,
+    pub client_ids: Option<BridgeDoors>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -133,6 +135,20 @@ impl Admin {
             && key_keep_ms.is_none()
             && keys_max.is_none()
     }
+}
+
+/// What PHP's GatewayClient speaks to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bridge {
+    pub app: Option<String>,
+    pub register: Option<Address>,
+    pub gateway: Option<BridgeDoors>,
+    pub secret: Option<SettingValue>,
+    pub connections_max: Option<Within<1, 100_000>>,
+    pub frame_bytes_max: Option<Within<4096, { 32 * 1024 * 1024 }>>,
+    pub requests_max: Option<Within<1, 100_000>>,
+    pub idle_wait_ms: Option<Millis>,
 }
 
 /// A port that apps share by their routes.

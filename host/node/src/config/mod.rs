@@ -2,6 +2,7 @@
 //! starts: file, line, column, key, and how to mend it.
 
 mod admin;
+mod bridge;
 mod env;
 mod file;
 mod listeners;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use tidegate_admin::AdminSettings;
 use tidegate_base::{AppName, CpuShare, Label, NodeName, Quotas, Role, Setting, limits};
+use tidegate_bridge::{BridgeSettings, Network};
 use tidegate_gateway::settings::{AppLimits, ListenerSettings, SharedSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_push::PushSettings;
@@ -58,6 +60,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The HTTP API, if there is one. Only where the register runs.
     pub admin: Option<AdminConfig>,
+    /// What PHP's GatewayClient speaks to. Only where the register runs.
+    pub bridges: Vec<BridgeSettings>,
     /// The apps.
     pub apps: Vec<AppConfig>,
     /// What tenants may have, for who runs a register.
@@ -118,6 +122,9 @@ pub struct GatewayConfig {
     pub unrouted_max: usize,
     /// The times that bound every wait for a client.
     pub times: Times,
+    /// Where its id is drawn from, so that PHP's GatewayClient can use the ids of its clients as plugins know them. None: 48
+    /// random bits.
+    pub client_ids: Option<Network>,
 }
 
 /// How a worker is set up.
@@ -286,6 +293,7 @@ impl Config {
                 listeners: Vec::new(),
                 unrouted_max: gateway.unrouted_max,
                 times: gateway.times,
+                client_ids: None,
             },
             worker: WorkerConfig {
                 labels: Vec::new(),
@@ -300,10 +308,17 @@ impl Config {
             },
             metrics: MetricsConfig { listen: None, apps_max: 1000 },
             admin: None,
+            bridges: Vec::new(),
             apps: Vec::new(),
             tenants: BTreeMap::new(),
             precedence: Precedence::default(),
         }
+    }
+
+    /// Those who push from outside, if there are any: the HTTP API and bridges.
+    pub(crate) fn outside(&self) -> Option<(Option<&AdminConfig>, &[BridgeSettings])> {
+        let (admin, bridges) = (self.admin.as_ref(), self.bridges.as_slice());
+        (admin.is_some() || !bridges.is_empty()).then_some((admin, bridges))
     }
 
     /// Whether this node's worker runs an app: it has all labels that the app requires.

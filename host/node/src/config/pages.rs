@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_base::{AppName, Rate};
+use tidegate_bridge::BridgeSettings;
 use tidegate_gateway::settings::SlowPolicy;
 use tidegate_worker::OnFailure;
 
@@ -110,6 +111,32 @@ fn both_pages_tell_every_limit_of_an_app_with_its_default() {
         for (key, default) in defaults() {
             assert_eq!(told.get(key), Some(&default), "{page}: {key}");
         }
+    }
+}
+
+#[test]
+fn the_limits_of_a_bridge_are_told_with_their_defaults() {
+    let app = AppName::new("chat").unwrap();
+    let at = "127.0.0.1:1238".parse().unwrap();
+    let gateway = "127.0.0.0/8:2900".parse().unwrap();
+    let BridgeSettings {
+        app: _,
+        register: _,
+        gateway: _,
+        secret: _,
+        connections_max,
+        frame_bytes_max,
+        requests_max,
+        idle_wait,
+    } = BridgeSettings::new(app, at, gateway, tidegate_base::Secret::new("key"));
+    let told = told("limits.md");
+    for (key, default) in [
+        ("bridge.connections_max", count_of(connections_max as u64)),
+        ("bridge.frame_bytes_max", bytes_of(frame_bytes_max as u64)),
+        ("bridge.requests_max", count_of(requests_max as u64)),
+        ("bridge.idle_wait_ms", count_of(idle_wait.as_millis() as u64)),
+    ] {
+        assert_eq!(told.get(key), Some(&default), "limits.md: {key}");
     }
 }
 

@@ -15,7 +15,7 @@ use super::listeners::{heartbeat, heartbeat_spec, origins_spec, shared_listener,
 use super::locate::Source;
 use super::spec::Secrets;
 use super::values::{Address, Label, NodeRole, Plugin, SettingValue, Within};
-use super::{AppConfig, Config, ConfigError, Overrides, Place, admin, mistake, spec, tenants};
+use super::{AppConfig, Config, ConfigError, Overrides, Place, admin, bridge, mistake, spec, tenants};
 
 impl File {
     /// Makes the paths of the file absolute.
@@ -31,6 +31,7 @@ impl File {
             }
         }
         self.app.iter_mut().for_each(|app| app.as_mut().resolve_paths(folder));
+        self.bridge.iter_mut().for_each(|bridge| bridge.as_mut().resolve_paths(folder));
     }
 
     /// Flags win.
@@ -85,6 +86,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
         worker,
         metrics,
         admin,
+        bridge: bridges,
         tenant: tenants,
         listener: listeners,
         app: apps,
@@ -105,9 +107,17 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     set(&mut config.register_listen, register.listen.map(|address| address.0));
     config.metrics.listen = metrics.listen.map(|address| address.0);
     set(&mut config.metrics.apps_max, metrics.apps_max.map(size));
+    let client_ids = gateway.client_ids;
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker)?;
     config.admin = admin::resolve(admin, &config.place)?;
+    for file in bridges {
+        let span = file.span();
+        let bridge = bridge::resolve(file.into_inner(), &config.place, config.bridges.len())
+            .map_err(|reason| mistake(source.at(&span, reason)))?;
+        config.bridges.push(bridge);
+    }
+    config.gateway.client_ids = bridge::client_ids(client_ids, &config.place, &config.bridges)?;
     for listener in listeners {
         let span = listener.span();
         let listener = shared_listener(&config, listener.into_inner())

@@ -170,7 +170,7 @@ impl AppConfig {
 }
 
 /// A setting's text, wherever it stands.
-fn setting(value: SettingValue, secrets: Secrets) -> Result<Setting, String> {
+pub(super) fn setting(value: SettingValue, secrets: Secrets) -> Result<Setting, String> {
     match (value, secrets) {
         (SettingValue::Text(text), _) => Ok(Setting::Plain(text)),
         (SettingValue::File(_) | SettingValue::Env(_), Secrets::Hide) => Ok(Setting::Hidden),

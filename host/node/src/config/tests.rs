@@ -123,7 +123,8 @@ fn every_key_is_read() {
     assert_eq!(config.data_dir, Path::new("/etc/tidegate/var"));
     let ms = Duration::from_millis;
     assert_eq!((config.stop_wait, config.register_listen.port()), (ms(1), 1));
-    let GatewayConfig { listen, advertise, listeners, unrouted_max, times } = config.gateway;
+    let GatewayConfig { listen, advertise, listeners, unrouted_max, times, client_ids } = config.gateway;
+    assert_eq!(client_ids, None);
     let [shared] = &listeners[..] else { panic!("one listener") };
     assert_eq!((shared.address.port(), shared.heartbeat.as_ref().unwrap().interval), (8080, ms(36)));
     assert!(matches!(shared.origins, Origins::Any) && unrouted_max == 35);

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use tidegate_base::{CpuShare, OnFailure, Protocol, Role, SlowPolicy};
+use tidegate_bridge::Doors;
 use tidegate_gateway::settings::{Origins, Route};
 
 /// A whole number from `MIN` to `MAX`.
@@ -135,6 +136,18 @@ impl FromStr for Address {
             let shown: String = text.chars().take(80).collect();
             format!("`{shown}` is not an address: write IP:PORT, such as 127.0.0.1:7272 or [::1]:7272, not a host name")
         })
+    }
+}
+
+/// Where PHP finds gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BridgeDoors(pub Doors);
+
+impl FromStr for BridgeDoors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: tidegate_bridge::InvalidDoors| error.to_string())
     }
 }
 
@@ -292,7 +305,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Listen Address NodeRole Label Slow Failing AppRoute Plugin);
+read_from_text!(BridgeDoors Listen Address NodeRole Label Slow Failing AppRoute Plugin);
 
 /// Which pages may open a WebSocket: `"same"`, `"any"` or a list of origins.
 #[derive(Debug, Clone)]
