@@ -58,6 +58,13 @@ impl Node {
         self.ready["admin"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The Register of its bridge, and the first port at which gateways are for PHP.
+    pub fn bridge(&self) -> (SocketAddr, u16) {
+        let bridge = &self.ready["bridges"][0];
+        let port = u16::try_from(bridge["ports"][0].as_u64().unwrap()).unwrap();
+        (bridge["register"].as_str().unwrap().parse().unwrap(), port)
+    }
+
     pub fn register(&self) -> String {
         self.ready["register"].as_str().unwrap().to_owned()
     }

@@ -5,6 +5,7 @@ mod api;
 mod apps;
 mod audience;
 mod binary;
+mod bridge;
 mod broken;
 mod callbacks;
 mod clients;
