@@ -11,4 +11,6 @@ tidegate_telemetry::counters! {
     REFUSED = "tidegate_admin_requests_refused_total";
     /// Requests whose idempotency key had an answer already.
     REPEATED = "tidegate_admin_requests_repeated_total";
+    /// Deployments and rollbacks that began.
+    DEPLOYMENTS = "tidegate_admin_deployments_total";
 }

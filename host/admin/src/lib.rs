@@ -1,9 +1,15 @@
-//! The HTTP API: pushes to the clients of apps, and questions about them, from programs outside of the cluster.
+//! The HTTP API: pushes to the clients of apps, questions about them, and deployments, from programs outside of the cluster.
 //!
 //! ```text
 //!  POST /v1/apps/{tenant}/{app}/send   names -> token -> rates -> body -> commands --> Backend (a pusher)
 //!  {"to": ..., "text": "hello"}                                <- reached, missing ---
+//!
+//!  POST /v1/apps/{tenant}/{app}/deployments    names -> token -> rates -> module --> Steering (the register's deployer)
+//!  (a component)                               <- a line of JSON for each piece of news ---
 //! ```
+//!
+//! The last parts of the first paths are `verb`'s, all others `operation`'s: both are tables, by which requests are routed and
+//! of which `openapi` makes the description.
 //!
 //! Nothing is answered without a token. What is not done is told by a problem document ([`problem`]) that says what, where
 //! and how to mend it.
@@ -13,12 +19,20 @@ mod counters;
 mod deeds;
 mod guard;
 mod idempotency;
+mod news;
 mod openapi;
+mod operation;
 pub mod problem;
 mod queries;
+mod query;
+mod refused;
 mod reply;
+mod schemas;
 mod service;
 mod settings;
+mod steer;
+pub mod steering;
+mod upload;
 mod verb;
 
 use std::future::Future;

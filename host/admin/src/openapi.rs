@@ -1,12 +1,14 @@
-//! The description of the API, made of the table that requests are answered by.
+//! The description of the API, made of the tables that requests are answered by.
 
 use std::sync::OnceLock;
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::problem;
+use crate::operation::{Facts, Gives, Operation, QueryKey, QueryKind, Takes};
+use crate::schemas::{self, reference};
 use crate::verb::Verb;
+use crate::{news, problem};
 
 pub(crate) const VERB_PATH: &str = "/v1/apps/{tenant}/{app}/{verb}";
 pub(crate) const SESSION_PATH: &str = "/v1/apps/{tenant}/{app}/sessions/{client}";
@@ -22,41 +24,54 @@ pub(crate) fn document() -> Bytes {
 fn make() -> Value {
     let mut paths = Map::new();
     for verb in Verb::ALL {
-        paths.insert(VERB_PATH.replace("{verb}", verb.path()), json!({ "post": operation(verb) }));
+        paths.insert(VERB_PATH.replace("{verb}", verb.path()), json!({ "post": of_verb(verb) }));
     }
     paths.insert(SESSION_PATH.to_owned(), sessions());
+    for operation in Operation::ALL {
+        let facts = operation.facts();
+        let methods = paths.entry(facts.path).or_insert_with(|| json!({}));
+        if let Some(methods) = methods.as_object_mut() {
+            methods.insert(facts.method.name().to_owned(), of_operation(&facts));
+        }
+    }
+    let this = json!({"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}});
     paths.insert(
         DOCUMENT_PATH.to_owned(),
-        json!({"get": {"operationId": "openapi", "summary": "This document", "responses": {"200": {"description": "OpenAPI 3.1"}}}}),
+        json!({"get": {
+            "operationId": "openapi",
+            "summary": "This document",
+            "responses": {"200": this, "default": why_not()}
+        }}),
     );
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Tidegate",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Pushes to the clients of apps, and questions about them, from outside of plugins."
+            "description": "Pushes to the clients of apps, questions about them, and deployments, from outside of plugins."
         },
         "security": [{"token": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas()
+            "schemas": schemas::all()
         }
     })
 }
 
-fn operation(verb: Verb) -> Value {
+fn of_verb(verb: Verb) -> Value {
     let answer = match verb {
         _ if !verb.is_command() => "Answer",
         Verb::Batch => "Results",
         _ => "Reached",
     };
-    let mut parameters = app_parameters();
+    let mut parameters = path_parameters(VERB_PATH);
+    parameters.retain(|parameter| parameter["name"] != "verb");
     if verb.is_command() {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "A repetition with the same key and body gets the first answer, and nothing is done twice",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255}
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
         }));
     }
     let example: Value = serde_json::from_str(verb.example()).unwrap_or_default();
@@ -66,26 +81,23 @@ fn operation(verb: Verb) -> Value {
         "parameters": parameters,
         "requestBody": {
             "required": true,
-            "content": {"application/json": {"schema": {"type": "object"}, "example": example}}
+            "content": {"application/json": {"schema": reference(schemas::of_verb(verb)), "example": example}}
         },
-        "responses": responses(answer)
+        "responses": answered(answer)
     })
 }
 
 fn sessions() -> Value {
-    let mut parameters = app_parameters();
-    parameters
-        .push(json!({"name": "client", "in": "path", "required": true, "schema": schema_of("ClientId")}));
-    let body = json!({"required": true, "content": {"application/json": {"schema": {"type": "object"}}}});
+    let body = json!({"required": true, "content": {"application/json": {"schema": reference("Session")}}});
     let operation = |id: &str, summary: &str, body: Option<&Value>, answer: &str| {
-        let mut operation = json!({"operationId": id, "summary": summary, "responses": responses(answer)});
+        let mut operation = json!({"operationId": id, "summary": summary, "responses": answered(answer)});
         if let (Some(body), Some(fields)) = (body, operation.as_object_mut()) {
             fields.insert("requestBody".to_owned(), body.clone());
         }
         operation
     };
     json!({
-        "parameters": parameters,
+        "parameters": path_parameters(SESSION_PATH),
         "get": operation("get-session", "A client's uid, groups and session", None, "Answer"),
         "put": operation("put-session", "Replace a client's session", Some(&body), "Reached"),
         "patch": operation("patch-session", "Merge into a client's session", Some(&body), "Reached"),
@@ -93,66 +105,92 @@ fn sessions() -> Value {
     })
 }
 
-fn app_parameters() -> Vec<Value> {
-    let parameter =
-        |name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
-    vec![parameter("tenant"), parameter("app")]
+fn of_operation(facts: &Facts) -> Value {
+    let mut parameters = path_parameters(facts.path);
+    parameters.extend(facts.query.iter().map(query_parameter));
+    let mut operation = json!({
+        "operationId": facts.id,
+        "summary": facts.summary,
+        "description": format!("Needs a token for {}", facts.role),
+        "parameters": parameters,
+        "responses": given(facts.gives)
+    });
+    if let (Some(body), Some(fields)) = (taken(facts.takes), operation.as_object_mut()) {
+        fields.insert("requestBody".to_owned(), body);
+    }
+    operation
 }
 
-fn responses(answer: &str) -> Value {
+fn taken(takes: Takes) -> Option<Value> {
+    let json_of = |name| json!({"schema": reference(name)});
+    let (required, content) = match takes {
+        Takes::Nothing => return None,
+        Takes::PerhapsJson(name) => (false, json!({"application/json": json_of(name)})),
+        Takes::Module(name) => (
+            true,
+            json!({
+                "application/wasm": {"schema": {"type": "string", "format": "binary"}},
+                "application/json": json_of(name)
+            }),
+        ),
+    };
+    Some(json!({"required": required, "content": content}))
+}
+
+fn given(gives: Gives) -> Value {
+    let one = |name| json!({"application/json": {"schema": reference(name)}});
+    match gives {
+        Gives::Json(status, name) => with_problems(&status.to_string(), "It is done", &one(name)),
+        Gives::Deployment => {
+            let mut lines = one("News");
+            if let Some(content) = lines.as_object_mut() {
+                let what = "A line of News for each piece of news; the last one is `ended` or `refused`";
+                let schema = json!({"type": "string", "description": what});
+                content.insert(news::CONTENT_TYPE.to_owned(), json!({ "schema": schema }));
+            }
+            let mut responses = with_problems("200", "How it gets on, or how it ended", &lines);
+            responses["202"] = json!({"description": "It has begun", "content": one("News")});
+            responses
+        }
+    }
+}
+
+/// The parts of a path that have names.
+fn path_parameters(path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let schema = |name| match name {
+        "client" => reference("ClientId"),
+        "number" => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
+        _ => json!({"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"}),
+    };
+    let parameter = |name| json!({"name": name, "in": "path", "required": true, "schema": schema(name)});
+    names.map(parameter).collect()
+}
+
+fn query_parameter(key: &QueryKey) -> Value {
+    let schema = match key.kind {
+        QueryKind::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+        QueryKind::Word(words) => json!({ "enum": words }),
+        QueryKind::Text(max) => json!({"type": "string", "maxLength": max}),
+    };
+    json!({"name": key.name, "in": "query", "required": false, "description": key.what, "schema": schema})
+}
+
+fn answered(answer: &str) -> Value {
+    let content = json!({"application/json": {"schema": reference(answer)}});
+    with_problems("200", "Every gateway has it that is not missing", &content)
+}
+
+fn with_problems(status: &str, what: &str, content: &Value) -> Value {
     let mut responses = Map::new();
-    let ok = json!({"application/json": {"schema": schema_of(answer)}});
-    responses.insert(
-        "200".to_owned(),
-        json!({"description": "Every gateway has it that is not missing", "content": ok}),
-    );
-    let content = json!({problem::CONTENT_TYPE: {"schema": schema_of("Problem")}});
-    responses.insert("default".to_owned(), json!({"description": "Why it is not done", "content": content}));
+    responses.insert(status.to_owned(), json!({"description": what, "content": content}));
+    responses.insert("default".to_owned(), why_not());
     Value::Object(responses)
 }
 
-fn schema_of(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn schemas() -> Value {
-    let names = json!({"oneOf": [{"type": ["string", "integer"]}, {"type": "array", "items": {"type": ["string", "integer"]}}]});
-    let kinds: Vec<_> =
-        problem::Kind::ALL.iter().map(|kind| format!("urn:tidegate:problem:{}", kind.name())).collect();
-    json!({
-        "ClientId": {"type": "string", "pattern": "^[0-9a-f]{20}$"},
-        "Audience": {"oneOf": [
-            {"const": "all"},
-            {"type": "object", "properties": {"clients": names}, "required": ["clients"]},
-            {"type": "object", "properties": {"uids": names}, "required": ["uids"]},
-            {"type": "object", "properties": {"groups": names}, "required": ["groups"]}
-        ]},
-        "Missing": {"type": "object", "required": ["gateway", "name", "why"], "properties": {
-            "gateway": {"type": "string", "description": "The first 12 digits of its clients' ids"},
-            "name": {"type": "string"},
-            "why": {"enum": ["not-linked", "busy", "refused", "lost", "late"]}
-        }},
-        "Reached": {"type": "object", "required": ["reached", "missing"], "properties": {
-            "reached": {"type": "integer", "description": "How many clients it is about"},
-            "missing": {"type": "array", "items": schema_of("Missing")}
-        }},
-        "Results": {"type": "object", "required": ["results", "missing"], "properties": {
-            "results": {"type": "array", "items": {"oneOf": [
-                {"type": "object", "properties": {"reached": {"type": "integer"}}, "required": ["reached"]},
-                {"type": "object", "properties": {"refused": {"type": "string"}}, "required": ["refused"]}
-            ]}},
-            "missing": {"type": "array", "items": schema_of("Missing")}
-        }},
-        "Answer": {"type": "object", "required": ["missing"], "properties": {
-            "missing": {"type": "array", "items": schema_of("Missing")}
-        }},
-        "Problem": {"type": "object", "required": ["type", "title", "status", "detail"], "properties": {
-            "type": {"enum": kinds},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"}
-        }}
-    })
+fn why_not() -> Value {
+    let content = json!({problem::CONTENT_TYPE: {"schema": reference("Problem")}});
+    json!({"description": "Why it is not done", "content": content})
 }
 
 #[cfg(test)]
@@ -173,7 +211,23 @@ mod tests {
         for method in ["get", "put", "patch", "delete"] {
             assert!(paths[SESSION_PATH][method].is_object(), "{method}");
         }
-        assert_eq!(paths.len(), Verb::ALL.len() + 2);
+    }
+
+    #[test]
+    fn the_document_has_every_operation_with_its_parameters() {
+        let document: Value = serde_json::from_slice(&document()).unwrap();
+        for operation in Operation::ALL {
+            let facts = operation.facts();
+            let told = &document["paths"][facts.path][facts.method.name()];
+            assert_eq!(told["operationId"], facts.id);
+            let parameters = told["parameters"].as_array().unwrap();
+            assert_eq!(
+                parameters.len(),
+                facts.path.matches('{').count() + facts.query.len(),
+                "{operation:?}"
+            );
+            assert!(told["responses"]["default"].is_object(), "{operation:?}");
+        }
     }
 
     #[test]

@@ -41,11 +41,41 @@ pub enum Kind {
     Busy,
     /// There is no gateway.
     NoGateway,
+    /// The body is of a kind that this path does not take.
+    BadMedia,
+    /// There is no such tenant.
+    NoSuchTenant,
+    /// The app has no such version, or the register no such module.
+    NoSuchVersion,
+    /// Nothing of the app is being deployed.
+    NotDeploying,
+    /// A deployment of the app goes on, or is past being ended.
+    Deploying,
+    /// The module is none that a worker would run.
+    BadModule,
+    /// The deployment did not commit.
+    RolledBack,
+    /// Workers have no room for it.
+    NoCapacity,
+    /// It is there already.
+    Exists,
+    /// It stands in a settings file.
+    Fixed,
+    /// A quota of the tenant forbids it.
+    Quota,
+    /// The app or its tenant is suspended.
+    Suspended,
+    /// The register has no room.
+    NoRoom,
+    /// The register failed.
+    Failed,
+    /// Whoever is needed for it is not there.
+    Unavailable,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 31] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::ForeignHost,
@@ -62,6 +92,21 @@ impl Kind {
         Self::TooFast,
         Self::Busy,
         Self::NoGateway,
+        Self::BadMedia,
+        Self::NoSuchTenant,
+        Self::NoSuchVersion,
+        Self::NotDeploying,
+        Self::Deploying,
+        Self::BadModule,
+        Self::RolledBack,
+        Self::NoCapacity,
+        Self::Exists,
+        Self::Fixed,
+        Self::Quota,
+        Self::Suspended,
+        Self::NoRoom,
+        Self::Failed,
+        Self::Unavailable,
     ];
 
     /// The last part of the problem's type, `urn:tidegate:problem:<name>`.
@@ -92,6 +137,21 @@ impl Kind {
             Self::TooFast => (429, "too-fast", "Too many requests"),
             Self::Busy => (503, "busy", "There are too many requests at once"),
             Self::NoGateway => (503, "no-gateway", "There is no gateway"),
+            Self::BadMedia => (415, "bad-media-type", "The body is of another kind"),
+            Self::NoSuchTenant => (404, "no-such-tenant", "There is no such tenant"),
+            Self::NoSuchVersion => (404, "no-such-version", "There is no such version"),
+            Self::NotDeploying => (404, "not-deploying", "Nothing is being deployed"),
+            Self::Deploying => (409, "deploying", "A deployment goes on"),
+            Self::BadModule => (422, "bad-module", "The module is refused"),
+            Self::RolledBack => (409, "rolled-back", "The deployment did not commit"),
+            Self::NoCapacity => (409, "no-capacity", "Workers have no room"),
+            Self::Exists => (409, "exists", "It is there already"),
+            Self::Fixed => (409, "fixed", "It stands in a settings file"),
+            Self::Quota => (409, "quota", "A quota forbids it"),
+            Self::Suspended => (409, "suspended", "It is suspended"),
+            Self::NoRoom => (507, "no-room", "The register has no room"),
+            Self::Failed => (500, "failed", "The register failed"),
+            Self::Unavailable => (503, "unavailable", "It cannot be done now"),
         }
     }
 }
@@ -137,6 +197,13 @@ impl Problem {
         serde_json::to_vec(&document).unwrap_or_default()
     }
 
+    /// Its document, to be a part of another one.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        let (status, name, title) = self.kind.facts();
+        let document = Document { r#type: Type(name), title, status, detail: &self.detail };
+        serde_json::json!(document)
+    }
+
     /// The response that says it.
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.to_json()));
@@ -146,7 +213,10 @@ impl Problem {
         if self.kind == Kind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if matches!(self.kind, Kind::TooFast | Kind::Busy | Kind::NoGateway | Kind::KeyInUse) {
+        if matches!(
+            self.kind,
+            Kind::TooFast | Kind::Busy | Kind::NoGateway | Kind::KeyInUse | Kind::Unavailable
+        ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -188,6 +258,21 @@ mod tests {
                 (429, "too-fast"),
                 (503, "busy"),
                 (503, "no-gateway"),
+                (415, "bad-media-type"),
+                (404, "no-such-tenant"),
+                (404, "no-such-version"),
+                (404, "not-deploying"),
+                (409, "deploying"),
+                (422, "bad-module"),
+                (409, "rolled-back"),
+                (409, "no-capacity"),
+                (409, "exists"),
+                (409, "fixed"),
+                (409, "quota"),
+                (409, "suspended"),
+                (507, "no-room"),
+                (500, "failed"),
+                (503, "unavailable"),
             ]
         );
     }

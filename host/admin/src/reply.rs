@@ -61,8 +61,19 @@ pub(crate) fn missing(missing: Vec<Missing>) -> Vec<MissingPart> {
     missing.into_iter().map(part).collect()
 }
 
-/// Reads a body.
+/// Reads a body that is an object.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    // A list of its fields would do for the parser too.
+    match body.trim_ascii_start().first() {
+        None | Some(b'{') => parse_any(body),
+        Some(_) => {
+            Err(Problem::new(Kind::BadBody, "the body is not what this request takes: it is a JSON object"))
+        }
+    }
+}
+
+/// Reads a body of any kind.
+pub(crate) fn parse_any<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let detail = format!(
             "the body is not what this request takes: {error}; the guide to pushes has an example of each"

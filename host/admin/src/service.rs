@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, Response, header, request};
-use axum::routing::{get, post};
+use axum::routing::{get, on, post};
 use parking_lot::Mutex;
 use tidegate_base::{
     AppName, ClientId, Command, Digest, Query, Rate, RateMeter, TOKEN_BYTES_MAX, Token, TokenRole,
@@ -21,10 +22,14 @@ use crate::body::{Batch, Deed};
 use crate::deeds::{Deeds, effects};
 use crate::guard::Names;
 use crate::idempotency::{Kept, Limits, Seen};
+use crate::operation::Operation;
 use crate::problem::{Kind, Problem};
 use crate::queries::Question;
-use crate::reply::{json, not_pushed, parse, pushed};
+use crate::reply::{json, not_pushed, parse, parse_any, pushed};
 use crate::settings::AdminSettings;
+use crate::steer::Call;
+use crate::steering::Steering;
+use crate::upload::UPLOADS_MAX;
 use crate::verb::Verb;
 use crate::{counters, openapi};
 
@@ -48,14 +53,19 @@ pub trait Backend: Send + Sync + 'static {
     /// It is looked up, not compared: who does not know the secret cannot choose its digest, so how long a look-up takes says
     /// nothing that helps to find one.
     fn token(&self, secret: &Digest) -> Option<Arc<Token>>;
+
+    /// Who deploys.
+    fn steering(&self) -> &dyn Steering;
 }
 
 /// What all requests share.
 pub(crate) struct Service {
-    backend: Arc<dyn Backend>,
+    pub(crate) backend: Arc<dyn Backend>,
     names: Names,
-    settings: AdminSettings,
+    pub(crate) settings: AdminSettings,
     room: Arc<Semaphore>,
+    /// Modules that come in.
+    pub(crate) uploads: Semaphore,
     started: Instant,
     failures: Mutex<RateMeter>,
     /// By the name of the token; at most [`RATES_MAX`].
@@ -74,6 +84,7 @@ impl Service {
             backend,
             names,
             room: Arc::new(Semaphore::new(settings.requests_max)),
+            uploads: Semaphore::new(UPLOADS_MAX),
             started: Instant::now(),
             failures: Mutex::default(),
             rates: Mutex::default(),
@@ -85,7 +96,15 @@ impl Service {
     /// All paths.
     pub fn router(self: Arc<Self>) -> Router {
         let session = get(read_session).put(write_session).patch(write_session).delete(write_session);
-        Router::new()
+        let mut router = Router::new();
+        for operation in Operation::ALL {
+            let facts = operation.facts();
+            let answer = move |State(service): State<Arc<Self>>, names: PathNames, request: Request| {
+                on_operation(service, operation, names, request)
+            };
+            router = router.route(facts.path, on(facts.method.filter(), answer));
+        }
+        router
             .route(openapi::VERB_PATH, post(on_verb))
             .route(openapi::SESSION_PATH, session)
             .route(openapi::DOCUMENT_PATH, get(document))
@@ -141,7 +160,8 @@ impl Service {
         Arc::clone(&self.room).try_acquire_owned().map_err(|_| Problem::new(Kind::Busy, busy))
     }
 
-    async fn read(&self, body: Body) -> Result<Bytes, Problem> {
+    /// Takes a body.
+    pub(crate) async fn read(&self, body: Body) -> Result<Bytes, Problem> {
         let max = self.settings.body_bytes_max;
         let read = tokio::time::timeout(self.settings.read_wait, axum::body::to_bytes(body, max)).await;
         match read {
@@ -224,16 +244,37 @@ impl Service {
     }
 }
 
-async fn on_verb(
-    State(service): State<Arc<Service>>,
-    Path((tenant, app, verb)): Path<(String, String, String)>,
+/// The parts of a path that have names.
+type PathNames = Result<Path<Vec<(String, String)>>, PathRejection>;
+
+async fn on_operation(
+    service: Arc<Service>,
+    operation: Operation,
+    names: PathNames,
     request: Request,
 ) -> Response<Body> {
     answered(async {
         let (parts, body) = request.into_parts();
         let token = service.admit(&parts)?;
+        let Ok(Path(names)) = names else { return Err(no_such_path(&parts)) };
+        let room = service.enter()?;
+        let facts = operation.facts();
+        service.steer(Call { operation, facts, names, parts, token, room }, body).await
+    })
+    .await
+}
+
+async fn on_verb(
+    State(service): State<Arc<Service>>,
+    names: Result<Path<(String, String, String)>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    answered(async {
+        let (parts, body) = request.into_parts();
+        let token = service.admit(&parts)?;
+        let Ok(Path((tenant, app, verb))) = names else { return Err(no_such_path(&parts)) };
         let verb = Verb::from_path(&verb).ok_or_else(|| no_such_path(&parts))?;
-        let app = app_of(&token, &tenant, &app)?;
+        let app = app_of(&token, TokenRole::Push, &tenant, &app)?;
         let room = service.enter()?;
         let body = service.read(body).await?;
         if !verb.is_command() {
@@ -261,13 +302,14 @@ async fn on_verb(
 
 async fn read_session(
     State(service): State<Arc<Service>>,
-    Path((tenant, app, client)): Path<(String, String, String)>,
+    names: Result<Path<(String, String, String)>, PathRejection>,
     request: Request,
 ) -> Response<Body> {
     answered(async {
         let (parts, _) = request.into_parts();
         let token = service.admit(&parts)?;
-        let app = app_of(&token, &tenant, &app)?;
+        let Ok(Path((tenant, app, client))) = names else { return Err(no_such_path(&parts)) };
+        let app = app_of(&token, TokenRole::Push, &tenant, &app)?;
         let _room = service.enter()?;
         service.ask(&app, Question::session_of(client_of(&client)?)).await
     })
@@ -276,20 +318,21 @@ async fn read_session(
 
 async fn write_session(
     State(service): State<Arc<Service>>,
-    Path((tenant, app, client)): Path<(String, String, String)>,
+    names: Result<Path<(String, String, String)>, PathRejection>,
     request: Request,
 ) -> Response<Body> {
     answered(async {
         let (parts, body) = request.into_parts();
         let token = service.admit(&parts)?;
-        let app = app_of(&token, &tenant, &app)?;
+        let Ok(Path((tenant, app, client))) = names else { return Err(no_such_path(&parts)) };
+        let app = app_of(&token, TokenRole::Push, &tenant, &app)?;
         let _room = service.enter()?;
         let client = crate::body::Many(vec![crate::body::Id(client_of(&client)?)]);
         let body = service.read(body).await?;
         let deed = match parts.method {
             Method::DELETE => Deed::ClearSession(crate::body::Unbind { client }),
             ref method => {
-                let session = parse(&body)?;
+                let session = parse_any(&body)?;
                 let write = crate::body::WriteSession { client, session };
                 if *method == Method::PUT { Deed::SetSession(write) } else { Deed::UpdateSession(write) }
             }
@@ -343,11 +386,11 @@ fn deeds(verb: Verb, body: &[u8]) -> Result<Vec<Deed<'_>>, Problem> {
     }])
 }
 
-/// The app of a path, if the token is for pushes to it.
-fn app_of(token: &Token, tenant: &str, app: &str) -> Result<AppName, Problem> {
+/// The app of a path, if the token is for it, and for what needs this role.
+pub(crate) fn app_of(token: &Token, needs: TokenRole, tenant: &str, app: &str) -> Result<AppName, Problem> {
     let name = AppName::new(&format!("{tenant}/{app}"));
     let app = name.map_err(|error| Problem::new(Kind::NoSuchApp, error.to_string()))?;
-    token.check(TokenRole::Push, &app).map_err(|why| Problem::new(Kind::Forbidden, why.to_string()))?;
+    token.check(needs, &app).map_err(|why| Problem::new(Kind::Forbidden, why.to_string()))?;
     Ok(app)
 }
 
@@ -373,7 +416,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn no_such_path(parts: &request::Parts) -> Problem {
+pub(crate) fn no_such_path(parts: &request::Parts) -> Problem {
     let path: String = parts.uri.path().chars().take(200).collect();
     let detail = format!(
         "{} {path} is nothing: what there is stands in {}, such as POST /v1/apps/TENANT/APP/send",

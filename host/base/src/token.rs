@@ -125,20 +125,31 @@ pub enum NotAllowed {
 }
 
 impl Token {
+    /// Whether the app is one of its apps.
+    pub fn is_for(&self, app: &AppName) -> bool {
+        app.tenant() == self.tenant.as_str() && (self.apps.is_empty() || self.apps.contains(app))
+    }
+
+    /// Whether its holder may do what needs this role.
+    ///
+    /// # Errors
+    /// Why not, and how to mend it.
+    pub fn check_role(&self, needs: TokenRole) -> Result<(), NotAllowed> {
+        match self.role.allows(needs) {
+            true => Ok(()),
+            false => Err(NotAllowed::Role { has: self.role, needs, tenant: self.tenant.clone() }),
+        }
+    }
+
     /// Whether its holder may do what needs this role, to this app.
     ///
     /// # Errors
     /// Why not, and how to mend it.
     pub fn check(&self, needs: TokenRole, app: &AppName) -> Result<(), NotAllowed> {
-        let is_its =
-            app.tenant() == self.tenant.as_str() && (self.apps.is_empty() || self.apps.contains(app));
-        if !is_its {
-            return Err(NotAllowed::App(app.clone()));
+        match self.is_for(app) {
+            true => self.check_role(needs),
+            false => Err(NotAllowed::App(app.clone())),
         }
-        if !self.role.allows(needs) {
-            return Err(NotAllowed::Role { has: self.role, needs, tenant: self.tenant.clone() });
-        }
-        Ok(())
     }
 }
 

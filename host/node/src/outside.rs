@@ -1,5 +1,8 @@
 //! The HTTP API of a node with the register and its bridges: a thread for them, a pusher with links to the gateways that the
-//! register knows, and the register's tokens. All share the thread, so that what comes in together goes out together.
+//! register knows, and the register's tokens and deployer. All share the thread, so that what comes in together goes out
+//! together.
+
+mod steering;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::OpenOptions;
@@ -10,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tidegate_admin::steering::Steering;
 use tidegate_admin::{Admin, AdminSettings, Backend, Later};
 use tidegate_base::{AppName, Command, Digest, Label, Query, Role, Secret, Token, TokenRole, TokenWish};
 use tidegate_bridge::{Bridge, BridgeSettings};
@@ -17,12 +21,14 @@ use tidegate_link::Link;
 use tidegate_link::certs::Identity;
 use tidegate_link::redial::Redial;
 use tidegate_push::{Answered, PushError, PushSettings, Pushed, Pusher};
+use tidegate_register::deployer::Deployer;
 use tidegate_register::tokens::Tokens;
 use tidegate_wire::control::NodeInfo;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::steering::Steers;
 use crate::config::AdminConfig;
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
@@ -50,6 +56,7 @@ impl Outside {
         admin: Option<&AdminConfig>,
         bridges: &[BridgeSettings],
         tokens: Tokens,
+        deployer: Arc<dyn Deployer>,
     ) -> Result<Self, NodeError> {
         let failed = NodeError::system("start a thread");
         let thread = Shards::start("tidegate-admin", 1).map_err(failed)?;
@@ -60,7 +67,7 @@ impl Outside {
         let _on_its_runtime = handle.enter();
         let (mut tasks, mut address, mut bound) = (Vec::new(), None, Vec::new());
         if let Some(config) = admin {
-            let (admin, serving) = bind_admin(config, Arc::new(Desk { pusher: pusher.clone(), tokens }))?;
+            let (admin, serving) = bind_admin(config, Arc::new(Desk { pusher: pusher.clone(), tokens, steers: Steers(deployer) }))?;
             tasks.push(handle.spawn(serving));
             address = Some(admin.address());
         }
@@ -164,6 +171,7 @@ fn write_private(path: &Path, secret: &Secret) -> io::Result<()> {
 struct Desk {
     pusher: Pusher,
     tokens: Tokens,
+    steers: Steers,
 }
 
 impl Backend for Desk {
@@ -181,6 +189,10 @@ impl Backend for Desk {
 
     fn token(&self, secret: &Digest) -> Option<Arc<Token>> {
         self.tokens.find(secret)
+    }
+
+    fn steering(&self) -> &dyn Steering {
+        &self.steers
     }
 }
 

@@ -314,15 +314,16 @@ impl<'a> Parts<'a> {
     /// The HTTP API and the bridges, if there are to be any.
     async fn outside(&mut self, data_dir: &DataDir) -> Result<Option<Outside>, NodeError> {
         let Some((admin, bridges)) = self.config.outside() else { return Ok(None) };
-        let found = self.shared.register.read().as_ref().map(|it| (it.gateways(), it.tokens()));
-        let Some((gateways, tokens)) = found else { return Ok(None) };
+        let found =
+            self.shared.register.read().as_ref().map(|it| (it.gateways(), it.tokens(), it.deployer()));
+        let Some((gateways, tokens, deployer)) = found else { return Ok(None) };
         let tokens = tokens.await.map_err(NodeError::Tokens)?;
         if admin.is_some_and(|admin| admin.for_dev) {
             let of_first = self.config.apps.first().map(|app| app.name.tenant_label());
             let tenant = of_first.or_else(|| Label::new(AppName::DEFAULT_TENANT).ok());
             tenant.map_or(Ok(()), |tenant| outside::write_token(&tokens, tenant, data_dir.path()))?;
         }
-        let outside = Outside::start(admin, bridges, tokens)?;
+        let outside = Outside::start(admin, bridges, tokens, deployer)?;
         match &self.config.place {
             Place::AllInOne => {
                 let (ours, theirs) = memory_pair(self.peer(Role::Register), self.peer(Role::Gateway));

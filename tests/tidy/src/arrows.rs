@@ -17,7 +17,7 @@ const HOST: [(&str, &[&str]); 19] = [
     ("gateway", &["base", "wire", "telemetry", "link"]),
     ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
     ("push", &["base", "wire", "telemetry", "link"]),
-    ("admin", &["base", "telemetry", "push", "http"]),
+    ("admin", &["base", "wire", "telemetry", "push", "http"]),
     ("bridge", &["base", "telemetry", "push"]),
     ("build", &["base", "contract"]),
     ("bench", &["base", "wire", "link"]),

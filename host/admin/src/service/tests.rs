@@ -1,4 +1,8 @@
-//! Requests to a service whose gateways are made up.
+//! Requests to a service whose gateways and register are made up.
+
+mod conforms;
+mod played;
+mod steering;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,6 +12,7 @@ use tidegate_base::{Answer, GatewayId, Label, NodeName};
 use tidegate_push::{Missing, Outcome, Why};
 use tower::ServiceExt;
 
+use self::played::Played;
 use super::*;
 
 /// Knows one token of each role of tenant acme, reaches three clients with each command, and has no app `acme/none`.
@@ -19,12 +24,13 @@ struct Fake {
     /// Pushes wait for it.
     gate: tokio::sync::Semaphore,
     gated: bool,
+    played: Played,
 }
 
 impl Default for Fake {
     fn default() -> Self {
-        let (pushes, commands) = Default::default();
-        Self { pushes, commands, late: false, gate: tokio::sync::Semaphore::new(0), gated: false }
+        let (pushes, commands, played) = Default::default();
+        Self { pushes, commands, late: false, gate: tokio::sync::Semaphore::new(0), gated: false, played }
     }
 }
 
@@ -65,6 +71,10 @@ impl Backend for Fake {
             Query::CountByGroup(groups) => Answer::Counts(vec![1; groups.len()]),
         };
         Box::pin(async move { Ok(Answered { answer, refused: None, missing: vec![] }) })
+    }
+
+    fn steering(&self) -> &dyn Steering {
+        &self.played
     }
 
     fn token(&self, secret: &Digest) -> Option<Arc<Token>> {
@@ -355,9 +365,11 @@ async fn every_method_of_gateway_client_has_a_line_in_the_guide_and_its_request_
 #[test]
 fn the_guide_has_every_kind_of_problem_and_every_default() {
     let guide = include_str!("../../../../docs/guide/push.md");
+    let steering = include_str!("../../../../docs/guide/http-api.md");
     for kind in Kind::ALL {
         let (name, status) = (format!("`{}`", kind.name()), kind.status().to_string());
-        let told = guide.lines().any(|line| line.contains(&name) && line.contains(&status));
+        let told =
+            guide.lines().chain(steering.lines()).any(|line| line.contains(&name) && line.contains(&status));
         assert!(told, "{name} {status}");
     }
     let defaults = AdminSettings::default();
@@ -376,6 +388,12 @@ fn the_guide_has_every_kind_of_problem_and_every_default() {
     ] {
         let row = guide.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).expect(key);
         assert_eq!(row.split('|').nth(2).unwrap().trim().replace(',', ""), value.to_string(), "{key}");
+    }
+    for operation in Operation::ALL {
+        let facts = operation.facts();
+        let path = facts.path.replace("{tenant}", "TENANT").replace("{app}", "APP").replace("{number}", "N");
+        let row = format!("| `{}` | `{path}", facts.method.name().to_uppercase());
+        assert!(steering.lines().any(|line| line.starts_with(&row)), "{row}");
     }
     assert!(guide.contains("| `body_bytes_max` | 1 MiB |") && defaults.body_bytes_max == 1 << 20);
 }

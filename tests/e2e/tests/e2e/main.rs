@@ -18,6 +18,7 @@ mod fairness;
 mod fake_gateway;
 mod fake_worker;
 mod hostile;
+mod http_api;
 mod isolation;
 mod listeners;
 mod many;

@@ -1,0 +1,223 @@
+//! The paths besides those of the verbs: what they are, who may ask them, and what they take and answer. Requests are routed
+//! by this table, and the description of the API is made of it.
+
+use axum::routing::MethodFilter;
+use tidegate_base::TokenRole;
+
+/// What can be asked of apps and of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Apps,
+    App,
+    Versions,
+    Version,
+    Deploy,
+    Deploying,
+    Cancel,
+    RollBack,
+}
+
+/// How a path is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+/// What a request carries in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Nothing is looked at.
+    Nothing,
+    /// JSON of this schema, or nothing.
+    PerhapsJson(&'static str),
+    /// A component, or JSON of this schema.
+    Module(&'static str),
+}
+
+/// What is answered when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// This status and JSON of this schema.
+    Json(u16, &'static str),
+    /// How a deployment gets on.
+    Deployment,
+}
+
+/// A parameter of the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueryKey {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub kind: QueryKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueryKind {
+    /// A whole number within these.
+    Number(u64, u64),
+    /// One of these words; the first is the default.
+    Word(&'static [&'static str]),
+    /// A text of so many bytes at most.
+    Text(usize),
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    pub method: Method,
+    pub path: &'static str,
+    /// Its name in the description.
+    pub id: &'static str,
+    pub summary: &'static str,
+    /// What a token must be for.
+    pub role: TokenRole,
+    pub query: &'static [QueryKey],
+    pub takes: Takes,
+    pub gives: Gives,
+}
+
+impl Method {
+    /// Its name in the description.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Delete => "delete",
+        }
+    }
+
+    pub const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
+}
+
+impl Operation {
+    pub const ALL: [Self; 8] = [
+        Self::Apps,
+        Self::App,
+        Self::Versions,
+        Self::Version,
+        Self::Deploy,
+        Self::Deploying,
+        Self::Cancel,
+        Self::RollBack,
+    ];
+
+    pub const fn facts(self) -> Facts {
+        use Gives::{Deployment, Json};
+        use Method::{Delete, Post};
+        match self {
+            Self::Apps => read("/v1/apps", "list-apps", "The apps that the token is for", "Apps"),
+            Self::App => read(APP, "get-app", "What an app runs where, and how it does", "App"),
+            Self::Versions => {
+                let summary = "What was deployed, the newest first, without the reports";
+                let path = "/v1/apps/{tenant}/{app}/versions";
+                Facts { query: &[LIMIT], ..read(path, "list-versions", summary, "Versions") }
+            }
+            Self::Version => {
+                let path = "/v1/apps/{tenant}/{app}/versions/{number}";
+                read(path, "get-version", "One deployment with the report of its swap", "Version")
+            }
+            Self::Deploy => Facts {
+                method: Post,
+                path: "/v1/apps/{tenant}/{app}/deployments",
+                id: "deploy",
+                summary: "Deploy a component, or one that was deployed before: connections and state stay",
+                role: TokenRole::Deploy,
+                query: &[WAIT, CANARY, CANARY_MS, EVENTS_MIN, NOTE],
+                takes: Takes::Module("ModuleName"),
+                gives: Deployment,
+            },
+            Self::Deploying => {
+                read(CURRENT, "get-deployment", "How the deployment that goes on gets on", "Deploying")
+            }
+            Self::Cancel => Facts {
+                method: Delete,
+                path: CURRENT,
+                id: "cancel-deployment",
+                summary: "End the deployment that goes on, and go back; answers when it is on its way back",
+                role: TokenRole::Deploy,
+                query: &[],
+                takes: Takes::Nothing,
+                gives: Json(202, "Cancelled"),
+            },
+            Self::RollBack => Facts {
+                method: Post,
+                path: "/v1/apps/{tenant}/{app}/rollback",
+                id: "roll-back",
+                summary: "Deploy an earlier version again; without a number the one that ran before",
+                role: TokenRole::Deploy,
+                query: &[WAIT],
+                takes: Takes::PerhapsJson("RollBack"),
+                gives: Deployment,
+            },
+        }
+    }
+}
+
+/// A question of who may deploy.
+const fn read(path: &'static str, id: &'static str, summary: &'static str, answer: &'static str) -> Facts {
+    Facts {
+        method: Method::Get,
+        path,
+        id,
+        summary,
+        role: TokenRole::Deploy,
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, answer),
+    }
+}
+
+const APP: &str = "/v1/apps/{tenant}/{app}";
+const CURRENT: &str = "/v1/apps/{tenant}/{app}/deployments/current";
+
+const LIMIT: QueryKey = QueryKey {
+    name: "limit",
+    what: "So many at most; 20 if nothing is said",
+    kind: QueryKind::Number(1, 1000),
+};
+const WAIT: QueryKey = QueryKey {
+    name: "wait",
+    what: "`progress`: a line of JSON for each piece of news, the last one says how it ended. `end`: one answer when it is \
+           over, a problem if it was rolled back. `none`: an answer as soon as it has begun",
+    kind: QueryKind::Word(&["progress", "end", "none"]),
+};
+const CANARY: QueryKey = QueryKey {
+    name: "canary",
+    what: "Judge it on this share of the slots first, in percent",
+    kind: QueryKind::Number(1, 99),
+};
+const CANARY_MS: QueryKey = QueryKey {
+    name: "canary_ms",
+    what: "How long the canary is compared with the others, in milliseconds; 30,000 if nothing is said",
+    kind: QueryKind::Number(1_000, 86_400_000),
+};
+const EVENTS_MIN: QueryKey = QueryKey {
+    name: "events_min",
+    what: "Callbacks that each version must have run to be judged; 100 if nothing is said",
+    kind: QueryKind::Number(1, u32::MAX as u64),
+};
+const NOTE: QueryKey =
+    QueryKey { name: "note", what: "What to write beside it in the history", kind: QueryKind::Text(1024) };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_name_and_a_place_of_its_own() {
+        let facts = Operation::ALL.map(Operation::facts);
+        let places: BTreeSet<_> = facts.iter().map(|it| (it.method.name(), it.path)).collect();
+        let ids: BTreeSet<_> = facts.iter().map(|it| it.id).collect();
+        assert_eq!((places.len(), ids.len()), (facts.len(), facts.len()));
+    }
+}

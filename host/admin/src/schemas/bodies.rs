@@ -1,0 +1,152 @@
+//! What requests carry.
+
+use serde_json::{Value, json};
+
+use super::{Named, list, or_null, reference, strict, text, words};
+use crate::verb::Verb;
+
+/// The name of the schema of a verb's body.
+pub(crate) const fn of_verb(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Send => "Send",
+        Verb::Close => "Close",
+        Verb::Destroy => "Destroy",
+        Verb::Bind => "Bind",
+        Verb::Unbind | Verb::ClearSession => "OfClients",
+        Verb::Join | Verb::Leave => "Member",
+        Verb::Disband | Verb::CountByGroup => "OfGroups",
+        Verb::SetSession | Verb::UpdateSession => "WriteSession",
+        Verb::Batch => "Batch",
+        Verb::Count | Verb::CountUids | Verb::Clients | Verb::Uids | Verb::Groups => "Of",
+        Verb::Select => "Select",
+        Verb::Online => "Online",
+    }
+}
+
+pub(super) fn all() -> Vec<Named> {
+    [audiences(), commands(), questions(), deployments()].concat()
+}
+
+fn audiences() -> Vec<Named> {
+    let one_or_many = |name: &str| json!({"anyOf": [reference(name), list(reference(name))]});
+    let choice = |fields: &[(&str, Value)]| {
+        let mut schema = strict(&[], fields);
+        if let Some(parts) = schema.as_object_mut() {
+            parts.extend([("minProperties".to_owned(), 1.into()), ("maxProperties".to_owned(), 1.into())]);
+        }
+        schema
+    };
+    let (clients, names) = (reference("Clients"), reference("Names"));
+    let some = choice(&[
+        ("clients", clients.clone()),
+        ("client", clients.clone()),
+        ("uids", names.clone()),
+        ("uid", names.clone()),
+        ("groups", names.clone()),
+        ("group", names.clone()),
+        ("all", json!({"type": "null"})),
+    ]);
+    vec![
+        ("ClientId", json!({"type": "string", "pattern": "^[0-9a-f]{20}$"})),
+        ("Clients", one_or_many("ClientId")),
+        ("Name", json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]})),
+        ("Names", one_or_many("Name")),
+        ("Audience", json!({"anyOf": [{"const": "all"}, some]})),
+        (
+            "Online",
+            choice(&[
+                ("clients", clients.clone()),
+                ("client", clients),
+                ("uids", names.clone()),
+                ("uid", names),
+            ]),
+        ),
+    ]
+}
+
+/// A field that may be called by one name or by another.
+fn either(schema: Value, one: &str, other: &str) -> Value {
+    let mut schema = schema;
+    if let Some(parts) = schema.as_object_mut() {
+        parts.insert("oneOf".to_owned(), json!([{"required": [one]}, {"required": [other]}]));
+    }
+    schema
+}
+
+/// A message is one of three fields.
+fn message() -> [(&'static str, Value); 3] {
+    let base64 = || or_null(json!({"type": "string", "contentEncoding": "base64"}));
+    [("text", or_null(text())), ("base64", base64()), ("raw", base64())]
+}
+
+fn with_message(schema: Value) -> Value {
+    let mut schema = schema;
+    if let Some(parts) = schema.as_object_mut() {
+        let one = message().map(|(name, _)| json!({ "required": [name] }));
+        parts.insert("anyOf".to_owned(), json!(one));
+    }
+    schema
+}
+
+fn commands() -> Vec<Named> {
+    let (clients, names) = (reference("Clients"), reference("Names"));
+    let (to, except) = (("to", reference("Audience")), ("except", clients.clone()));
+    let of_clients = [("client", clients.clone()), ("clients", clients)];
+    let of_groups = [("group", names.clone()), ("groups", names)];
+    let session = ("session", json!({"description": "An object; anything else is refused"}));
+    let mut send = vec![except.clone()];
+    send.extend(message());
+    let both = json!([
+        {"oneOf": [{"required": ["client"]}, {"required": ["clients"]}]},
+        {"oneOf": [{"required": ["group"]}, {"required": ["groups"]}]}
+    ]);
+    let mut member = strict(&[], &[of_clients.clone(), of_groups.clone()].concat());
+    if let Some(parts) = member.as_object_mut() {
+        parts.insert("allOf".to_owned(), both);
+    }
+    let close = [
+        except.clone(),
+        ("code", or_null(json!({"type": "integer", "minimum": 0, "maximum": 65_535}))),
+        ("reason", or_null(text())),
+        ("farewell", or_null(reference("Farewell"))),
+    ];
+    vec![
+        ("Send", with_message(strict(std::slice::from_ref(&to), &send))),
+        ("Farewell", with_message(strict(&[], &message()))),
+        ("Close", strict(std::slice::from_ref(&to), &close)),
+        ("Destroy", strict(&[to], &[except])),
+        ("Bind", either(strict(&[("uid", reference("Name"))], &of_clients), "client", "clients")),
+        ("OfClients", either(strict(&[], &of_clients), "client", "clients")),
+        ("OfGroups", either(strict(&[], &of_groups), "group", "groups")),
+        ("Member", member),
+        ("WriteSession", either(strict(&[session], &of_clients), "client", "clients")),
+        ("Session", json!({"description": "An object; anything else is refused"})),
+        ("Deed", deed()),
+        ("Batch", strict(&[("commands", list(reference("Deed")))], &[])),
+    ]
+}
+
+/// One command of a batch: its verb, and what the verb takes.
+fn deed() -> Value {
+    let verbs = Verb::ALL.into_iter().filter(|verb| verb.is_command() && *verb != Verb::Batch);
+    let one = |verb: Verb| strict(&[(verb.path(), reference(of_verb(verb)))], &[]);
+    json!({"oneOf": verbs.map(one).collect::<Vec<_>>()})
+}
+
+fn questions() -> Vec<Named> {
+    let of = ("of", reference("Audience"));
+    let fields = ("fields", list(words(&["uid", "groups", "session"])));
+    vec![("Of", strict(std::slice::from_ref(&of), &[])), ("Select", strict(&[of], &[fields]))]
+}
+
+fn deployments() -> Vec<Named> {
+    let digest = json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"});
+    let number = json!({"type": "integer", "minimum": 0, "maximum": u32::MAX});
+    vec![
+        (
+            "ModuleName",
+            json!({"oneOf": [strict(&[("digest", digest)], &[]), strict(&[("version", number.clone())], &[])]}),
+        ),
+        ("RollBack", strict(&[], &[("to", or_null(number)), ("note", text())])),
+    ]
+}
