@@ -14,6 +14,7 @@
 //! Nothing is answered without a token. What is not done is told by a problem document ([`problem`]) that says what, where
 //! and how to mend it.
 
+mod administer;
 mod body;
 mod counters;
 mod deeds;

@@ -111,7 +111,7 @@ fn of_operation(facts: &Facts) -> Value {
     let mut operation = json!({
         "operationId": facts.id,
         "summary": facts.summary,
-        "description": format!("Needs a token for {}", facts.role),
+        "description": format!("Needs a token for {}{}", facts.role, if facts.operators { " of all tenants" } else { "" }),
         "parameters": parameters,
         "responses": given(facts.gives)
     });
@@ -125,6 +125,7 @@ fn taken(takes: Takes) -> Option<Value> {
     let json_of = |name| json!({"schema": reference(name)});
     let (required, content) = match takes {
         Takes::Nothing => return None,
+        Takes::Json(name) => (true, json!({"application/json": json_of(name)})),
         Takes::PerhapsJson(name) => (false, json!({"application/json": json_of(name)})),
         Takes::Module(name) => (
             true,

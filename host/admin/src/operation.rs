@@ -15,6 +15,20 @@ pub(crate) enum Operation {
     Deploying,
     Cancel,
     RollBack,
+    CreateApp,
+    ConfigureApp,
+    SuspendApp,
+    ResumeApp,
+    DeleteApp,
+    Tenants,
+    Tenant,
+    CreateTenant,
+    ConfigureTenant,
+    SuspendTenant,
+    ResumeTenant,
+    DeleteTenant,
+    Nodes,
+    Status,
 }
 
 /// How a path is asked.
@@ -22,6 +36,8 @@ pub(crate) enum Operation {
 pub(crate) enum Method {
     Get,
     Post,
+    Put,
+    Patch,
     Delete,
 }
 
@@ -30,6 +46,8 @@ pub(crate) enum Method {
 pub(crate) enum Takes {
     /// Nothing is looked at.
     Nothing,
+    /// JSON of this schema.
+    Json(&'static str),
     /// JSON of this schema, or nothing.
     PerhapsJson(&'static str),
     /// A component, or JSON of this schema.
@@ -73,6 +91,8 @@ pub(crate) struct Facts {
     pub summary: &'static str,
     /// What a token must be for.
     pub role: TokenRole,
+    /// It must be one of all tenants too.
+    pub operators: bool,
     pub query: &'static [QueryKey],
     pub takes: Takes,
     pub gives: Gives,
@@ -84,6 +104,8 @@ impl Method {
         match self {
             Self::Get => "get",
             Self::Post => "post",
+            Self::Put => "put",
+            Self::Patch => "patch",
             Self::Delete => "delete",
         }
     }
@@ -92,13 +114,15 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
+            Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
     }
 }
 
 impl Operation {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 22] = [
         Self::Apps,
         Self::App,
         Self::Versions,
@@ -107,6 +131,20 @@ impl Operation {
         Self::Deploying,
         Self::Cancel,
         Self::RollBack,
+        Self::CreateApp,
+        Self::ConfigureApp,
+        Self::SuspendApp,
+        Self::ResumeApp,
+        Self::DeleteApp,
+        Self::Tenants,
+        Self::Tenant,
+        Self::CreateTenant,
+        Self::ConfigureTenant,
+        Self::SuspendTenant,
+        Self::ResumeTenant,
+        Self::DeleteTenant,
+        Self::Nodes,
+        Self::Status,
     ];
 
     pub const fn facts(self) -> Facts {
@@ -130,6 +168,7 @@ impl Operation {
                 id: "deploy",
                 summary: "Deploy a component, or one that was deployed before: connections and state stay",
                 role: TokenRole::Deploy,
+                operators: false,
                 query: &[WAIT, CANARY, CANARY_MS, EVENTS_MIN, NOTE],
                 takes: Takes::Module("ModuleName"),
                 gives: Deployment,
@@ -143,6 +182,7 @@ impl Operation {
                 id: "cancel-deployment",
                 summary: "End the deployment that goes on, and go back; answers when it is on its way back",
                 role: TokenRole::Deploy,
+                operators: false,
                 query: &[],
                 takes: Takes::Nothing,
                 gives: Json(202, "Cancelled"),
@@ -153,12 +193,116 @@ impl Operation {
                 id: "roll-back",
                 summary: "Deploy an earlier version again; without a number the one that ran before",
                 role: TokenRole::Deploy,
+                operators: false,
                 query: &[WAIT],
                 takes: Takes::PerhapsJson("RollBack"),
                 gives: Deployment,
             },
+            Self::CreateApp | Self::ConfigureApp | Self::SuspendApp | Self::ResumeApp | Self::DeleteApp => {
+                self.about_apps()
+            }
+            Self::Tenants | Self::Tenant | Self::Nodes | Self::Status => self.looks(),
+            Self::CreateTenant
+            | Self::ConfigureTenant
+            | Self::SuspendTenant
+            | Self::ResumeTenant
+            | Self::DeleteTenant => Facts { operators: true, ..self.of_operators() },
         }
     }
+
+    /// Orders about apps.
+    const fn about_apps(self) -> Facts {
+        use Method::{Delete, Post, Put};
+        match self {
+            Self::CreateApp => {
+                let summary = "Make an app; its code is deployed then";
+                let takes = Takes::PerhapsJson("AppSpec");
+                Facts { takes, gives: Gives::Json(201, "Effect"), ..order(Post, APP, "create-app", summary) }
+            }
+            Self::ConfigureApp => {
+                let summary = "Give an app other settings, all of them";
+                Facts { takes: Takes::Json("AppSpec"), ..order(Put, APP, "configure-app", summary) }
+            }
+            Self::SuspendApp => {
+                let path = "/v1/apps/{tenant}/{app}/suspend";
+                order(
+                    Post,
+                    path,
+                    "suspend-app",
+                    "Take its clients and its slots from an app until it is resumed",
+                )
+            }
+            Self::ResumeApp => {
+                let path = "/v1/apps/{tenant}/{app}/resume";
+                order(Post, path, "resume-app", "Let a suspended app run again")
+            }
+            _ => order(Delete, APP, "delete-app", "Remove an app with its clients, versions and history"),
+        }
+    }
+
+    /// What whoever administers an app, a tenant or all of them looks at.
+    const fn looks(self) -> Facts {
+        let facts = match self {
+            Self::Tenants => {
+                read("/v1/tenants", "list-tenants", "What tenants may have, and what they have", "Tenants")
+            }
+            Self::Nodes => read("/v1/nodes", "list-nodes", "The nodes of the cluster", "Nodes"),
+            Self::Status => read(
+                "/v1/status",
+                "get-status",
+                "How the node does that answers, with the token's apps on it",
+                "Status",
+            ),
+            _ => read(TENANT, "get-tenant", "What a tenant may have, and what it has", "Tenant"),
+        };
+        Facts { role: TokenRole::Admin, ..facts }
+    }
+
+    /// Orders about tenants.
+    const fn of_operators(self) -> Facts {
+        use Method::{Delete, Patch, Post};
+        match self {
+            Self::CreateTenant => {
+                let takes = Takes::PerhapsJson("Quotas");
+                let gives = Gives::Json(201, "Effect");
+                Facts { takes, gives, ..order(Post, TENANT, "create-tenant", "Make a tenant") }
+            }
+            Self::ConfigureTenant => {
+                let summary = "Change quotas of a tenant; those that are not named stay, null is no limit";
+                let takes = Takes::Json("Quotas");
+                Facts { takes, ..order(Patch, TENANT, "configure-tenant", summary) }
+            }
+            Self::SuspendTenant => {
+                let path = "/v1/tenants/{tenant}/suspend";
+                order(
+                    Post,
+                    path,
+                    "suspend-tenant",
+                    "Take clients and slots from its apps until it is resumed",
+                )
+            }
+            Self::ResumeTenant => {
+                let path = "/v1/tenants/{tenant}/resume";
+                order(
+                    Post,
+                    path,
+                    "resume-tenant",
+                    "Let its apps run again, but for those that are suspended themselves",
+                )
+            }
+            _ => order(
+                Delete,
+                TENANT,
+                "delete-tenant",
+                "Remove a tenant and its apps, with all that is theirs",
+            ),
+        }
+    }
+}
+
+/// An order that is carried out at once.
+const fn order(method: Method, path: &'static str, id: &'static str, summary: &'static str) -> Facts {
+    Facts { method, role: TokenRole::Admin, ..read(path, id, summary, "Effect") }
 }
 
 /// A question of who may deploy.
@@ -169,6 +313,7 @@ const fn read(path: &'static str, id: &'static str, summary: &'static str, answe
         id,
         summary,
         role: TokenRole::Deploy,
+        operators: false,
         query: &[],
         takes: Takes::Nothing,
         gives: Gives::Json(200, answer),
@@ -176,6 +321,7 @@ const fn read(path: &'static str, id: &'static str, summary: &'static str, answe
 }
 
 const APP: &str = "/v1/apps/{tenant}/{app}";
+const TENANT: &str = "/v1/tenants/{tenant}";
 const CURRENT: &str = "/v1/apps/{tenant}/{app}/deployments/current";
 
 const LIMIT: QueryKey = QueryKey {

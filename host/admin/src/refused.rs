@@ -19,7 +19,7 @@ fn for_eyes_of(token: &Token, refusal: Refusal) -> Refusal {
             Refusal::UnknownApp { app, known }
         }
         Refusal::UnknownTenant { tenant, mut known } => {
-            known.retain(|known| *known == token.tenant);
+            known.retain(|known| token.tenant.covers(known.as_str()));
             Refusal::UnknownTenant { tenant, known }
         }
         other => other,
@@ -63,7 +63,7 @@ mod tests {
         let acme = Label::new("acme").unwrap();
         let token = Token {
             id: "0".into(),
-            tenant: acme.clone(),
+            tenant: acme.clone().into(),
             role: TokenRole::Deploy,
             apps: vec![],
             note: String::new(),

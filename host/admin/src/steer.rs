@@ -51,30 +51,30 @@ struct RollBackTo {
 }
 
 impl Call {
-    fn name(&self, key: &str) -> &str {
+    pub fn name(&self, key: &str) -> &str {
         self.names.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
     }
 
     /// The app of the path, if the token is for it and for this.
-    fn app(&self) -> Result<AppName, Problem> {
+    pub fn app(&self) -> Result<AppName, Problem> {
         app_of(&self.token, self.facts.role, self.name("tenant"), self.name("app"))
     }
 
-    fn query(&self) -> Result<Asked, Problem> {
+    pub fn query(&self) -> Result<Asked, Problem> {
         Asked::read(self.parts.uri.query(), self.facts.query)
     }
 
     /// Who asks, for histories.
-    fn by(&self) -> String {
+    pub fn by(&self) -> String {
         format!("token {}", self.token.id)
     }
 
-    fn problem(&self, refusal: Refusal) -> Problem {
+    pub fn problem(&self, refusal: Refusal) -> Problem {
         refused(refusal, &self.token)
     }
 
     /// What is done, as the table says it.
-    fn done(&self, body: &Value) -> Response<Body> {
+    pub fn done(&self, body: &Value) -> Response<Body> {
         let status = match self.facts.gives {
             Gives::Json(status, _) => status,
             Gives::Deployment => 200,
@@ -95,10 +95,11 @@ impl Service {
             Operation::Deploying => self.deploying(&call).await,
             Operation::Cancel => self.cancel(&call).await,
             Operation::RollBack => self.roll_back(call, body).await,
+            _ => self.administer(call, body).await,
         }
     }
 
-    fn steering(&self) -> &dyn Steering {
+    pub(crate) fn steering(&self) -> &dyn Steering {
         self.backend.steering()
     }
 

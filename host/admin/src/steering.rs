@@ -1,10 +1,11 @@
 //! What the API needs of whoever deploys: node implements it by the register's deployer.
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest};
-use tidegate_wire::control::Canary;
+use serde::Serialize;
+use tidegate_base::{AppName, Digest, Role};
+use tidegate_wire::control::{Canary, NodeInfo};
 use tidegate_wire::report::{Progress, SwapReport};
-use tidegate_wire::request::{AppOverview, HistoryEntry, Refusal};
+use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
 use crate::service::Later;
 
@@ -28,6 +29,56 @@ pub trait Steering: Send + Sync + 'static {
 
     /// Turns the deployment that goes on round; answers when it is on its way back. `by` says who wanted it.
     fn cancel(&self, app: AppName, by: String) -> Answer<'_, ()>;
+
+    /// Every tenant, by name.
+    fn tenants(&self) -> Answer<'_, Vec<TenantOverview>>;
+
+    /// Does something to a tenant or to an app that is made at run time; answers when it is written down and gateways and
+    /// workers do it, or have had some seconds for it. `by` says who wanted it.
+    fn manage(&self, order: Order, by: String) -> Answer<'_, Effect>;
+
+    /// Who is in the cluster.
+    fn nodes(&self) -> Vec<NodeInfo>;
+
+    /// How the node does that runs this.
+    ///
+    /// # Errors
+    /// It starts or stops.
+    fn status(&self) -> Result<NodeStatus, Refusal>;
+}
+
+/// How a node does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: String,
+    /// What runs in it.
+    pub roles: Vec<Role>,
+    /// The version of Tidegate.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Whether it does what it is there for; false while it starts and stops.
+    pub ready: bool,
+    /// The apps that it has itself; none, if it is a register alone.
+    pub apps: Vec<AppStatus>,
+}
+
+/// An app on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppStatus {
+    /// Which.
+    pub app: AppName,
+    /// Its clients, if the node is a gateway.
+    pub clients: Option<u64>,
+    /// Its slots, if the node is a worker.
+    pub slots: Option<u32>,
+    /// Those of them that sleep.
+    pub asleep: Option<u32>,
+    /// Turns that they have run.
+    pub turns: Option<u64>,
+    /// Turns that failed.
+    pub failed: Option<u64>,
 }
 
 /// A wish to deploy.

@@ -29,5 +29,5 @@ pub use share::{CpuShare, InvalidShare};
 pub use spec::{AppSpec, HeartbeatSpec, InvalidSpec, OnFailure, OriginsSpec, SlowPolicy};
 pub use token::{
     InvalidTokenRole, NewToken, NotAllowed, TOKEN_APPS_MAX, TOKEN_BYTES_MAX, TOKEN_NOTE_BYTES_MAX, Token,
-    TokenRole, TokenWish, token_id, token_secret,
+    TokenRole, TokenTenant, TokenWish, token_id, token_secret,
 };

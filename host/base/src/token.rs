@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, Digest, Label, Secret};
+use crate::{AppName, Digest, InvalidName, Label, Secret};
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,13 +58,78 @@ impl FromStr for TokenRole {
 #[error("`{0}` is not the role of a token: it is push, deploy or admin")]
 pub struct InvalidTokenRole(String);
 
+/// Whose apps a token is for. In texts and in JSON: the tenant's name, or `*`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TokenTenant {
+    /// Those of every tenant, also of tenants to come: it is an operator's.
+    Every,
+    /// Those of this one.
+    One(Label),
+}
+
+impl TokenTenant {
+    /// Whether it stands for this tenant too.
+    pub fn covers(&self, tenant: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::One(own) => own.as_str() == tenant,
+        }
+    }
+
+    /// Whether it is just this tenant.
+    pub fn is(&self, tenant: &Label) -> bool {
+        matches!(self, Self::One(own) if own == tenant)
+    }
+}
+
+impl From<Label> for TokenTenant {
+    fn from(tenant: Label) -> Self {
+        Self::One(tenant)
+    }
+}
+
+impl FromStr for TokenTenant {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "*" => Ok(Self::Every),
+            name => Label::new(name).map(Self::One),
+        }
+    }
+}
+
+impl TryFrom<String> for TokenTenant {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<TokenTenant> for String {
+    fn from(tenant: TokenTenant) -> Self {
+        tenant.to_string()
+    }
+}
+
+impl fmt::Display for TokenTenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Every => f.write_str("*"),
+            Self::One(tenant) => tenant.fmt(f),
+        }
+    }
+}
+
 /// A token as everybody may see it: without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Its name: 12 hex digits, the beginning of the digest of its secret.
     pub id: String,
     /// Whose apps it is for.
-    pub tenant: Label,
+    pub tenant: TokenTenant,
     /// What it is for.
     pub role: TokenRole,
     /// The apps that it is for, all of the tenant; empty: every app of the tenant, those to come too.
@@ -79,7 +144,7 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenWish {
     /// Whose apps it is for.
-    pub tenant: Label,
+    pub tenant: TokenTenant,
     /// What it is for.
     pub role: TokenRole,
     /// As [`Token::apps`].
@@ -109,7 +174,8 @@ pub const TOKEN_BYTES_MAX: usize = 256;
 pub enum NotAllowed {
     /// Its role is another one.
     #[error(
-        "this token is for {has}, this needs one for {needs}: make one with `tidegate tokens create {tenant} --role {needs}`"
+        "this token is for {has}, this needs one for {needs}: make one with `tidegate tokens create {} --role {needs}`",
+        for_shell(tenant)
     )]
     Role {
         /// What it is for.
@@ -117,8 +183,17 @@ pub enum NotAllowed {
         /// What is needed.
         needs: TokenRole,
         /// Whose it is.
-        tenant: Label,
+        tenant: TokenTenant,
     },
+    /// It is of one tenant, and this is for operators.
+    #[error(
+        "this is for the operators of all tenants, and this token is of {0}: make one with `tidegate tokens create '*' --role \
+         admin`"
+    )]
+    Operator(TokenTenant),
+    /// It is not of this tenant. The text does not tell whether there is such a tenant.
+    #[error("this token is not for tenant {0}: check its name, or use one of its tokens")]
+    Tenant(String),
     /// The app is not one of its apps. The text does not tell whether there is such an app.
     #[error("this token is not for the app {0}: check its name, or use a token of its tenant")]
     App(AppName),
@@ -127,7 +202,29 @@ pub enum NotAllowed {
 impl Token {
     /// Whether the app is one of its apps.
     pub fn is_for(&self, app: &AppName) -> bool {
-        app.tenant() == self.tenant.as_str() && (self.apps.is_empty() || self.apps.contains(app))
+        self.tenant.covers(app.tenant()) && (self.apps.is_empty() || self.apps.contains(app))
+    }
+
+    /// Whether its holder may do what needs this role to this tenant.
+    ///
+    /// # Errors
+    /// Why not, and how to mend it.
+    pub fn check_tenant(&self, needs: TokenRole, tenant: &str) -> Result<(), NotAllowed> {
+        match self.tenant.covers(tenant) {
+            true => self.check_role(needs),
+            false => Err(NotAllowed::Tenant(tenant.chars().take(80).collect())),
+        }
+    }
+
+    /// Whether its holder may do what concerns all tenants.
+    ///
+    /// # Errors
+    /// Why not, and how to mend it.
+    pub fn check_operator(&self) -> Result<(), NotAllowed> {
+        match self.tenant {
+            TokenTenant::Every => self.check_role(TokenRole::Admin),
+            TokenTenant::One(_) => Err(NotAllowed::Operator(self.tenant.clone())),
+        }
     }
 
     /// Whether its holder may do what needs this role.
@@ -153,6 +250,14 @@ impl Token {
     }
 }
 
+/// As it is typed.
+fn for_shell(tenant: &TokenTenant) -> &str {
+    match tenant {
+        TokenTenant::Every => "'*'",
+        TokenTenant::One(tenant) => tenant.as_str(),
+    }
+}
+
 /// The secret of a new token: `tg_` and 64 hex digits.
 pub fn token_secret(random: [u8; 32]) -> Secret {
     Secret::new(format!("tg_{}", Digest::from_bytes(random)))
@@ -170,7 +275,7 @@ mod tests {
     fn token(role: TokenRole, apps: &[&str]) -> Token {
         Token {
             id: "0".into(),
-            tenant: Label::new("acme").unwrap(),
+            tenant: "acme".parse().unwrap(),
             role,
             apps: apps.iter().map(|app| AppName::new(app).unwrap()).collect(),
             note: String::new(),
@@ -194,6 +299,29 @@ mod tests {
         // Another tenant's app is not its, whatever it names.
         let strange = token(TokenRole::Admin, &["other/chat"]);
         assert!(strange.check(TokenRole::Push, &app("other/chat")).is_err());
+    }
+
+    #[test]
+    fn a_token_of_all_tenants_is_an_operators() {
+        let every = Token { tenant: TokenTenant::Every, ..token(TokenRole::Admin, &[]) };
+        let app = AppName::new("other/chat").unwrap();
+        assert_eq!((every.check(TokenRole::Push, &app), every.check_operator()), (Ok(()), Ok(())));
+        assert_eq!(every.check_tenant(TokenRole::Admin, "acme"), Ok(()));
+        let pushes = Token { role: TokenRole::Push, ..every.clone() };
+        assert!(pushes.check_operator().is_err() && pushes.check(TokenRole::Push, &app).is_ok());
+        let of_one = token(TokenRole::Admin, &[]);
+        assert!(of_one.check_operator().unwrap_err().to_string().contains("create '*' --role admin"));
+        assert_eq!(of_one.check_tenant(TokenRole::Admin, "acme"), Ok(()));
+        assert_eq!(of_one.check_tenant(TokenRole::Admin, "x"), Err(NotAllowed::Tenant("x".into())));
+        for text in ["*", "acme"] {
+            let json = format!("\"{text}\"");
+            let tenant: TokenTenant = serde_json::from_str(&json).unwrap();
+            assert_eq!(
+                (tenant.to_string(), serde_json::to_string(&tenant).unwrap()),
+                (text.to_owned(), json)
+            );
+        }
+        assert!("**".parse::<TokenTenant>().is_err());
     }
 
     #[test]

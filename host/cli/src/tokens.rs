@@ -1,7 +1,7 @@
 //! `tokens`: who may use the HTTP API.
 
 use serde_json::{Value, json};
-use tidegate_base::{AppName, Label, Token, TokenWish};
+use tidegate_base::{AppName, Label, Token, TokenTenant, TokenWish};
 
 use crate::args::{TokensArgs, TokensCommand, Whom};
 use crate::date::of_epoch_ms;
@@ -14,6 +14,10 @@ pub(crate) fn tokens(args: &TokensArgs) -> Outcome {
         None => list(None, &args.whom),
         Some(TokensCommand::List { tenant, whom }) => list(tenant.clone(), whom),
         Some(TokensCommand::Create { tenant, role, apps, note, whom }) => {
+            if *tenant == TokenTenant::Every && !apps.is_empty() {
+                let reason = "--app names apps of one tenant: name it instead of '*'";
+                return Err(Failure::new(Failure::USAGE, reason));
+            }
             let app = |app: &Label| AppName::new(&format!("{tenant}/{app}"));
             let apps =
                 apps.iter().map(app).collect::<Result<_, _>>().map_err(Failure::with(Failure::USAGE))?;

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use tidegate_admin::steering::Steering;
@@ -32,6 +32,7 @@ use self::steering::Steers;
 use crate::config::AdminConfig;
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
+use crate::node::Shared;
 use crate::shards::Shards;
 use crate::status;
 
@@ -48,9 +49,16 @@ pub(crate) struct Outside {
     bridges: Vec<(AppName, Bridge)>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     endpoints: Mutex<Option<Arc<Endpoints>>>,
+    node: Arc<OnceLock<Weak<Shared>>>,
 }
 
 impl Outside {
+    /// The node that it tells about, from now on.
+    pub fn is_of(&self, node: Weak<Shared>) {
+        // Said once.
+        let _ = self.node.set(node);
+    }
+
     /// Listens and answers.
     pub fn start(
         admin: Option<&AdminConfig>,
@@ -64,10 +72,13 @@ impl Outside {
             return Err(NodeError::Panicked("there is no thread for the HTTP API".into()));
         };
         let pusher = Pusher::start(admin.map_or_else(PushSettings::default, |admin| admin.push), &handle);
+        let node = Arc::new(OnceLock::new());
         let _on_its_runtime = handle.enter();
         let (mut tasks, mut address, mut bound) = (Vec::new(), None, Vec::new());
         if let Some(config) = admin {
-            let (admin, serving) = bind_admin(config, Arc::new(Desk { pusher: pusher.clone(), tokens, steers: Steers(deployer) }))?;
+            let steers = Steers { deployer, node: Arc::clone(&node) };
+            let (admin, serving) =
+                bind_admin(config, Arc::new(Desk { pusher: pusher.clone(), tokens, steers }))?;
             tasks.push(handle.spawn(serving));
             address = Some(admin.address());
         }
@@ -86,6 +97,7 @@ impl Outside {
             bridges: bound,
             tasks: Mutex::new(tasks),
             endpoints: Mutex::default(),
+            node,
         })
     }
 
@@ -152,6 +164,7 @@ fn bind_admin(
 /// long as the node.
 pub(crate) fn write_token(tokens: &Tokens, tenant: Label, data_dir: &Path) -> Result<(), NodeError> {
     let path = data_dir.join(TOKEN_FILE);
+    let tenant = tenant.into();
     let wish = TokenWish { tenant, role: TokenRole::Admin, apps: Vec::new(), note: "made by dev".to_owned() };
     let new = tokens.create_passing(wish, 0).map_err(NodeError::Tokens)?;
     write_private(&path, &new.secret).map_err(|error| NodeError::TokenFile { path, error })

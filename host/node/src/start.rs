@@ -76,6 +76,7 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     let shared = Arc::new(shared);
     tasks.push(open_control(&shared, &data_dir, &on_control)?);
     watched.is(Arc::downgrade(&shared));
+    outside.iter().for_each(|outside| outside.is_of(Arc::downgrade(&shared)));
     system::return_free_memory();
     let stop_wait = config.stop_wait;
     let identity = match config.place {

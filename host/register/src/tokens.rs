@@ -73,7 +73,7 @@ impl Tokens {
     /// Those of one tenant, or all, by tenant and age.
     pub(crate) fn list(&self, tenant: Option<&Label>) -> Vec<Token> {
         let live = self.live.read();
-        let its = live.values().filter(|token| tenant.is_none_or(|tenant| token.tenant == *tenant));
+        let its = live.values().filter(|token| tenant.is_none_or(|tenant| token.tenant.is(tenant)));
         let mut tokens: Vec<Token> = its.map(|token| Token::clone(token)).collect();
         tokens.sort_by(|a, b| (&a.tenant, a.created_ms, &a.id).cmp(&(&b.tenant, b.created_ms, &b.id)));
         tokens
@@ -94,13 +94,13 @@ impl Tokens {
 
     /// A tenant goes, and its tokens with it.
     pub(crate) fn forget_tenant(&self, tenant: &Label) {
-        self.live.write().retain(|_, token| token.tenant != *tenant);
+        self.live.write().retain(|_, token| !token.tenant.is(tenant));
     }
 }
 
 fn check(wish: &TokenWish) -> Result<(), Refusal> {
     let refused = |reason: String| Err(Refusal::Wish { reason });
-    if let Some(foreign) = wish.apps.iter().find(|app| app.tenant() != wish.tenant.as_str()) {
+    if let Some(foreign) = wish.apps.iter().find(|app| !wish.tenant.covers(app.tenant())) {
         return refused(format!(
             "the token is to be of tenant {}, and {foreign} is an app of another one: make a token for each tenant",
             wish.tenant
@@ -139,7 +139,7 @@ mod tests {
 
     fn wish(tenant: &str, apps: &[&str]) -> TokenWish {
         TokenWish {
-            tenant: Label::new(tenant).unwrap(),
+            tenant: tenant.parse().unwrap(),
             role: TokenRole::Push,
             apps: apps.iter().map(|app| AppName::new(app).unwrap()).collect(),
             note: String::new(),

@@ -83,7 +83,7 @@ fn of_tenant(
     for entry in table.iter()? {
         let (key, value) = entry?;
         let token: Token = tables::decode(value.value(), || "a token".to_owned())?;
-        if token.tenant == *tenant {
+        if token.tenant.is(tenant) {
             gone.push(*key.value());
         }
     }

@@ -10,7 +10,7 @@ use tidegate_store::CatalogChange;
 fn token(tenant: &str, note: &str) -> Token {
     Token {
         id: "a1b2c3d4e5f6".into(),
-        tenant: Label::new(tenant).unwrap(),
+        tenant: tenant.parse().unwrap(),
         role: TokenRole::Push,
         apps: vec![app("acme/chat")],
         note: note.into(),

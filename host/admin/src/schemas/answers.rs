@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Named, boolean, list, number, object, or_null, reference, text, words};
 
 pub(super) fn all() -> Vec<Named> {
-    [pushes(), versions(), apps(), deployments(), reports()].concat()
+    [pushes(), versions(), apps(), deployments(), reports(), administration()].concat()
 }
 
 fn pushes() -> Vec<Named> {
@@ -108,7 +108,7 @@ fn apps() -> Vec<Named> {
             ("stable", or_null(reference("VersionRef"))),
             ("deploying", or_null(reference("Underway"))),
             ("workers", list(reference("Worker"))),
-            ("created", or_null(json!({"type": "object"}))),
+            ("created", or_null(reference("Created"))),
             ("health", reference("Tally")),
         ],
         &[],
@@ -224,4 +224,55 @@ fn reports() -> Vec<Named> {
         ("canary", or_null(canary)),
     ];
     vec![("SwapReport", object(&[numbers(&counts), rest.to_vec()].concat(), &[]))]
+}
+
+fn administration() -> Vec<Named> {
+    let node = [("role", text()), ("name", text())];
+    let trouble = object(&[("node", object(&node, &[])), ("app", text()), ("reason", text())], &[]);
+    let troubles = ("troubles", list(trouble));
+    let created = object(
+        &[
+            ("suspended", boolean()),
+            ("tenant_suspended", boolean()),
+            ("spec", reference("AppSpec")),
+            troubles.clone(),
+        ],
+        &[],
+    );
+    let effect = object(
+        &[("revision", number()), ("apps", list(text())), ("behind", list(object(&node, &[]))), troubles],
+        &[],
+    );
+    let usage = numbers(&["apps", "slots", "memory_mib", "connections", "cpu_share_millis"]);
+    let tenant = object(
+        &[
+            ("tenant", text()),
+            ("fixed", boolean()),
+            ("suspended", boolean()),
+            ("quotas", reference("Quotas")),
+            ("usage", object(&usage, &[])),
+        ],
+        &[],
+    );
+    let on_node = numbers(&["clients", "slots", "asleep", "turns", "failed"]);
+    let status = object(
+        &[
+            ("node", text()),
+            ("roles", list(text())),
+            ("version", text()),
+            ("uptime_s", number()),
+            ("ready", boolean()),
+            ("apps", list(object(&[("app", text())], &on_node))),
+        ],
+        &[],
+    );
+    let in_cluster = object(&node, &[("address", text()), ("gateway", text())]);
+    vec![
+        ("Created", created),
+        ("Effect", effect),
+        ("Tenant", tenant),
+        ("Tenants", object(&[("tenants", list(reference("Tenant")))], &[])),
+        ("Nodes", object(&[("nodes", list(in_cluster))], &[])),
+        ("Status", status),
+    ]
 }

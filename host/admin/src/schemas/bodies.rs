@@ -1,8 +1,9 @@
 //! What requests carry.
 
 use serde_json::{Value, json};
+use tidegate_base::{AppSpec, CpuShare};
 
-use super::{Named, list, or_null, reference, strict, text, words};
+use super::{Named, list, object, or_null, reference, strict, text, words};
 use crate::verb::Verb;
 
 /// The name of the schema of a verb's body.
@@ -24,7 +25,7 @@ pub(crate) const fn of_verb(verb: Verb) -> &'static str {
 }
 
 pub(super) fn all() -> Vec<Named> {
-    [audiences(), commands(), questions(), deployments()].concat()
+    [audiences(), commands(), questions(), deployments(), settings()].concat()
 }
 
 fn audiences() -> Vec<Named> {
@@ -148,5 +149,44 @@ fn deployments() -> Vec<Named> {
             json!({"oneOf": [strict(&[("digest", digest)], &[]), strict(&[("version", number.clone())], &[])]}),
         ),
         ("RollBack", strict(&[], &[("to", or_null(number)), ("note", text())])),
+    ]
+}
+
+/// Settings of apps and quotas of tenants: null is what is not set.
+fn settings() -> Vec<Named> {
+    let within = |min: u64, max: u64| or_null(json!({"type": "integer", "minimum": min, "maximum": max}));
+    let spec = AppSpec::default();
+    let mut fields: Vec<(&str, Value)> = spec
+        .numbers()
+        .into_iter()
+        .map(|(key, _, range)| (key, within(*range.start(), *range.end())))
+        .collect();
+    let share = within(CpuShare::MIN.millis().into(), CpuShare::MAX.millis().into());
+    let label = json!({"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"});
+    let setting = json!({"anyOf": [
+        strict(&[("plain", text())], &[]),
+        strict(&[("secret", text())], &[]),
+        {"const": "hidden"}
+    ]});
+    let heartbeat = object(
+        &[("interval_ms", json!({"type": "integer", "minimum": 0, "maximum": 86_400_000}))],
+        &[("misses_max", within(0, 255)), ("payload", or_null(text()))],
+    );
+    let origins = json!({"anyOf": [words(&["any", "same"]), strict(&[("list", list(text()))], &[])]});
+    fields.extend([
+        ("cpu_share_millis", share.clone()),
+        ("on_failure", or_null(words(&["restart", "suspend"]))),
+        ("slow_policy", or_null(words(&["disconnect", "drop-newest", "drop-oldest"]))),
+        ("routes", list(text())),
+        ("require", list(label)),
+        ("settings", json!({"type": "object", "additionalProperties": setting})),
+        ("origins", or_null(origins)),
+        ("heartbeat", or_null(heartbeat)),
+    ]);
+    let count = || or_null(json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}));
+    let quotas = ["apps_max", "slots_max", "memory_mib_max", "connections_max"].map(|name| (name, count()));
+    vec![
+        ("AppSpec", strict(&[], &fields)),
+        ("Quotas", strict(&[], &[&quotas[..], &[("cpu_share_millis", share)]].concat())),
     ]
 }

@@ -1,5 +1,6 @@
 //! Requests to a service whose gateways and register are made up.
 
+mod administration;
 mod conforms;
 mod played;
 mod steering;
@@ -8,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_base::{Answer, GatewayId, Label, NodeName};
+use tidegate_base::{Answer, GatewayId, NodeName};
 use tidegate_push::{Missing, Outcome, Why};
 use tower::ServiceExt;
 
 use self::played::Played;
 use super::*;
 
-/// Knows one token of each role of tenant acme, reaches three clients with each command, and has no app `acme/none`.
+/// Knows one token of each role of tenant acme and an operator's, reaches three clients with each command, and has no app `acme/none`.
 #[derive(Debug)]
 struct Fake {
     pushes: AtomicUsize,
@@ -78,10 +79,15 @@ impl Backend for Fake {
     }
 
     fn token(&self, secret: &Digest) -> Option<Arc<Token>> {
-        let role = TokenRole::ALL.into_iter().find(|role| *secret == Digest::of(role.as_str().as_bytes()))?;
+        let is = |word: &str| *secret == Digest::of(word.as_bytes());
+        let role = TokenRole::ALL.into_iter().find(|role| is(role.as_str()));
+        let (role, tenant) = match is("operator") {
+            true => (TokenRole::Admin, "*"),
+            false => (role?, "acme"),
+        };
         Some(Arc::new(Token {
             id: role.to_string(),
-            tenant: Label::new("acme").unwrap(),
+            tenant: tenant.parse().unwrap(),
             role,
             apps: vec![],
             note: String::new(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
-use tidegate_base::{AppName, ClientId, Label, TokenRole};
+use tidegate_base::{AppName, ClientId, Label, TokenRole, TokenTenant};
 
 use super::{LocalNode, Whom};
 
@@ -27,9 +27,8 @@ pub(crate) enum TokensCommand {
     },
     /// Make a token, and print it: nobody can show it again
     Create {
-        /// The tenant whose apps it is for
-        #[arg(value_parser = Label::new)]
-        tenant: Label,
+        /// The tenant whose apps it is for; '*', for operators: every tenant
+        tenant: TokenTenant,
         /// push, deploy or admin
         #[arg(long, default_value = "push")]
         role: TokenRole,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
+use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenTenant, TokenWish};
 use tidegate_store::{HISTORY_MAX, Outcome, Store};
 use tidegate_wire::report::SwapReport;
 use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
@@ -81,6 +81,9 @@ impl Deployer for Desk {
 
     fn create_token(&self, wish: TokenWish, by: String) -> Answer<'_, NewToken> {
         Box::pin(async move {
+            if let TokenTenant::One(tenant) = &wish.tenant {
+                self.has_tenant(tenant).await?;
+            }
             let (tokens, now_ms) = (self.load_tokens().await?, super::task::wall_ms());
             let new = self.read(move |store| tokens.create(store, wish, now_ms)).await?;
             let Token { id, tenant, role, .. } = &new.token;
@@ -113,6 +116,19 @@ impl Desk {
             self.read(move |store| into.load(store).map_err(refusal::of_store)).await?;
         }
         Ok(tokens)
+    }
+
+    /// Whether there is such a tenant. The one of apps that name none always is: who has apps of it may come yet.
+    async fn has_tenant(&self, tenant: &Label) -> Result<(), Refusal> {
+        if tenant.as_str() == AppName::DEFAULT_TENANT {
+            return Ok(());
+        }
+        let tenants = self.ask(|reply| Input::Tenants { reply }).await?;
+        let known: Vec<_> = tenants.into_iter().map(|overview| overview.tenant).collect();
+        match known.contains(tenant) {
+            true => Ok(()),
+            false => Err(Refusal::UnknownTenant { tenant: tenant.clone(), known }),
+        }
     }
 
     /// Puts a module into the store, if it is a plugin and is not there.

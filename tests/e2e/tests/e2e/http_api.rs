@@ -155,3 +155,41 @@ async fn a_canary_that_waits_is_seen_and_cancelled_by_http() {
     assert_eq!((&app["stable"]["number"], &app["workers"][0]["slots"]), (&json!(1), &json!([1, 1])), "{app}");
     assert_eq!(node.process.terminate(), Some(0));
 }
+
+#[tokio::test]
+async fn an_operators_script_makes_a_tenant_and_its_admin_makes_an_app_within_its_quotas() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let node = start(at);
+    let refused = run(at, &["tokens", "create", "acme", "--role", "admin"]);
+    assert!(refused.code != 0 && refused.stderr.contains("there is no tenant acme"), "{}", refused.stderr);
+    let operator = Curl::of(&node, at, &["*", "--role", "admin"]);
+    let made = operator.ask("POST", "/v1/tenants/acme", &["-d", r#"{"apps_max":1}"#]);
+    assert_eq!(made["troubles"], json!([]), "{made}");
+
+    let admin = Curl::of(&node, at, &["acme", "--role", "admin"]);
+    assert_eq!(kind(&admin.ask("PATCH", "/v1/tenants/acme", &["-d", r#"{"apps_max":9}"#])), "forbidden");
+    let made = admin.ask("POST", "/v1/apps/acme/one", &["-d", r#"{"slots":1}"#]);
+    assert_eq!(made["apps"], json!(["acme/one"]), "{made}");
+    assert_eq!(kind(&admin.ask("POST", "/v1/apps/acme/two", &[])), "quota");
+    assert_eq!(kind(&admin.ask("PUT", "/v1/apps/acme/one", &["-d", r#"{"slots":0}"#])), "invalid");
+    assert_eq!(kind(&admin.ask("DELETE", "/v1/apps/default/test", &[])), "forbidden");
+    let tenants = admin.ask("GET", "/v1/tenants", &[]);
+    let tenant = json!([{"tenant": "acme", "apps": 1}]);
+    let seen =
+        json!([{"tenant": tenants["tenants"][0]["tenant"], "apps": tenants["tenants"][0]["usage"]["apps"]}]);
+    assert_eq!((seen, tenants["tenants"].as_array().unwrap().len()), (tenant, 1), "{tenants}");
+    let apps = admin.ask("GET", "/v1/apps", &[]);
+    assert!(!apps.to_string().contains("default/test"), "{apps}");
+
+    let body = format!("@{}", wasm("versioned"));
+    let more = ["-H", "Content-Type: application/wasm", "--data-binary", &body];
+    let ended = admin.ask("POST", "/v1/apps/acme/one/deployments?wait=end", &more);
+    assert_eq!(ended["outcome"], "committed", "{ended}");
+    assert_eq!(kind(&operator.ask("DELETE", "/v1/apps/default/test", &[])), "fixed");
+    assert_eq!(operator.ask("GET", "/v1/status", &[])["ready"], true);
+    operator.ask("DELETE", "/v1/tenants/acme", &[]);
+    let (_, text) = admin.raw("GET", "/v1/apps", &[]);
+    assert!(text.contains("unauthorized"), "its tokens go with it: {text}");
+    assert_eq!(node.process.terminate(), Some(0));
+}

@@ -243,6 +243,9 @@ async fn tokens_are_for_their_tenant_role_and_apps_until_they_are_revoked_and_ou
     let operator = Operator::of_cluster(cluster.at(), &cluster.registers);
     let hello = || json!({"to": "all", "text": "hello"});
 
+    let nobody = operator.run(&["tokens", "create", "acme"]);
+    assert!(nobody.code != 0 && nobody.stderr.contains("there is no tenant acme"), "{}", nobody.stderr);
+    done(&operator.run(&["tenants", "create", "acme"]));
     let others = [
         (cluster.token(&["acme"]), 403, "forbidden"),
         (cluster.token(&["default", "--role", "deploy"]), 403, "forbidden"),

@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 
-use tidegate_base::AppSpec;
-use tidegate_wire::control::{Canary, Failure, Stage, Step, VersionRef, VersionTally};
+use tidegate_base::{AppSpec, Label, Quotas, Role, Usage};
+use tidegate_wire::control::{Canary, Failure, NodeInfo, Stage, Step, VersionRef, VersionTally};
 use tidegate_wire::report::{
     Audit, CanaryReport, ClientCounts, Outcome, Pauses, Progress, SwapReport, SwitchedAt, Tally, Times,
 };
 use tidegate_wire::request::{
-    AppOverview, Created, Deploying, EntryState, HistoryEntry, Refusal, WorkerOverview,
+    AppOverview, Created, Deploying, Effect, EntryState, HistoryEntry, NodeRef, NodeTrouble, Order, Refusal,
+    TenantOverview, WorkerOverview,
 };
 
 use super::*;
-use crate::steering::{Answer, Deploy, Module, News, RollBack, Underway};
+use crate::steering::{Answer, AppStatus, Deploy, Module, News, NodeStatus, RollBack, Underway};
 
 /// Writes down what it is asked. A deployment commits unless its note is a reason not to; `busy` is refused, and `slow` never
 /// gets on.
@@ -158,6 +159,52 @@ impl Steering for Played {
                 _ => Err(Refusal::NotRunning { app }),
             }
         })
+    }
+
+    fn tenants(&self) -> Answer<'_, Vec<TenantOverview>> {
+        let overview = |name: &str| TenantOverview {
+            tenant: Label::new(name).unwrap(),
+            fixed: false,
+            suspended: false,
+            quotas: Quotas { slots_max: Some(4), ..Quotas::default() },
+            usage: Usage::default(),
+        };
+        Box::pin(async move { Ok(["acme", "globex"].map(overview).into()) })
+    }
+
+    fn manage(&self, order: Order, by: String) -> Answer<'_, Effect> {
+        self.note(format!("{} by {by}: {order:?}", order.name()));
+        Box::pin(async move {
+            let app = match order {
+                Order::App { name, .. } if name.app() == "fixed" => {
+                    return Err(Refusal::Fixed { reason: "it stands in gateway.toml".into() });
+                }
+                Order::App { name, .. } => name,
+                Order::Tenant { .. } => app("acme/chat"),
+            };
+            let node = NodeRef { role: Role::Worker, name: worker() };
+            let trouble = NodeTrouble { node: node.clone(), app: app.clone(), reason: "no room".into() };
+            Ok(Effect { revision: 3, apps: vec![app], behind: vec![node], troubles: vec![trouble] })
+        })
+    }
+
+    fn nodes(&self) -> Vec<NodeInfo> {
+        let gateway = Some(GatewayId::new(1));
+        vec![NodeInfo { name: worker(), role: Role::Gateway, address: "127.0.0.1:1".parse().ok(), gateway }]
+    }
+
+    fn status(&self) -> Result<NodeStatus, Refusal> {
+        let status = |name: &str| AppStatus {
+            app: app(name),
+            clients: Some(3),
+            slots: None,
+            asleep: None,
+            turns: None,
+            failed: None,
+        };
+        let apps = ["acme/chat", "globex/secret"].map(status).into();
+        let (node, version) = ("all".into(), "0".into());
+        Ok(NodeStatus { node, roles: vec![Role::Gateway], version, uptime_s: 1, ready: true, apps })
     }
 }
 

@@ -1,0 +1,124 @@
+//! Apps and tenants that are made at run time, nodes and status.
+
+use axum::http::request::Builder;
+
+use super::conforms::conforms;
+use super::*;
+
+fn with(token: &str, method: &str, path: &str) -> Builder {
+    let request = axum::http::Request::builder().method(method).uri(path);
+    let request = request.header(header::HOST, "localhost:7480");
+    request.header(header::AUTHORIZATION, format!("Bearer {token}"))
+}
+
+impl Server {
+    async fn says(&self, token: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = with(token, method, path).body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    fn last_order(&self) -> String {
+        self.fake.played.orders.lock().pop().unwrap_or_default()
+    }
+}
+
+const APP: &str = "/v1/apps/acme/new";
+const TENANT: &str = "/v1/tenants/acme";
+
+#[tokio::test]
+async fn an_admin_makes_changes_suspends_and_removes_apps_of_its_tenant() {
+    let server = server();
+    let suspend = format!("{APP}/suspend");
+    let resume = format!("{APP}/resume");
+    for (method, path, body, status, order) in [
+        ("POST", APP, r#"{"slots":2,"settings":{"k":{"secret":"hunter2"}}}"#, 201, "slots: Some(2)"),
+        ("POST", APP, "", 201, "create an app by token admin"),
+        ("PUT", APP, r#"{"slots":3}"#, 200, "configure an app by token admin"),
+        ("POST", &*suspend, "", 200, "suspend an app"),
+        ("POST", &*resume, "", 200, "resume an app"),
+        ("DELETE", APP, "", 200, "delete an app"),
+    ] {
+        let (said, effect) = server.says("admin", method, path, body).await;
+        assert_eq!(said, status, "{method} {path}: {effect}");
+        conforms("Effect", &effect);
+        let given = server.last_order();
+        assert!(given.contains(order) && !given.contains("hunter2"), "{given}");
+    }
+    for (token, path, body, status, name) in [
+        ("deploy", APP, "{}", 403, "forbidden"),
+        ("push", APP, "{}", 403, "forbidden"),
+        ("admin", "/v1/apps/globex/new", "{}", 403, "forbidden"),
+        ("admin", APP, r#"{"slot":1}"#, 400, "bad-body"),
+        ("admin", APP, "", 400, "bad-body"),
+        ("admin", "/v1/apps/acme/fixed", "{}", 409, "fixed"),
+    ] {
+        let (said, problem) = server.says(token, "PUT", path, body).await;
+        assert_eq!((said, kind(&problem)), (status, name), "{path} {body}: {problem}");
+    }
+    assert_eq!(server.says("operator", "POST", "/v1/apps/globex/new", "").await.0, 201);
+}
+
+#[tokio::test]
+async fn operators_give_orders_about_tenants_and_an_admin_only_looks_at_its_own() {
+    let server = server();
+    let quotas = r#"{"slots_max":4,"cpu_share_millis":null}"#;
+    let suspend = format!("{TENANT}/suspend");
+    let resume = format!("{TENANT}/resume");
+    for (method, path, body, status, order) in [
+        ("POST", TENANT, quotas, 201, "slots_max: Some(4)"),
+        ("PATCH", TENANT, quotas, 200, "(CpuShare, None)"),
+        ("POST", &*suspend, "", 200, "suspend a tenant by token admin"),
+        ("POST", &*resume, "", 200, "resume a tenant"),
+        ("DELETE", TENANT, "", 200, "delete a tenant"),
+    ] {
+        let (said, problem) = server.says("admin", method, path, body).await;
+        assert_eq!((said, kind(&problem)), (403, "forbidden"), "{method} {path}");
+        assert!(problem["detail"].as_str().unwrap().contains("create '*' --role admin"), "{problem}");
+        let (said, effect) = server.says("operator", method, path, body).await;
+        assert_eq!(said, status, "{method} {path}: {effect}");
+        conforms("Effect", &effect);
+        let given = server.last_order();
+        assert!(given.contains(order), "{given}");
+    }
+    for (body, status) in [
+        ("{}", 422),
+        (r#"{"slots":1}"#, 400),
+        (r#"{"slots_max":-1}"#, 400),
+        (r#"{"cpu_share_millis":1}"#, 422),
+        ("[]", 400),
+    ] {
+        assert_eq!(server.says("operator", "PATCH", TENANT, body).await.0, status, "{body}");
+    }
+    let count = async |token| {
+        let (_, tenants) = server.says(token, "GET", "/v1/tenants", "").await;
+        conforms("Tenants", &tenants);
+        tenants["tenants"].as_array().unwrap().len()
+    };
+    assert_eq!((count("admin").await, count("operator").await), (1, 2));
+    let (status, tenant) = server.says("admin", "GET", TENANT, "").await;
+    conforms("Tenant", &tenant);
+    assert_eq!((status, &tenant["quotas"]), (200, &json!({"slots_max": 4})));
+    assert_eq!(server.says("admin", "GET", "/v1/tenants/globex", "").await.0, 403);
+    let (status, problem) = server.says("operator", "GET", "/v1/tenants/none", "").await;
+    assert_eq!((status, kind(&problem)), (404, "no-such-tenant"));
+    assert_eq!(server.says("deploy", "GET", "/v1/tenants", "").await.0, 403);
+}
+
+#[tokio::test]
+async fn nodes_and_status_are_told_to_admins_without_the_apps_of_others() {
+    let server = server();
+    let (status, nodes) = server.says("admin", "GET", "/v1/nodes", "").await;
+    conforms("Nodes", &nodes);
+    assert_eq!((status, &nodes["nodes"][0]["gateway"]), (200, &json!("000000000001")));
+    let (_, status) = server.says("admin", "GET", "/v1/status", "").await;
+    conforms("Status", &status);
+    assert_eq!(status["apps"], json!([{"app": "acme/chat", "clients": 3}]));
+    let (_, status) = server.says("operator", "GET", "/v1/status", "").await;
+    assert_eq!(status["apps"].as_array().unwrap().len(), 2);
+    for path in ["/v1/nodes", "/v1/status"] {
+        assert_eq!(server.says("deploy", "GET", path, "").await.0, 403, "{path}");
+    }
+}
