@@ -1,7 +1,10 @@
 //! Numbers with a name and labels, and their text.
 
+use std::fmt::{self, Write};
+
 use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
+use tidegate_telemetry::{BOUNDS_US, Histogram};
 
 /// What becomes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,51 +13,54 @@ pub enum Kind {
     Counter,
     /// It comes and goes.
     Gauge,
+    /// Times by how long they are, in seconds; see [`Family::push_times`].
+    Histogram,
 }
 
-/// All numbers of one name.
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// All numbers of one name. They are kept as the text that they become: with a thousand apps there are tens of thousands.
 #[derive(Debug, Clone)]
 pub struct Family {
     kind: Kind,
-    proto: MetricFamily,
+    name: String,
+    help: String,
+    lines: String,
 }
 
 impl Family {
     /// None yet. A name has lower-case words, `tidegate_<role>_<noun>_<unit>`; `help` is a sentence.
     pub fn new(kind: Kind, name: &str, help: &str) -> Self {
-        let mut proto = MetricFamily::default();
-        proto.set_name(name.to_owned());
-        proto.set_help(help.to_owned());
-        proto.set_field_type(match kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-        });
-        Self { kind, proto }
+        Self { kind, name: name.to_owned(), help: help.to_owned(), lines: String::new() }
     }
 
     /// One more number; no two of a family may have the same labels. Values of labels are anything, but few: never a
-    /// client, a uid or a group.
+    /// client, a uid or a group. Not for histograms.
     pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
-        let pair = |(name, value): &(&str, &str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        };
-        let mut metric = Metric::from_label(labels.iter().map(pair).collect());
-        match self.kind {
-            Kind::Counter => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
-            }
-            Kind::Gauge => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-            }
+        debug_assert!(self.kind != Kind::Histogram, "a histogram has no one number");
+        self.line("", labels, None, value);
+    }
+
+    /// One more histogram; no two of a family may have the same labels.
+    pub fn push_times(&mut self, labels: &[(&str, &str)], times: &Histogram) {
+        debug_assert!(self.kind == Kind::Histogram, "not a family of histograms");
+        let mut count = 0_u64;
+        for (bound, counted) in BOUNDS_US.iter().zip(times.counts) {
+            count = count.saturating_add(counted);
+            self.line("_bucket", labels, Some(*bound as f64 / 1e6), count as f64);
         }
-        self.proto.mut_metric().push(metric);
+        let count = times.count() as f64;
+        self.line("_bucket", labels, Some(f64::INFINITY), count);
+        self.line("_sum", labels, None, times.sum_ns as f64 / 1e9);
+        self.line("_count", labels, None, count);
     }
 
     /// The family with this one number.
@@ -63,22 +69,85 @@ impl Family {
         self.push(labels, value);
         self
     }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<f64>, value: f64) {
+        let Self { name, lines, .. } = self;
+        lines.push_str(name);
+        lines.push_str(suffix);
+        let mut before = '{';
+        for (name, value) in labels {
+            lines.push(before);
+            lines.push_str(name);
+            lines.push_str("=\"");
+            escape(value, lines);
+            lines.push('"');
+            before = ',';
+        }
+        // Writing to a String does not fail.
+        if let Some(bound) = bound {
+            let _ = write!(lines, "{before}le=\"{}\"", Number(bound));
+            before = ',';
+        }
+        if before == ',' {
+            lines.push('}');
+        }
+        let _ = writeln!(lines, " {}", Number(value));
+    }
+
+    fn write(&self, text: &mut String) {
+        let Self { kind, name, help, lines } = self;
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {}", kind.as_str());
+        text.push_str(lines);
+    }
 }
 
-/// As Prometheus reads it, in order of name; families without a number are left out.
+/// A value of a label.
+fn escape(value: &str, to: &mut String) {
+    for c in value.chars() {
+        match c {
+            '\\' => to.push_str("\\\\"),
+            '\n' => to.push_str("\\n"),
+            '"' => to.push_str("\\\""),
+            c => to.push(c),
+        }
+    }
+}
+
+struct Number(f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            number if number == f64::INFINITY => f.write_str("+Inf"),
+            // Nearly all of them, and several times as fast. Exact, and Rust's own text of a float has no exponent either.
+            number if number.fract() == 0.0 && number.abs() < 1e15 => write!(f, "{}", number as i64),
+            number => write!(f, "{number}"),
+        }
+    }
+}
+
+/// As Prometheus reads it, in order of name; families without a number are left out. Every listed counter and the process
+/// are in it.
 ///
 /// # Errors
-/// A family without a name.
-pub(crate) fn text(families: Vec<Family>) -> Result<String, prometheus::Error> {
-    let listed = tidegate_telemetry::all()
+/// A family of the process without a name.
+pub fn text(families: Vec<Family>) -> Result<String, prometheus::Error> {
+    let mut all: Vec<Family> = tidegate_telemetry::all()
         .into_iter()
-        .map(|counter| listed(counter.name(), counter.help(), counter.get()).proto);
-    let mut all: Vec<_> = families.into_iter().map(|family| family.proto).chain(listed).collect();
-    all.extend(process());
-    all.retain(|family| !family.get_metric().is_empty());
-    all.sort_by(|a, b| a.name().cmp(b.name()));
-    let mut text = String::new();
-    TextEncoder::new().encode_utf8(&all, &mut text)?;
+        .map(|counter| listed(counter.name(), counter.help(), counter.get()))
+        .chain(families)
+        .filter(|family| !family.lines.is_empty())
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let bytes: usize = all.iter().map(|family| family.lines.len() + 2 * family.help.len() + 128).sum();
+    let mut text = String::with_capacity(bytes);
+    // Those of the process are called `process_`, which comes before `tidegate_`.
+    let mut process = process();
+    process.retain(|family| !family.get_metric().is_empty());
+    process.sort_by(|a, b| a.name().cmp(b.name()));
+    TextEncoder::new().encode_utf8(&process, &mut text)?;
+    all.iter().for_each(|family| family.write(&mut text));
     Ok(text)
 }
 
@@ -109,6 +178,8 @@ fn process() -> Vec<MetricFamily> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -132,10 +203,34 @@ mod tests {
     }
 
     #[test]
+    fn times_are_written_in_seconds_with_buckets_that_add_up() {
+        let mut times = Histogram::default();
+        times.add(Duration::from_micros(20), 3);
+        times.add(Duration::from_secs(100), 1);
+        let mut family = Family::new(Kind::Histogram, "tidegate_test_turn_seconds", "Times.");
+        family.push_times(&[("app", "b")], &times);
+        let text = text(vec![family]).unwrap();
+        let lines = [
+            "# TYPE tidegate_test_turn_seconds histogram",
+            "tidegate_test_turn_seconds_bucket{app=\"b\",le=\"0.00001\"} 0",
+            "tidegate_test_turn_seconds_bucket{app=\"b\",le=\"0.00003\"} 3",
+            "tidegate_test_turn_seconds_bucket{app=\"b\",le=\"10\"} 3",
+            "tidegate_test_turn_seconds_bucket{app=\"b\",le=\"+Inf\"} 4",
+            "tidegate_test_turn_seconds_sum{app=\"b\"} 100.00006",
+            "tidegate_test_turn_seconds_count{app=\"b\"} 4",
+        ];
+        for line in lines {
+            assert!(text.lines().any(|written| written == line), "{line} in {text}");
+        }
+    }
+
+    #[test]
     fn milliseconds_become_seconds() {
-        let family = listed("tidegate_test_waited_ms_total", "Milliseconds waited.", 1500).proto;
-        assert_eq!((family.name(), family.help()), ("tidegate_test_waited_seconds_total", "Seconds waited."));
-        assert_eq!(family.get_metric()[0].get_counter().get_value().to_bits(), 1.5_f64.to_bits());
+        let Family { name, help, lines, .. } =
+            listed("tidegate_test_waited_ms_total", "Milliseconds waited.", 1500);
+        let expected = ("tidegate_test_waited_seconds_total", "Seconds waited.");
+        assert_eq!((&*name, &*help), expected);
+        assert_eq!(lines, format!("{name} 1.5\n"));
     }
 
     #[cfg(target_os = "linux")]

@@ -12,7 +12,7 @@
 mod family;
 mod server;
 
-pub use family::{Family, Kind};
+pub use family::{Family, Kind, text};
 pub use server::{CONNECTIONS_MAX, Exporter};
 
 /// What is measured. Asked for each scrape, on the thread of the server: it must not block for long.

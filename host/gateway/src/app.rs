@@ -11,6 +11,7 @@ use tidegate_link::{ControlTx, LaneTx};
 use tidegate_wire::EventLane;
 use tidegate_wire::control::{AppClients, Control, SlotUp};
 
+use crate::LaneLoad;
 use crate::hub::Hub;
 use crate::limits::LiveLimits;
 use crate::pace::AppPace;
@@ -384,6 +385,24 @@ impl App {
     /// Each slot with its number of clients.
     pub fn load(&self) -> Vec<(SlotKey, usize)> {
         self.routing.lock().router.load()
+    }
+
+    /// How its lanes do. Each is locked for a moment.
+    pub fn lane_load(&self) -> LaneLoad {
+        let is_open = |lane: &SlotLane| match &lane.state {
+            LaneState::Open(lane) => Some(Arc::clone(lane)),
+            LaneState::Idle(_) | LaneState::Wanted(_) => None,
+        };
+        let open: Vec<_> = self.routing.lock().lanes.values().filter_map(is_open).collect();
+        let mut load = LaneLoad::default();
+        for lane in open {
+            let state = lane.state.lock();
+            load.open += 1;
+            load.without_credit += usize::from(!state.closed && !state.events.can_send());
+            load.events_under_way += state.events.unfinished();
+            load.clients_paused += state.paused.len();
+        }
+        load
     }
 
     /// A link has these slots of the app, and only these. Returns who may try to bind now.

@@ -69,6 +69,19 @@ pub struct Bound {
     pub web: bool,
 }
 
+/// How the lanes of an app to its slots do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LaneLoad {
+    /// Lanes that are open.
+    pub open: usize,
+    /// Those of them that have no credit for one more event: their slots do not keep up.
+    pub without_credit: usize,
+    /// Events that were sent and whose turns have not ended.
+    pub events_under_way: usize,
+    /// Clients whose sockets are not read until there is credit.
+    pub clients_paused: usize,
+}
+
 /// A gateway that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -271,6 +284,11 @@ impl Gateway {
     pub fn load(&self, app: &AppName) -> Vec<usize> {
         let app = self.context.registry.get(app);
         app.map(|a| a.load().into_iter().map(|(_, clients)| clients).collect()).unwrap_or_default()
+    }
+
+    /// How each app's lanes do, in the order of [`Gateway::clients`] unless apps come or go meanwhile.
+    pub fn lanes(&self) -> Vec<(AppName, LaneLoad)> {
+        self.context.registry.all().iter().map(|app| (app.name.clone(), app.lane_load())).collect()
     }
 
     /// Checks what must always hold of every hub.

@@ -63,7 +63,7 @@ impl Handshake<'_> {
         // Control must not wait behind what the lanes have queued. Fails only if the stream is closed already.
         let _ = greeted.send.set_priority(CONTROL_PRIORITY);
         let control = quic::lane(greeted.send, greeted.recv, self.settings.lane_queue_bytes);
-        Ok(Link::over_quic(peer, greeted.connection, control, self.settings))
+        Ok(Link::over_quic(self.own.name(), peer, greeted.connection, control, self.settings))
     }
 
     fn explain(&self, failure: Failure) -> LinkError {

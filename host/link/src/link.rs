@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use quinn::{Connection, VarInt};
@@ -10,8 +10,8 @@ use crate::control::{ControlRx, ControlTx};
 use crate::error::LinkError;
 use crate::lane::{LaneRx, LaneTx};
 use crate::memory::MemoryEnd;
-use crate::quic;
 use crate::settings::LinkSettings;
+use crate::{paths, quic};
 
 /// Who is at the other end of a link: over QUIC what its certificate says, checked against the cluster's CA.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +45,16 @@ pub struct Link {
 
 impl Link {
     pub(crate) fn over_quic(
+        own: &NodeName,
         peer: Peer,
         connection: Connection,
         control: (LaneTx, LaneRx),
         settings: &LinkSettings,
     ) -> Self {
         let carrier = Carrier::Quic { connection, closed_here: Mutex::new(None) };
-        Self::new(peer, carrier, control, settings)
+        let link = Self::new(peer, carrier, control, settings);
+        paths::list(own, WeakLink(Arc::downgrade(&link.inner)));
+        link
     }
 
     pub(crate) fn in_memory(
@@ -151,6 +154,16 @@ impl Link {
         }
     }
 
+    /// What the network does to it; none in memory, or once it has ended.
+    pub(crate) fn path(&self) -> Option<quinn::PathStats> {
+        match &self.inner.carrier {
+            Carrier::Quic { connection, .. } if connection.close_reason().is_none() => {
+                Some(connection.stats().path)
+            }
+            Carrier::Quic { .. } | Carrier::Memory(_) => None,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn steal_control(&self) -> (LaneTx, LaneRx) {
         self.inner.control.lock().take().unwrap()
@@ -161,6 +174,17 @@ impl Link {
             Carrier::Quic { closed_here, .. } => quic::link_error(error, closed_here.lock().as_ref()),
             Carrier::Memory(_) => quic::link_error(error, None),
         }
+    }
+}
+
+/// A link as somebody knows it who does not keep it open.
+#[derive(Debug)]
+pub(crate) struct WeakLink(Weak<Inner>);
+
+impl WeakLink {
+    /// The link, unless nobody has it any more.
+    pub(crate) fn upgrade(&self) -> Option<Link> {
+        self.0.upgrade().map(|inner| Link { inner })
     }
 }
 

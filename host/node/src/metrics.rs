@@ -5,22 +5,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, Weak};
 
 use tidegate_exporter::{Family, Health, Kind, Source};
+use tidegate_link::PathStats;
+use tidegate_telemetry::Histogram;
 
 use crate::node::Shared;
-use crate::status::{AppEntry, NodeEntry, SlotsEntry, Status};
+use crate::status::{AppEntry, LanesEntry, NodeEntry, SlotsEntry, Status};
 
 /// A node as its exporter sees it, from before it is put together until it is gone.
 pub(crate) struct Watched {
     shared: OnceLock<Weak<Shared>>,
     has_started: AtomicBool,
-    /// Apps with numbers of their own.
-    apps_max: usize,
+    most: Most,
 }
+
+/// How much is told at most: a scrape of a thousand apps is to have less than 2 MB.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    /// Apps with numbers of their own.
+    pub apps: usize,
+    /// Apps with histograms of their own, of which each has some thirty lines.
+    pub histograms: usize,
+}
+
+/// Links with figures of their own: the oldest.
+const PATHS_MAX: usize = 1000;
 
 impl Watched {
     /// A node that starts.
-    pub fn new(apps_max: usize) -> Self {
-        Self { shared: OnceLock::new(), has_started: AtomicBool::new(false), apps_max }
+    pub fn new(most: Most) -> Self {
+        Self { shared: OnceLock::new(), has_started: AtomicBool::new(false), most }
     }
 
     /// It is put together. Once.
@@ -32,8 +45,10 @@ impl Watched {
 
 impl Source for Watched {
     fn families(&self) -> Vec<Family> {
-        let shared = self.shared.get().and_then(Weak::upgrade);
-        shared.map(|shared| families(&shared.status(), &shared.nodes(), self.apps_max)).unwrap_or_default()
+        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else { return Vec::new() };
+        let mut all = families(&shared.status(), &shared.nodes(), self.most);
+        all.extend(of_paths(&shared.paths()));
+        all
     }
 
     fn health(&self) -> Health {
@@ -60,10 +75,10 @@ impl Source for Watched {
 /// The name of all apps together that have no numbers of their own. Not a name that an app can have.
 const OTHERS: &str = "(others)";
 
-/// Everything of a node, at most `apps_max` apps by name, those with most clients and turns.
-fn families(status: &Status, nodes: &[NodeEntry], apps_max: usize) -> Vec<Family> {
+/// Everything of a node but its links: of apps those with most clients and turns by name.
+fn families(status: &Status, nodes: &[NodeEntry], most: Most) -> Vec<Family> {
     let mut all = of_node(status, nodes);
-    let apps = shown(&status.apps, apps_max);
+    let apps = shown(&status.apps, most.apps);
     if apps.iter().any(|app| app.clients.is_some()) {
         all.extend(of_gateway(&apps));
     }
@@ -76,8 +91,68 @@ fn families(status: &Status, nodes: &[NodeEntry], apps_max: usize) -> Vec<Family
                 .with(&[], instances.kept_bytes as f64),
         ]);
         all.extend(of_worker(&apps));
+        all.extend(times(&apps, most.histograms));
     }
     all
+}
+
+fn of_paths(paths: &[PathStats]) -> [Family; 5] {
+    let counter = |name, help| Family::new(Kind::Counter, name, help);
+    let open = gauge("tidegate_link_links", "Links to other nodes that are open.");
+    let mut rtt = gauge("tidegate_link_rtt_seconds", "Round-trip time of a link, smoothed.");
+    let mut window = gauge(
+        "tidegate_link_congestion_window_bytes",
+        "Bytes that may be on their way on a link before the other end has said that they have come.",
+    );
+    let mut sent = counter("tidegate_link_packets_sent_total", "Packets sent on a link.");
+    let mut lost = counter("tidegate_link_packets_lost_total", "Packets lost on a link, sent again by QUIC.");
+    for path in paths.iter().take(PATHS_MAX) {
+        let (role, number) = (path.peer_role.to_string(), path.number.to_string());
+        let labels = [("peer_role", &*role), ("peer", path.peer.as_str()), ("link", &*number)];
+        rtt.push(&labels, path.rtt.as_secs_f64());
+        window.push(&labels, path.congestion_window_bytes as f64);
+        sent.push(&labels, path.sent_packets as f64);
+        lost.push(&labels, path.lost_packets as f64);
+    }
+    [open.with(&[], paths.len() as f64), rtt, window, sent, lost]
+}
+
+/// How long turns take and events wait: of at most `max` apps by name, those with most turns; of those without any nothing.
+fn times(apps: &[AppEntry], max: usize) -> [Family; 2] {
+    type Of = fn(&SlotsEntry) -> &Histogram;
+    let mut busy: Vec<_> = apps
+        .iter()
+        .filter_map(|app| Some((names(app), app.slots.as_ref()?)))
+        .filter(|(_, slots)| slots.turn_times.count() > 0)
+        .collect();
+    // Those that are added up already stay last, so that there is one of that name.
+    busy.sort_by_key(|((_, name), slots)| (*name == OTHERS, std::cmp::Reverse(slots.turns)));
+    let named = max.min(busy.iter().take_while(|((_, name), _)| *name != OTHERS).count());
+    let (first, rest) = busy.split_at(named);
+    let family = |name, help, of: Of| {
+        let mut family = Family::new(Kind::Histogram, name, help);
+        for ((tenant, app), slots) in first {
+            family.push_times(&[("tenant", tenant), ("app", app)], of(slots));
+        }
+        if !rest.is_empty() {
+            let mut together = Histogram::default();
+            rest.iter().for_each(|(_, slots)| together.merge(of(slots)));
+            family.push_times(&[("tenant", OTHERS), ("app", OTHERS)], &together);
+        }
+        family
+    };
+    [
+        family(
+            "tidegate_worker_app_turn_seconds",
+            "Time of turns, without waiting for the app's cpu_share. Of short turns some are measured and stand for the rest.",
+            |slots| &slots.turn_times,
+        ),
+        family(
+            "tidegate_worker_app_queue_seconds",
+            "Time that events waited in the worker for their turns. Some are measured and stand for the rest.",
+            |slots| &slots.queue_times,
+        ),
+    ]
 }
 
 fn of_node(status: &Status, nodes: &[NodeEntry]) -> Vec<Family> {
@@ -98,7 +173,8 @@ fn of_node(status: &Status, nodes: &[NodeEntry]) -> Vec<Family> {
     ]
 }
 
-fn of_gateway(apps: &[AppEntry]) -> [Family; 2] {
+fn of_gateway(apps: &[AppEntry]) -> Vec<Family> {
+    type Value = fn(&LanesEntry) -> f64;
     let mut clients = gauge("tidegate_gateway_clients", "Clients that are connected.");
     let mut slots = gauge("tidegate_gateway_slots", "Slots that it can give clients to.");
     for app in apps {
@@ -108,7 +184,45 @@ fn of_gateway(apps: &[AppEntry]) -> [Family; 2] {
             slots.push(&[("tenant", tenant), ("app", name)], app.clients_per_slot.len() as f64);
         }
     }
-    [clients, slots]
+    let of_lanes: [(Kind, &str, &str, Value); 6] = [
+        (Kind::Gauge, "tidegate_gateway_lanes", "Lanes to slots that are open.", |lanes| lanes.open as f64),
+        (
+            Kind::Gauge,
+            "tidegate_gateway_lanes_without_credit",
+            "Lanes whose slots do not keep up: they have no credit for one more event.",
+            |lanes| lanes.without_credit as f64,
+        ),
+        (
+            Kind::Gauge,
+            "tidegate_gateway_events_under_way",
+            "Events that were sent to slots and whose turns have not ended.",
+            |lanes| lanes.events_under_way as f64,
+        ),
+        (
+            Kind::Gauge,
+            "tidegate_gateway_clients_paused",
+            "Clients whose sockets are not read until there is credit.",
+            |lanes| lanes.clients_paused as f64,
+        ),
+        (Kind::Counter, "tidegate_gateway_app_events_total", "Events taken from clients.", |lanes| {
+            lanes.events as f64
+        }),
+        (Kind::Counter, "tidegate_gateway_app_events_lost_total", "Events given up.", |lanes| {
+            lanes.events_lost as f64
+        }),
+    ];
+    let mut all = vec![clients, slots];
+    for (kind, name, help, value) in of_lanes {
+        let mut family = Family::new(kind, name, help);
+        for app in apps {
+            if let Some(lanes) = &app.lanes {
+                let (tenant, name) = names(app);
+                family.push(&[("tenant", tenant), ("app", name)], value(lanes));
+            }
+        }
+        all.push(family);
+    }
+    all
 }
 
 fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
@@ -151,16 +265,18 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
         "tidegate_worker_slots",
         "Slots by what they do: a waiting one keeps failing, one without a place found the pool full.",
     );
+    let mut memory = gauge("tidegate_worker_app_memory_bytes", "Linear memory of its plugin instances.");
     let mut version = gauge("tidegate_worker_app_version", "The version that its slots run; 0: none yet.");
     for ((tenant, app), slots) in &running {
         for (state, value) in states {
             slots_now.push(&[("tenant", tenant), ("app", app), ("state", state)], value(slots));
         }
+        memory.push(&[("tenant", tenant), ("app", app)], slots.memory_bytes as f64);
         if *app != OTHERS {
             version.push(&[("tenant", tenant), ("app", app)], f64::from(slots.version));
         }
     }
-    all.extend([slots_now, version]);
+    all.extend([slots_now, memory, version]);
     all
 }
 
@@ -198,6 +314,15 @@ fn added(mut sum: AppEntry, app: &AppEntry) -> AppEntry {
         *sum.clients.get_or_insert(0) += clients;
         sum.clients_per_slot.extend(&app.clients_per_slot);
     }
+    if let Some(lanes) = &app.lanes {
+        let all = sum.lanes.get_or_insert_default();
+        all.open += lanes.open;
+        all.without_credit += lanes.without_credit;
+        all.events_under_way += lanes.events_under_way;
+        all.clients_paused += lanes.clients_paused;
+        all.events += lanes.events;
+        all.events_lost += lanes.events_lost;
+    }
     if let Some(slots) = &app.slots {
         let all = sum.slots.get_or_insert_default();
         all.count += slots.count;
@@ -210,6 +335,9 @@ fn added(mut sum: AppEntry, app: &AppEntry) -> AppEntry {
         all.failed += slots.failed;
         all.cpu_ms += slots.cpu_ms;
         all.throttled_ms += slots.throttled_ms;
+        all.memory_bytes += slots.memory_bytes;
+        all.turn_times.merge(&slots.turn_times);
+        all.queue_times.merge(&slots.queue_times);
     }
     sum
 }
@@ -233,6 +361,63 @@ mod tests {
         let slots = others.slots.unwrap();
         assert_eq!((others.clients, slots.turns, slots.count, slots.asleep), (Some(4), 6, 6, 2));
         assert_eq!(*super::shown(&apps, 4), apps);
+    }
+
+    fn measured(mut app: AppEntry) -> AppEntry {
+        let slots = app.slots.as_mut().unwrap();
+        slots.turn_times.add(std::time::Duration::from_micros(7), slots.turns);
+        app
+    }
+
+    fn lines(family: Family, of: &str) -> Vec<String> {
+        let text = tidegate_exporter::text(vec![family]).unwrap();
+        text.lines().filter(|line| line.contains("_count{") && line.contains(of)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn apps_with_few_turns_share_one_histogram_and_those_without_any_have_none() {
+        let apps =
+            [app("a/x", 5), app("a/y", 50), app("b/idle", 0), app("b/y", 9), app("(others)/(others)", 70)];
+        let apps = apps.map(measured);
+        let [turns, _] = times(&apps, 2);
+        let name = "tidegate_worker_app_turn_seconds_count";
+        let expected = [
+            format!("{name}{{tenant=\"a\",app=\"y\"}} 50"),
+            format!("{name}{{tenant=\"b\",app=\"y\"}} 9"),
+            format!("{name}{{tenant=\"(others)\",app=\"(others)\"}} 75"),
+        ];
+        assert_eq!(lines(turns, "turn_seconds"), expected);
+    }
+
+    /// What a node with more apps than are told by name is asked for every few seconds.
+    #[test]
+    fn a_scrape_of_a_thousand_busy_apps_is_small_enough() {
+        let mut apps: Vec<_> = (0..1_200)
+            .map(|number| {
+                measured(app(&format!("tenant-{:03}/app-{number:04}", number % 100), 1_000_000 + number))
+            })
+            .collect();
+        for app in &mut apps {
+            app.lanes = Some(LanesEntry { events: u64::from(u32::MAX), ..LanesEntry::default() });
+        }
+        let status = Status {
+            node: "node".into(),
+            roles: Vec::new(),
+            version: String::new(),
+            pid: 1,
+            uptime_s: 1,
+            ready: true,
+            addresses: crate::status::Addresses::default(),
+            apps,
+            instances: Some(crate::status::InstancesEntry { count: 1, max: 1, kept_bytes: 0 }),
+            counters: std::collections::BTreeMap::new(),
+        };
+        let crate::config::MetricsConfig { apps_max, histograms_max, .. } = Default::default();
+        let began = std::time::Instant::now();
+        let all = families(&status, &[], Most { apps: apps_max, histograms: histograms_max });
+        let text = tidegate_exporter::text(all).unwrap();
+        println!("{} bytes, {} lines in {:?}", text.len(), text.lines().count(), began.elapsed());
+        assert!(text.len() < 2_000_000, "{} bytes", text.len());
     }
 
     #[test]

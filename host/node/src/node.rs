@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tidegate_base::{NodeName, Role};
 use tidegate_exporter::Exporter;
-use tidegate_gateway::Gateway;
-use tidegate_link::Endpoint;
+use tidegate_gateway::{Gateway, LaneLoad};
 use tidegate_link::certs::{Identity, IdentityError};
+use tidegate_link::{Endpoint, PathStats};
 use tidegate_register::Register;
 use tidegate_register::deployer::Deployer;
 use tidegate_runtime::{Engine, PoolUse, SlowPool};
-use tidegate_wire::control::NodeInfo;
+use tidegate_wire::control::{AppClients, NodeInfo};
 use tidegate_wire::request::Refusal;
 use tidegate_worker::Worker;
 use tokio::runtime::Handle;
@@ -39,7 +39,7 @@ use crate::membership::View;
 use crate::outside::Outside;
 use crate::shards::Shards;
 use crate::start;
-use crate::status::{Addresses, AppEntry, InstancesEntry, NodeEntry, SlotsEntry, Status};
+use crate::status::{Addresses, AppEntry, InstancesEntry, LanesEntry, NodeEntry, SlotsEntry, Status};
 
 /// A running node: all roles in one process, or one role of a cluster. End it with [`Node::stop`]; dropping it ends it
 /// without a word to its clients.
@@ -296,6 +296,11 @@ impl Shared {
         }
     }
 
+    /// What the network does to its links.
+    pub(crate) fn paths(&self) -> Vec<PathStats> {
+        tidegate_link::paths_of(&self.name)
+    }
+
     fn apps(&self) -> Vec<AppEntry> {
         let mut apps: BTreeMap<String, AppEntry> = BTreeMap::new();
         let entry = |name: &str| AppEntry { name: name.to_owned(), ..AppEntry::default() };
@@ -304,6 +309,19 @@ impl Shared {
                 let app = apps.entry(name.to_string()).or_insert_with(|| entry(name.as_str()));
                 app.clients = Some(clients);
                 app.clients_per_slot = gateway.load(&name);
+            }
+            for (name, load) in gateway.lanes() {
+                let LaneLoad { open, without_credit, events_under_way, clients_paused } = load;
+                if let Some(app) = apps.get_mut(name.as_str()) {
+                    let lanes = app.lanes.get_or_insert_default();
+                    *lanes = LanesEntry { open, without_credit, events_under_way, clients_paused, ..*lanes };
+                }
+            }
+            for AppClients { app, events, lost, .. } in gateway.census() {
+                if let Some(app) = apps.get_mut(app.as_str()) {
+                    let lanes = app.lanes.get_or_insert_default();
+                    (lanes.events, lanes.events_lost) = (events, lost);
+                }
             }
         }
         if let Some(worker) = self.worker.read().as_ref() {
@@ -326,6 +344,9 @@ impl Shared {
                     cpu_ms: millis(status.cpu.used),
                     throttled_ms: millis(status.cpu.throttled),
                     throttled: status.is_throttled,
+                    memory_bytes: status.memory_bytes,
+                    turn_times: status.turn_times,
+                    queue_times: status.queue_times,
                 });
             }
         }

@@ -28,7 +28,7 @@ use crate::duty::{Duty, RoleDuty, WorkerDuty};
 use crate::endpoints::Endpoints;
 use crate::error::NodeError;
 use crate::membership::Membership;
-use crate::metrics::Watched;
+use crate::metrics::{Most, Watched};
 use crate::node::{Node, Shared, open_control};
 use crate::outside::Outside;
 use crate::plugins::{Loaded, LoadedApp};
@@ -48,7 +48,10 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     let threads = NodeError::system("start a thread");
     let control = Shards::start("tidegate-control", 1).map_err(threads)?;
     let on_control = control.handles().first().cloned().unwrap_or_else(Handle::current);
-    let watched = Arc::new(Watched::new(config.metrics.apps_max));
+    let watched = Arc::new(Watched::new(Most {
+        apps: config.metrics.apps_max,
+        histograms: config.metrics.histograms_max,
+    }));
     let exporter = config.metrics.listen.map(|address| export(address, &watched, &on_control)).transpose()?;
     let store = if config.place.runs(Role::Register) { Some(open_store(&config).await?) } else { None };
     let plugins = match config.place.runs(Role::Worker) {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tidegate_base::Role;
 use tidegate_gateway::Bound;
+use tidegate_telemetry::Histogram;
 use tidegate_wire::control::NodeInfo;
 
 use crate::config::scheme;
@@ -84,12 +85,32 @@ pub struct AppEntry {
     /// The clients of each slot that this gateway knows.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub clients_per_slot: Vec<usize>,
+    /// How its lanes do, if this is a gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lanes: Option<LanesEntry>,
     /// What it does here, if this is a worker.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub slots: Option<SlotsEntry>,
     /// Labels that it requires and this worker does not have: it does not run here.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub missing_labels: Vec<String>,
+}
+
+/// An app on a gateway: its lanes to slots, and what came of its clients' events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct LanesEntry {
+    /// Lanes that are open.
+    pub open: usize,
+    /// Those of them that have no credit for one more event: their slots do not keep up.
+    pub without_credit: usize,
+    /// Events that were sent and whose turns have not ended.
+    pub events_under_way: usize,
+    /// Clients whose sockets are not read until there is credit.
+    pub clients_paused: usize,
+    /// Events that were taken from clients.
+    pub events: u64,
+    /// Events that were given up.
+    pub events_lost: u64,
 }
 
 /// An app's slots on a worker.
@@ -126,6 +147,15 @@ pub struct SlotsEntry {
     /// It is over it now.
     #[serde(default)]
     pub throttled: bool,
+    /// Bytes of linear memory of its instances.
+    #[serde(default)]
+    pub memory_bytes: usize,
+    /// How long its turns took, without waiting for its `cpu_share`.
+    #[serde(default)]
+    pub turn_times: Histogram,
+    /// How long events waited in the worker for their turns.
+    #[serde(default)]
+    pub queue_times: Histogram,
 }
 
 /// What listens where in a node.

@@ -45,6 +45,15 @@ pub(crate) enum Overrun {
     Rule,
 }
 
+/// A turn that was metered: it had a tick, or waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongTurn {
+    /// When it began, to a tick or two, moved on by `waited`.
+    pub began: std::time::Instant,
+    /// How long it waited for its app's CPU budget.
+    pub waited: Duration,
+}
+
 /// What a turn does at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -77,6 +86,8 @@ pub(crate) struct TurnClock {
     began: Option<Instant>,
     /// Since when it waits for that.
     waits: Option<Instant>,
+    /// How long it has waited for that.
+    waited: Duration,
     /// The CPU time that it had used when a tick found that it had broken a rule.
     broke_rule: Option<Duration>,
     overrun: Option<Overrun>,
@@ -93,6 +104,7 @@ impl TurnClock {
             claimed: None,
             began: None,
             waits: None,
+            waited: Duration::ZERO,
             broke_rule: None,
             overrun: None,
         }
@@ -106,6 +118,7 @@ impl TurnClock {
         self.claimed = None;
         self.began = None;
         self.waits = None;
+        self.waited = Duration::ZERO;
         self.broke_rule = None;
         self.overrun = None;
     }
@@ -137,7 +150,9 @@ impl TurnClock {
     /// It waits no more.
     pub(crate) fn wait_ended(&mut self, now: Instant) {
         if let (Some(since), Some(began)) = (self.waits.take(), self.began) {
-            self.began = Some(began + now.saturating_duration_since(since));
+            let waited = now.saturating_duration_since(since);
+            self.began = Some(began + waited);
+            self.waited += waited;
         }
     }
 
@@ -161,6 +176,11 @@ impl TurnClock {
         let slice = cpu.saturating_sub(poll_began);
         let go_on = if slice >= self.slice { Verdict::Yield } else { Verdict::Continue };
         self.stop_at_limits(self.used + slice, now - began, broke_rule).unwrap_or(go_on)
+    }
+
+    /// When it began, if that is known, and how long it waited for its app's budget.
+    pub(crate) fn long(&self) -> Option<LongTurn> {
+        self.began.map(|began| LongTurn { began: began.into_std(), waited: self.waited })
     }
 
     /// When the turn must be over; known from the first tick or wait on, unless it waits for its app's budget.
@@ -283,6 +303,11 @@ impl Meter {
     /// How many times the engine has ticked.
     pub(crate) fn ticks(&self) -> u64 {
         self.pace.ticks()
+    }
+
+    /// What is known of the times of the turn that runs or ran last, if it was metered. Costs one load if it was not.
+    pub(crate) fn long(&self) -> Option<LongTurn> {
+        if self.is_metered() { self.clock.lock().long() } else { None }
     }
 
     /// Why `tick` stopped the turn, if it did.

@@ -7,7 +7,7 @@ use wasmtime::component::{
 };
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
-use crate::clock::{FIRST_TICKS, Meter, Overrun, Verdict};
+use crate::clock::{FIRST_TICKS, LongTurn, Meter, Overrun, Verdict};
 use crate::fault::{Fault, SOME_RULE, SaveError, StartError};
 use crate::host_functions::state::{Call, State};
 use crate::host_functions::types::{
@@ -31,6 +31,7 @@ pub struct Instance<H: PluginHost> {
     meter: Arc<Meter>,
     timer: WallTimer,
     limits: Limits,
+    turns: u64,
     /// False while a turn runs, and for good after one that did not end well.
     usable: bool,
 }
@@ -90,7 +91,7 @@ impl<H: PluginHost> Instance<H> {
             Err(overrun) => return Err(Fault::overrun(overrun, &limits, None).into()),
         };
         let calls = Calls::new(&mut store, &instance, template.callbacks())?;
-        Ok(Self { store, calls, gate, meter, timer, limits, usable: true })
+        Ok(Self { store, calls, gate, meter, timer, limits, turns: 0, usable: true })
     }
 
     /// Whether it can be called. False while a turn runs, after a fault, and after a turn was dropped.
@@ -116,6 +117,17 @@ impl<H: PluginHost> Instance<H> {
     /// How many times its engine has ticked: a coarse clock that costs one load. See [`Engine::ticks`](crate::Engine::ticks).
     pub fn ticks(&self) -> u64 {
         self.meter.ticks()
+    }
+
+    /// How many calls it has run: those of callbacks that the plugin does not export are none.
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// What is known of the times of the last turn, if it was not over within its first tick and without waiting. Costs one load
+    /// for a short turn.
+    pub fn long_turn(&self) -> Option<LongTurn> {
+        self.meter.long()
     }
 
     /// Bytes of linear memory that the instance has.
@@ -248,6 +260,7 @@ impl<H: PluginHost> Instance<H> {
         if !std::mem::replace(&mut self.usable, false) {
             return Err(Fault::Unusable);
         }
+        self.turns += 1;
         match self.store.data().call {
             Call::Event => self.meter.begin(),
             Call::Save | Call::Restore => self.meter.begin_handover(),

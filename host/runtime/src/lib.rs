@@ -42,6 +42,7 @@ mod turn;
 
 pub use budget::{Budget, CpuBudget, CpuUse};
 pub use cache::{CacheError, CacheSettings, ModuleCache};
+pub use clock::LongTurn;
 pub use compile::{ChildCompiler, CompileError, CompileLimits, Compiler};
 pub use engine::{Engine, EngineError, EngineSettings, PoolUse};
 pub use fault::{Fault, SaveError, StartError};

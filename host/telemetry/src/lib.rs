@@ -1,10 +1,14 @@
-//! Log set-up and counters.
+//! Log set-up, counters and histograms.
 //!
 //! A counter is declared where it is counted, with [`counters!`]; its name follows
 //! `tidegate_<role>_<noun>_<unit>_total` and is an API: dashboards depend on it.
 
+mod histogram;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use self::histogram::{BOUNDS_US, Histogram, SharedHistogram};
 
 /// A number that only grows.
 #[derive(Debug)]

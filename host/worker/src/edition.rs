@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tidegate_base::Exports;
 use tidegate_runtime::{Engine, Fault, Template, TemplateError};
+use tidegate_telemetry::SharedHistogram;
 use tidegate_wire::control::VersionTally;
 
 use crate::host::SlotHost;
@@ -72,7 +73,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub fn turn(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
+        // There is no other writer: a load and a store do, which cost less than an addition that others could see halfway.
+        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     pub fn error(&self) {
@@ -112,6 +114,11 @@ pub(crate) struct SlotStats {
     idle: AtomicU8,
     /// Events' numbers that were lost, repeated and reordered since the slot's last switch.
     audit: [AtomicU32; 3],
+    /// How long turns took. Only the slot writes.
+    pub turn_times: SharedHistogram,
+    /// How long events waited for their turns. Only the slot writes.
+    pub queue_times: SharedHistogram,
+    memory_bytes: AtomicUsize,
     /// Of versions before those that are remembered.
     earlier: Mutex<VersionTally>,
     tallies: Mutex<Vec<Arc<Tally>>>,
@@ -144,6 +151,16 @@ impl SlotStats {
     /// Lost, repeated and reordered since the slot's last switch.
     pub fn audit(&self) -> [u32; 3] {
         self.audit.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// The linear memory of its instance; 0: it has none.
+    pub fn set_memory_bytes(&self, bytes: usize) {
+        self.memory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// As it was when the slot rested last.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
     }
 
     pub fn restarted(&self) {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -20,6 +21,7 @@ use crate::lane::{LaneOffer, LazyLane, LinkNo};
 use crate::prepare::SwitchOrder;
 use crate::query::{Asked, Queries};
 use crate::settings::WorkerApp;
+use crate::slot::below;
 
 /// The reading ends of a slot's lanes, and what is read and not handled. Events are bounded by the credit that the
 /// slot granted.
@@ -29,11 +31,87 @@ pub(crate) struct Intake {
     queries: Arc<Queries>,
     lanes: FxHashMap<GatewayId, LaneIn>,
     /// Whole frames in order of arrival.
-    chunks: VecDeque<(GatewayId, Bytes)>,
+    chunks: VecDeque<Chunk>,
     /// What must be done between two turns.
     notices: VecDeque<Notice>,
     messages: Vec<SlotMsg>,
     ready: Vec<GatewayId>,
+    picks: Picks,
+}
+
+/// Which events that come in are looked at.
+#[derive(Debug, Default)]
+struct Picks {
+    /// Events that no other one stands for.
+    events: u64,
+    /// Events since the last choice.
+    came: u32,
+    /// So many more come before the one. None: it has come.
+    before: Option<u32>,
+}
+
+impl Picks {
+    /// One of as many as came since this was called last.
+    fn choose(&mut self, random: u32) {
+        let before = below(std::mem::take(&mut self.came), random);
+        self.before = Some(u32::try_from(before).unwrap_or(u32::MAX));
+    }
+
+    /// So many events have come together.
+    fn came(&mut self, events: u32) -> Option<Look> {
+        self.came = self.came.saturating_add(events);
+        let before = match &mut self.before {
+            Some(before) if *before < events => *before,
+            Some(before) => {
+                *before -= events;
+                self.events += u64::from(events);
+                return None;
+            }
+            None => {
+                self.events += u64::from(events);
+                return None;
+            }
+        };
+        self.before = None;
+        let own = u64::from(before) + 1;
+        let stands_for = self.events + own;
+        self.events = u64::from(events).saturating_sub(own);
+        Some(Look { arrived: Instant::now(), before, stands_for })
+    }
+}
+
+/// Whole frames that came together.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// From whom.
+    pub gateway: GatewayId,
+    pub frames: Bytes,
+    /// One of their events is to be looked at when its turn comes.
+    pub look: Option<Look>,
+}
+
+/// An event whose wait for its turn is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub arrived: Instant,
+    /// So many events come before it.
+    before: u32,
+    /// It stands for so many, itself included.
+    pub stands_for: u64,
+}
+
+impl Look {
+    /// An event's turn begins: some if it is the one.
+    pub fn at_event(look: &mut Option<Self>) -> Option<Self> {
+        match look {
+            Some(Self { before: 0, .. }) => look.take(),
+            Some(Self { before, .. }) => {
+                *before -= 1;
+                None
+            }
+            None => None,
+        }
+    }
 }
 
 /// What must be done between two turns.
@@ -75,7 +153,13 @@ impl Intake {
             notices: VecDeque::new(),
             messages: Vec::new(),
             ready: Vec::new(),
+            picks: Picks::default(),
         }
+    }
+
+    /// Of the events that come in, look at one more, by a random number. Replaces a choice that did not come in yet.
+    pub fn look_at_one(&mut self, random: u32) {
+        self.picks.choose(random);
     }
 
     /// A lane to a gateway may be opened from now on.
@@ -117,7 +201,6 @@ impl Intake {
 
     /// Events that came in and had no turn yet.
     pub fn waiting_events(&self) -> u32 {
-        let is_event = |kind: Kind| (kind as u8) < Kind::Attach as u8;
         let count = |chunk: &Bytes| {
             let (mut at, mut events) = (0, 0);
             while let Ok(Some((frame, used))) = RawFrame::split(chunk.get(at..).unwrap_or_default()) {
@@ -126,7 +209,7 @@ impl Intake {
             }
             events
         };
-        self.chunks.iter().map(|(_, chunk)| count(chunk)).sum()
+        self.chunks.iter().map(|chunk| count(&chunk.frames)).sum()
     }
 
     /// What to do before the next turn.
@@ -135,21 +218,21 @@ impl Intake {
     }
 
     /// Whole frames of one gateway.
-    pub fn next_chunk(&mut self) -> Option<(GatewayId, Bytes)> {
+    pub fn next_chunk(&mut self) -> Option<Chunk> {
         self.chunks.pop_front()
     }
 
     /// The rest of a chunk that is not handled now.
-    pub fn put_back(&mut self, gateway: GatewayId, rest: Bytes) {
-        if !rest.is_empty() {
-            self.chunks.push_front((gateway, rest));
+    pub fn put_back(&mut self, rest: Chunk) {
+        if !rest.frames.is_empty() {
+            self.chunks.push_front(rest);
         }
     }
 
     /// Forgets what a gateway sent: its lane is lost.
     pub fn forget(&mut self, gateway: GatewayId) {
         self.lanes.remove(&gateway);
-        self.chunks.retain(|(of, _)| *of != gateway);
+        self.chunks.retain(|chunk| chunk.gateway != gateway);
     }
 
     /// Reads what has come. Ready: there is something to handle.
@@ -250,14 +333,16 @@ impl Intake {
             lane.partial.extend_from_slice(&chunk.split_to(missing));
             if RawFrame::split(&lane.partial)?.is_some() {
                 let whole = Bytes::from(std::mem::take(&mut lane.partial));
-                urgent(gateway, &whole, &self.queries, &mut self.notices)?;
-                self.chunks.push_back((gateway, whole));
+                let (_, events) = urgent(gateway, &whole, &self.queries, &mut self.notices)?;
+                let look = self.picks.came(events);
+                self.chunks.push_back(Chunk { gateway, frames: whole, look });
             }
         }
-        let whole = urgent(gateway, &chunk, &self.queries, &mut self.notices)?;
+        let (whole, events) = urgent(gateway, &chunk, &self.queries, &mut self.notices)?;
         let frames = chunk.split_to(whole);
         if !frames.is_empty() {
-            self.chunks.push_back((gateway, frames));
+            let look = self.picks.came(events);
+            self.chunks.push_back(Chunk { gateway, frames, look });
         }
         if let Some(lane) = self.lanes.get_mut(&gateway) {
             lane.partial.extend_from_slice(&chunk);
@@ -266,16 +351,21 @@ impl Intake {
     }
 }
 
-/// Handles at once what does not wait for its turn: answers. Returns the length of the whole frames.
+fn is_event(kind: Kind) -> bool {
+    (kind as u8) < Kind::Attach as u8
+}
+
+/// Handles at once what does not wait for its turn: answers. Returns the length of the whole frames, and how many are events.
 fn urgent(
     gateway: GatewayId,
     chunk: &[u8],
     queries: &Queries,
     notices: &mut VecDeque<Notice>,
-) -> Result<usize, FrameError> {
-    let mut at = 0;
+) -> Result<(usize, u32), FrameError> {
+    let (mut at, mut events) = (0, 0);
     while let Some((frame, used)) = RawFrame::split(chunk.get(at..).unwrap_or_default())? {
         at += used;
+        events += u32::from(is_event(frame.kind));
         if let Kind::Answer | Kind::Ack = frame.kind {
             match ToWorker::decode(&frame)? {
                 ToWorker::Answer(number, answer) => queries.on_answer(number, gateway, answer),
@@ -284,7 +374,7 @@ fn urgent(
             }
         }
     }
-    Ok(at)
+    Ok((at, events))
 }
 
 fn missing(partial: &[u8]) -> usize {
@@ -293,5 +383,38 @@ fn missing(partial: &[u8]) -> usize {
             (HEAD_BYTES + u32::from_le_bytes(*len) as usize).saturating_sub(partial.len())
         }
         _ => HEAD_BYTES - partial.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn looks_stand_for_all_events_up_to_their_own(
+            chunks in prop::collection::vec((1_u32..50, any::<Option<u32>>()), 1..200),
+        ) {
+            let (mut picks, mut came, mut counted) = (Picks::default(), 0_u64, 0_u64);
+            for (events, choice) in chunks {
+                if let Some(random) = choice {
+                    picks.choose(random);
+                }
+                let mut look = picks.came(events);
+                let mut seen = 0;
+                for at in 1..=events {
+                    if let Some(look) = Look::at_event(&mut look) {
+                        counted += look.stands_for;
+                        seen += 1;
+                        prop_assert_eq!(counted, came + u64::from(at));
+                    }
+                }
+                came += u64::from(events);
+                prop_assert!(seen <= 1 && look.is_none());
+                prop_assert_eq!(counted + picks.events, came);
+            }
+        }
     }
 }

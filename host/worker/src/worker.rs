@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tidegate_base::{AppName, GatewayId, Label};
 use tidegate_link::Link;
 use tidegate_runtime::{CpuUse, Engine, PoolUse, SlowPool, TemplateError};
+use tidegate_telemetry::Histogram;
 use tidegate_wire::control::VersionTally;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -53,6 +54,12 @@ pub struct AppStatus {
     pub asleep: u32,
     /// Slots that woke up and wait for a place in the pool of plugin instances.
     pub without_place: u32,
+    /// How long its turns took, without waiting for its CPU budget.
+    pub turn_times: Histogram,
+    /// How long events waited here for their turns.
+    pub queue_times: Histogram,
+    /// Linear memory of its instances, as of when their slots rested last.
+    pub memory_bytes: usize,
     /// What its turns have used of the processors, and how long they had to wait for them.
     pub cpu: CpuUse,
     /// It is over its share now: its turns wait.
@@ -278,6 +285,9 @@ impl AppStatus {
             suspended: 0,
             asleep: 0,
             without_place: 0,
+            turn_times: Histogram::default(),
+            queue_times: Histogram::default(),
+            memory_bytes: 0,
             cpu: CpuUse::default(),
             is_throttled: false,
             missing_labels: Vec::new(),
@@ -300,6 +310,9 @@ impl Apps {
                 status.restarts += stats.restarts();
                 status.turns += turns;
                 status.failed += errors + traps + overruns;
+                status.turn_times.merge(&stats.turn_times.get());
+                status.queue_times.merge(&stats.queue_times.get());
+                status.memory_bytes += stats.memory_bytes();
                 let idle = stats.idle();
                 status.waiting += u32::from(idle == Some(Idle::Waits));
                 status.suspended += u32::from(idle == Some(Idle::Suspended));

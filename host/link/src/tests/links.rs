@@ -435,3 +435,23 @@ async fn closing_an_endpoint_tells_the_peers_and_ends_accepting() {
     assert!(gateway.accept().await.is_none());
     assert!(matches!(gateway.connect(loopback(), Role::Worker).await, Err(LinkError::Dial { .. })));
 }
+
+#[tokio::test]
+async fn an_open_link_tells_how_its_path_does_and_an_ended_one_does_not() {
+    let authority = Authority::create("prod").unwrap();
+    // The list is the process's, and so the names are of this test alone.
+    let worker = endpoint(&identity(&authority, Role::Worker, "path-worker"));
+    let gateway = endpoint(&identity(&authority, Role::Gateway, "path-gateway"));
+    let (dialed, accepted) = dial(&worker, &gateway, Role::Gateway).await;
+    let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
+    let paths = crate::paths_of(&name("path-worker"));
+    let [path] = &paths[..] else { panic!("{paths:?}") };
+    assert_eq!((path.peer_role, &path.peer), (Role::Gateway, &name("path-gateway")));
+    assert!(path.sent_packets > 0 && path.congestion_window_bytes > 0 && !path.rtt.is_zero(), "{path:?}");
+    let [back] = &crate::paths_of(&name("path-gateway"))[..] else { panic!("one link has two ends") };
+    assert_ne!(back.number, path.number);
+    dialed.close(code::FIRST_FREE, "over");
+    accepted.closed().await;
+    assert_eq!(crate::paths_of(&name("path-worker")), []);
+    assert_eq!(crate::paths_of(&name("path-gateway")), []);
+}

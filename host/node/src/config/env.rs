@@ -10,7 +10,7 @@ use super::file::{Admin, File};
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 42] = [
+pub const VARIABLES: [&str; 43] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -40,6 +40,7 @@ pub const VARIABLES: [&str; 42] = [
     "TIDEGATE_WORKER_SLEEP_STATE_MIB",
     "TIDEGATE_METRICS_LISTEN",
     "TIDEGATE_METRICS_APPS_MAX",
+    "TIDEGATE_METRICS_HISTOGRAMS_MAX",
     "TIDEGATE_ADMIN_LISTEN",
     "TIDEGATE_ADMIN_HOSTS",
     "TIDEGATE_ADMIN_BODY_BYTES_MAX",
@@ -125,6 +126,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_WORKER_SLEEP_STATE_MIB" => put(&mut worker.sleep_state_mib, text),
         "TIDEGATE_METRICS_LISTEN" => put(&mut metrics.listen, text),
         "TIDEGATE_METRICS_APPS_MAX" => put(&mut metrics.apps_max, text),
+        "TIDEGATE_METRICS_HISTOGRAMS_MAX" => put(&mut metrics.histograms_max, text),
         _ => set_admin(admin, name, text),
     }
 }
@@ -203,6 +205,7 @@ mod tests {
         ("TIDEGATE_WORKER_SLEEP_STATE_MIB", "2", "2", "1"),
         ("TIDEGATE_METRICS_LISTEN", "127.0.0.1:2", "\"127.0.0.1:2\"", "\"127.0.0.1:1\""),
         ("TIDEGATE_METRICS_APPS_MAX", "2", "2", "1"),
+        ("TIDEGATE_METRICS_HISTOGRAMS_MAX", "2", "2", "1"),
         ("TIDEGATE_ADMIN_LISTEN", "10.0.0.1:2", "\"10.0.0.1:2\"", "\"10.0.0.1:1\""),
         ("TIDEGATE_ADMIN_HOSTS", "a.example, b.example", "[\"a.example\", \"b.example\"]", "[]"),
         ("TIDEGATE_ADMIN_BODY_BYTES_MAX", "512", "512", "256"),

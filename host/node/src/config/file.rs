@@ -83,6 +83,7 @@ pub(super) struct Gateway {
 pub(super) struct Metrics {
     pub listen: Option<Address>,
     pub apps_max: Option<Within<0, 100_000>>,
+    pub histograms_max: Option<Within<0, 100_000>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -107,6 +107,15 @@ pub struct MetricsConfig {
     pub listen: Option<SocketAddr>,
     /// Most apps with numbers of their own; those of the others are added up.
     pub apps_max: usize,
+    /// Most apps with histograms of their own; those of the others are added up.
+    pub histograms_max: usize,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        // A thousand apps in one process are some 1.8 MB of text; each histogram of an app is as many lines as all else of it.
+        Self { listen: None, apps_max: 1000, histograms_max: 150 }
+    }
 }
 
 /// How a gateway is set up.
@@ -306,7 +315,7 @@ impl Config {
                 compiler: Compiler::InProcess,
                 build: BuildOutput::Silent,
             },
-            metrics: MetricsConfig { listen: None, apps_max: 1000 },
+            metrics: MetricsConfig::default(),
             admin: None,
             bridges: Vec::new(),
             apps: Vec::new(),

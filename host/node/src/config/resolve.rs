@@ -108,6 +108,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     config.metrics.listen = metrics.listen.map(|address| address.0);
     set(&mut config.metrics.apps_max, metrics.apps_max.map(size));
     let client_ids = gateway.client_ids;
+    set(&mut config.metrics.histograms_max, metrics.histograms_max.map(size));
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker)?;
     config.admin = admin::resolve(admin, &config.place)?;

@@ -13,6 +13,7 @@ mod shared;
 mod sleep;
 mod start;
 mod switch;
+mod times;
 mod turn;
 
 use std::collections::VecDeque;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use tidegate_base::{ClientId, CloseInfo, CloseReason, Event, GatewayId};
 use tidegate_runtime::Instance;
 use tidegate_wire::{FrameError, RawFrame, ToWorker};
@@ -33,13 +34,15 @@ use self::health::Health;
 pub(crate) use self::shared::{News, SlotParts, SlotShared, tell};
 use self::sleep::Sleep;
 pub use self::start::SlotStartError;
+use self::times::Times;
+pub(crate) use self::times::below;
 pub(crate) use self::turn::failed_upgrade;
 use crate::app_log::Sparse;
 use crate::core::SlotCore;
 use crate::counters;
 use crate::edition::Tally;
 use crate::host::{Home, SlotHost};
-use crate::intake::{Intake, Notice};
+use crate::intake::{Chunk, Intake, Look, Notice};
 use crate::settings::WorkerApp;
 use crate::stored::StoredState;
 
@@ -57,6 +60,7 @@ pub(crate) struct Slot {
     /// Lines about faults and failed starts.
     fault_lines: Sparse,
     sleep: Sleep,
+    times: Times,
     /// Since when it is idle, as the pool's places know it. None: it could not sleep early.
     offered: Option<Instant>,
     /// Lines about a slot that cannot sleep.
@@ -94,6 +98,7 @@ impl Slot {
             health,
             fault_lines: Sparse::default(),
             sleep: Sleep::default(),
+            times: Times::default(),
             offered: None,
             sleep_lines: Sparse::default(),
             stored: None,
@@ -133,6 +138,8 @@ impl Slot {
 
     /// Until something comes in or a timer is due; at least once past the other tasks of this thread.
     async fn rest(&mut self) {
+        let memory = self.instance.as_ref().map_or(0, Instance::memory_bytes);
+        self.parts.shared.stats.set_memory_bytes(memory);
         // Without an instance that it could have, or over the budget, what came in for it does not count.
         let over_until = self.over_budget_until();
         let is_asleep = self.sleep.is_asleep();
@@ -249,12 +256,13 @@ impl Slot {
 
     /// False: there is none.
     async fn next_event(&mut self) -> bool {
-        let Some((gateway, mut chunk)) = self.intake.next_chunk() else { return false };
+        let Some(mut chunk) = self.intake.next_chunk() else { return false };
+        let gateway = chunk.gateway;
         self.sleep.stir();
-        match self.handle_frame(gateway, &chunk).await {
+        match self.handle_frame(&mut chunk).await {
             Ok(used) => {
-                chunk.advance(used.min(chunk.len()));
-                self.intake.put_back(gateway, chunk);
+                chunk.frames.advance(used.min(chunk.frames.len()));
+                self.intake.put_back(chunk);
             }
             Err(error) => {
                 tracing::error!(%gateway, %error, "a gateway sent a broken frame: its lane is reset");
@@ -271,8 +279,10 @@ impl Slot {
         true
     }
 
-    async fn handle_frame(&mut self, gateway: GatewayId, chunk: &Bytes) -> Result<usize, FrameError> {
-        let Some((frame, used)) = RawFrame::split(chunk)? else { return Ok(chunk.len()) };
+    async fn handle_frame(&mut self, chunk: &mut Chunk) -> Result<usize, FrameError> {
+        let Chunk { gateway, frames, look } = chunk;
+        let gateway = *gateway;
+        let Some((frame, used)) = RawFrame::split(frames)? else { return Ok(frames.len()) };
         match ToWorker::decode(&frame)? {
             ToWorker::Event { client, number, attempt, event } => {
                 let checked = self.core(|core| core.out.on_event(gateway, number, attempt, used));
@@ -281,6 +291,9 @@ impl Slot {
                     self.parts.shared.stats.set_audit(audit.faults());
                 }
                 checked.transpose()?;
+                if let Some(Look { arrived, stands_for, .. }) = Look::at_event(look) {
+                    self.parts.shared.stats.queue_times.add(arrived.elapsed(), stands_for);
+                }
                 let client = ClientId { gateway, connection: client };
                 self.turn(Call::Event(client, event), Some((gateway, number))).await;
             }

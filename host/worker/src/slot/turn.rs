@@ -8,6 +8,7 @@ use tidegate_wire::EventNo;
 
 use super::call::{Call, Turned, run_call};
 use super::health::Trouble;
+use super::times::{Begins, Measured};
 use super::{Slot, reading};
 use crate::counters;
 use crate::settings::WorkerApp;
@@ -16,6 +17,11 @@ impl Slot {
     /// Runs one turn, and replaces the instance if the turn broke it.
     pub(super) async fn turn(&mut self, call: Call<'_>, event: Option<(GatewayId, EventNo)>) {
         let Some(instance) = &mut self.instance else { return };
+        let Begins { is_due, ticked } = self.times.begin(instance.ticks());
+        if let Some(random) = ticked {
+            self.intake.look_at_one(random);
+        }
+        let (measured, calls) = (is_due.then(Instant::now), instance.turns());
         let client = match &call {
             Call::Event(client, _) => Some(*client),
             _ => None,
@@ -26,6 +32,11 @@ impl Slot {
         let event_number = event.map(|(_, number)| number.0);
         let about = About { call: call.name(), client, event: event_number, is_upgrade: call.is_upgrade() };
         let turned = reading(&mut self.intake, run_call(instance, &self.parts, &call)).await;
+        // A callback that is not exported leaves the figures of an earlier turn behind.
+        let long = if instance.turns() == calls { None } else { instance.long_turn() };
+        if let Some(Measured { time, stands_for }) = self.times.ended(measured, long, Instant::now) {
+            self.parts.shared.stats.turn_times.add(time, stands_for);
+        }
         self.tally.turn();
         counters::TURNS.inc();
         match turned {
