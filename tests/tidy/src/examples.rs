@@ -10,6 +10,9 @@ const NEEDED: [&str; 6] = [
     "cluster/worker.toml",
 ];
 
+/// Settings for other programs, of which nothing is compiled: without a number.
+const SETTINGS: [&str; 1] = ["monitoring"];
+
 /// What a reader takes in at a glance.
 const README_LINES_MAX: usize = 40;
 
@@ -33,6 +36,7 @@ mod tests {
         let entries = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap());
         let folders = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
         let mut names: Vec<_> = folders.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| !SETTINGS.contains(&&**name));
         names.sort();
         names
     }
@@ -55,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_explanation_of_an_example_is_short() {
-        for name in examples() {
+        for name in examples().into_iter().chain(SETTINGS.map(str::to_owned)) {
             let lines = text(&format!("examples/{name}/README.md")).lines().count();
             assert!(lines <= README_LINES_MAX, "examples/{name}/README.md has {lines} lines");
         }
@@ -65,7 +69,10 @@ mod tests {
     fn every_example_is_run_by_an_end_to_end_test() {
         let tests = files().into_iter().filter(|file| file.path.starts_with("tests/e2e/tests/"));
         let tests: Vec<_> = tests.filter(|file| file.path.ends_with(".rs")).map(|file| file.text).collect();
-        refuse("Examples that no file of tests/e2e/tests names:", &untested(&examples(), &tests));
+        refuse(
+            "Examples that no file of tests/e2e/tests names:",
+            &untested(&[examples(), SETTINGS.map(str::to_owned).to_vec()].concat(), &tests),
+        );
     }
 
     #[test]
