@@ -13,6 +13,7 @@ mod failure;
 mod manage;
 mod module;
 mod news;
+mod notify;
 mod output;
 mod push;
 mod run;

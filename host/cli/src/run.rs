@@ -13,9 +13,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{DevArgs, UpArgs};
 use crate::failure::{Failure, Outcome};
+use crate::notify::Manager;
 use crate::output::{Output, note};
 use crate::watch;
 
+/// A node may take so much longer to stop than its settings say: threads and links end after that.
+const STOP_MORE: Duration = Duration::from_secs(5);
 /// How long the line `ready` waits for the rest of the cluster.
 const START_WAIT: Duration = Duration::from_secs(10);
 
@@ -100,6 +103,8 @@ async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
     let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::with(Failure::SOFTWARE))?;
     // As well: a file that has reached a limit on its size is to be an error of the write, not the end of the node.
     let _file_size = signal(FILE_SIZE).map_err(Failure::with(Failure::SOFTWARE))?;
+    let manager = Manager::of_this_process();
+    let stop_wait = config.stop_wait;
     let node = tokio::select! {
         node = Node::start(config) => node?,
         _ = signals.next() => return Ok(()),
@@ -118,9 +123,12 @@ async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
             note("not linked to the whole cluster yet; it goes on trying");
         }
         output.ready(node.addresses(), complete);
+        let status = if complete { "it takes part" } else { "not linked to the whole cluster yet" };
+        manager.ready(status);
         let _watching = watch.map(|watch| watch::start(watch, &node, output)).transpose()?;
-        serve(&node, &mut signals, &mut hang_up).await;
+        serve(&node, &mut signals, &mut hang_up, &manager, status).await;
     }
+    manager.stopping(stop_wait + STOP_MORE);
     note("stopping; a second signal ends it at once");
     tokio::select! {
         () = node.stop() => output.stopped(),
@@ -130,14 +138,18 @@ async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
 }
 
 /// Until a signal ends it. A hang-up makes it read its certificate again.
-async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal) {
+async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal, manager: &Manager, status: &str) {
     loop {
         tokio::select! {
             _ = signals.next() => return,
-            _ = hang_up.recv() => match node.reload_identity() {
-                Ok(()) => note("read the certificate again"),
-                Err(error) => note(format_args!("the certificate stays as it was: {error}")),
-            },
+            _ = hang_up.recv() => {
+                manager.reloading();
+                match node.reload_identity() {
+                    Ok(()) => note("read the certificate again"),
+                    Err(error) => note(format_args!("the certificate stays as it was: {error}")),
+                }
+                manager.ready(status);
+            }
         }
     }
 }

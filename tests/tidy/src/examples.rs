@@ -11,7 +11,7 @@ const NEEDED: [&str; 6] = [
 ];
 
 /// Settings for other programs, of which nothing is compiled: without a number.
-const SETTINGS: [&str; 1] = ["monitoring"];
+const SETTINGS: [&str; 2] = ["monitoring", "systemd"];
 
 /// What a reader takes in at a glance.
 const README_LINES_MAX: usize = 40;

@@ -33,6 +33,7 @@ mod sessions;
 mod slow;
 mod support;
 mod swap;
+mod systemd;
 mod tenants;
 mod trust;
 mod turns;
