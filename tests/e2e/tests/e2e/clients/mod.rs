@@ -2,6 +2,7 @@
 
 pub mod node;
 mod python;
+mod rust;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,22 @@
+//! `sdk/client`.
+
+use super::{Cluster, sdk, succeeds};
+
+#[tokio::test]
+async fn the_rust_client_does_everything_that_the_api_describes() {
+    let cluster = Cluster::start().await;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let folder = sdk("client");
+    let mut tests = cluster.command(cargo, &folder);
+    // With its unit tests and examples; into a folder of its own, since it shares no crate with the server.
+    tests.args(["test", "--release", "--locked"]);
+    tests.env("CARGO_TARGET_DIR", folder.join("../../target/client"));
+    // What the surrounding `cargo test` says is not of this crate.
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            tests.env_remove(name);
+        }
+    }
+    let told = succeeds(tests);
+    assert!(told.contains("the_description_of_the_api_has_no_push_that_this_crate_lacks ... ok"), "{told}");
+}
