@@ -12,6 +12,7 @@ mod clients;
 mod closing;
 mod density;
 mod deployments;
+mod docs;
 mod examples;
 mod failing;
 mod fairness;
