@@ -248,6 +248,8 @@ impl Intake {
 
     fn on_message(&mut self, message: SlotMsg) {
         match message {
+            // Of a link that is lost and has not noticed it, while the next one is there.
+            SlotMsg::LaneUp(gateway, offer) if self.newest(gateway).is_some_and(|link| link > offer.on) => {}
             SlotMsg::LaneUp(gateway, offer) => {
                 // What the lane before would still bring, its end above all, must not be taken for this one's.
                 if self.lanes.remove(&gateway).is_some() {
@@ -256,7 +258,7 @@ impl Intake {
                 self.notices.push_back(Notice::LaneUp(gateway, offer));
             }
             SlotMsg::LinkDown(gateway, link) => {
-                if self.is_newest(gateway, link) {
+                if self.newest(gateway) == Some(link) {
                     // A turn may wait for its answer.
                     self.queries.on_lost(gateway);
                     self.notices.push_back(Notice::LaneDown(gateway));
@@ -289,13 +291,13 @@ impl Intake {
         }
     }
 
-    /// Whether the last lane to this gateway that the slot was told of is one of this link.
-    fn is_newest(&self, gateway: GatewayId, link: LinkNo) -> bool {
+    /// The link of the last lane to this gateway that the slot was told of.
+    fn newest(&self, gateway: GatewayId) -> Option<LinkNo> {
         let coming = self.notices.iter().rev().find_map(|notice| match notice {
-            Notice::LaneUp(of, offer) if *of == gateway => Some(offer.on == link),
+            Notice::LaneUp(of, offer) if *of == gateway => Some(offer.on),
             _ => None,
         });
-        coming.or_else(|| Some(self.lanes.get(&gateway)?.lane.is_on(link))).unwrap_or(false)
+        coming.or_else(|| Some(self.lanes.get(&gateway)?.lane.link()))
     }
 
     fn read(&mut self, gateway: GatewayId) {

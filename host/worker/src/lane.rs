@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 use crate::inbox::{Inbox, SlotMsg};
 use crate::table::Place;
 
-/// A link of this worker. To one gateway there may be two, while one that is lost and not noticed yet is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A link of this worker; a later one is greater. To one gateway there may be two, while one that is lost and not noticed yet
+/// is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkNo(u64);
 
 impl LinkNo {
@@ -129,9 +130,9 @@ impl LazyLane {
         self.hello.generation
     }
 
-    /// Whether it is a lane of this link.
-    pub fn is_on(&self, link: LinkNo) -> bool {
-        self.offer.on == link
+    /// The link that offers it.
+    pub fn link(&self) -> LinkNo {
+        self.offer.on
     }
 
     /// Opens the lane if it is not open.
