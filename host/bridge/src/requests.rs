@@ -116,12 +116,22 @@ fn send_to_all<'a>(packet: &Packet<'a>, place: Place) -> Result<Vec<Command<'a>>
     };
     let clients = clients(Some(connections), place);
     let chunks = clients.chunks(limits::AUDIENCE_ENTRIES_MAX);
+    check_copies(packet, &except, chunks.len())?;
     let send = |to: &[ClientId]| Command::Send {
         to: Audience::Clients(to.to_vec()),
         except: except.clone(),
         message,
     };
     Ok(chunks.map(send).collect())
+}
+
+/// Each of several commands has a copy of the list of those that it is not for.
+fn check_copies(packet: &Packet<'_>, except: &[ClientId], commands: usize) -> Result<(), Refusal> {
+    if except.len() > limits::AUDIENCE_ENTRIES_MAX || except.len().saturating_mul(commands) > EXCLUDED_MAX {
+        let why = "it excludes too many clients, or from too many groups at once: exclude fewer, or name fewer groups";
+        return Err(Refusal::Ext(packet.command, why));
+    }
+    Ok(())
 }
 
 /// A client of two of the groups gets two copies, as ever.
@@ -132,6 +142,7 @@ fn send_to_groups<'a>(packet: &Packet<'a>, place: Place) -> Result<Vec<Command<'
     }
     let message = message(packet)?;
     let except = clients(exclude, place);
+    check_copies(packet, &except, group.0.len())?;
     let send = |group: String| Command::Send {
         to: Audience::Groups(vec![group.into()]),
         except: except.clone(),
@@ -357,6 +368,8 @@ pub(crate) const CLIENT_PREFIX: &str = "client:";
 const NORMAL: u16 = 1000;
 /// Most groups of one message: it is a command for each.
 const GROUPS_MAX: usize = 1000;
+/// Most clients that all commands of one message exclude, together: 16 MB.
+const EXCLUDED_MAX: usize = 1_000_000;
 
 #[cfg(test)]
 mod tests;

@@ -240,11 +240,11 @@ async fn accept<F>(
 {
     let mut talking = JoinSet::new();
     loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&shared.connections).acquire_owned().await else { return };
         while talking.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // After it has come: a port where nobody is holds no place of the others. Never closed.
+                let Ok(place) = Arc::clone(&shared.connections).acquire_owned().await else { return };
                 counters::CONNECTIONS.inc();
                 // A socket without it works too.
                 let _ = stream.set_nodelay(true);
@@ -259,7 +259,6 @@ async fn accept<F>(
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection to a bridge cannot be accepted");
-                drop(place);
                 // Out of descriptors, most likely: it passes.
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
@@ -275,6 +274,8 @@ async fn at_register(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAdd
     };
     let mut places = shared.places.subscribe();
     let (mut bytes, mut is_known) = (BytesMut::new(), false);
+    // Until here the secret must have come, whatever else does.
+    let first = tokio::time::Instant::now() + FIRST_WAIT;
     loop {
         while let Some((line, used)) = match register::split(&bytes) {
             Ok(found) => found,
@@ -290,9 +291,9 @@ async fn at_register(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAdd
             }
             bytes.advance(used);
         }
-        let wait = if is_known { shared.settings.idle_wait } else { FIRST_WAIT };
+        let until = if is_known { tokio::time::Instant::now() + shared.settings.idle_wait } else { first };
         tokio::select! {
-            read = tokio::time::timeout(wait, stream.read_buf(&mut bytes)) => match read {
+            read = timeout_at(until, stream.read_buf(&mut bytes)) => match read {
                 Ok(Ok(more)) if more > 0 => {}
                 Ok(ended) => return ended.map(drop),
                 Err(_) => return Ok(()),

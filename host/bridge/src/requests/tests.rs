@@ -189,3 +189,19 @@ fn more_clients_than_one_command_may_name_are_several_commands() {
     });
     assert_eq!(sizes.collect::<Vec<_>>(), [65_536, 4_464]);
 }
+
+#[test]
+fn a_list_of_excluded_clients_is_not_copied_for_many_groups() {
+    let say = |groups: usize, excluded: u32| {
+        let groups: Vec<_> = (0..groups).map(|n| format!("\"g{n}\"")).collect();
+        let excluded: Vec<_> = (0..excluded).map(|n| n.to_string()).collect();
+        let ext = format!(r#"{{"group":[{}],"exclude":[{}]}}"#, groups.join(","), excluded.join(","));
+        told(22, SCALAR, &ext, b"hi").map(drop)
+    };
+    assert_eq!(say(1000, 1000), Ok(()));
+    assert_eq!(say(1, 65_536), Ok(()));
+    for (groups, excluded) in [(1000, 1001), (1, 65_537), (16, 65_536)] {
+        let error = say(groups, excluded).unwrap_err().to_string();
+        assert!(error.contains("excludes too many"), "{error}");
+    }
+}
