@@ -70,13 +70,41 @@ impl Service {
             Operation::CreateApp => {
                 let body = self.read(body).await?;
                 let spec = if body.is_empty() { AppSpec::default() } else { parse(&body)? };
+                self.check_routes(call, &spec).await?;
                 AppDeed::Create(Box::new(spec))
             }
             Operation::SuspendApp => AppDeed::Suspend,
             Operation::ResumeApp => AppDeed::Resume,
             Operation::DeleteApp => AppDeed::Delete,
-            _ => AppDeed::Configure(Box::new(parse(&self.read(body).await?)?)),
+            _ => {
+                let spec = parse(&self.read(body).await?)?;
+                self.check_routes(call, &spec).await?;
+                AppDeed::Configure(Box::new(spec))
+            }
         })
+    }
+
+    /// Hosts and paths are shared by all tenants, and a more particular route takes clients from a wider one: who administers one
+    /// tenant keeps the routes that an operator gave its apps.
+    async fn check_routes(&self, call: &Call, spec: &AppSpec) -> Result<(), Problem> {
+        if spec.routes.is_empty() || call.token.check_operator().is_ok() {
+            return Ok(());
+        }
+        let name = call.app()?;
+        let apps = self.steering().apps().await.map_err(|refusal| call.problem(refusal))?;
+        let created = apps.iter().find(|app| app.app == name).and_then(|app| app.created.as_ref());
+        let is_given = |route: &&String| created.is_some_and(|created| created.spec.routes.contains(route));
+        match spec.routes.iter().find(|route| !is_given(route)) {
+            None => Ok(()),
+            Some(route) => {
+                let route: String = route.chars().take(200).collect();
+                let detail = format!(
+                    "the route {route} of {name} may be given by operators only, since hosts are shared by all tenants: ask \
+                     one, or leave it out of `routes`"
+                );
+                Err(Problem::new(Kind::Forbidden, detail))
+            }
+        }
     }
 
     async fn tenants(&self, call: &Call) -> Result<Response<Body>, Problem> {
@@ -107,11 +135,13 @@ impl Service {
 
     fn nodes(&self, call: &Call) -> Result<Response<Body>, Problem> {
         for_admins(&call.token)?;
+        // How the cluster is reached inside is nobody's business who administers one tenant.
+        let is_operator = call.token.check_operator().is_ok();
         let node = |node: &NodeInfo| {
             without_nulls(json!({
                 "name": node.name,
                 "role": node.role,
-                "address": node.address,
+                "address": node.address.filter(|_| is_operator),
                 "gateway": node.gateway.map(|id| id.to_string()),
             }))
         };

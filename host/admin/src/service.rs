@@ -29,7 +29,7 @@ use crate::reply::{json, not_pushed, parse, parse_any, pushed};
 use crate::settings::AdminSettings;
 use crate::steer::Call;
 use crate::steering::Steering;
-use crate::upload::UPLOADS_MAX;
+use crate::upload::Uploads;
 use crate::verb::Verb;
 use crate::{counters, openapi};
 
@@ -65,7 +65,7 @@ pub(crate) struct Service {
     pub(crate) settings: AdminSettings,
     room: Arc<Semaphore>,
     /// Modules that come in.
-    pub(crate) uploads: Semaphore,
+    pub(crate) uploads: Uploads,
     started: Instant,
     failures: Mutex<RateMeter>,
     /// By the name of the token; at most [`RATES_MAX`].
@@ -84,7 +84,7 @@ impl Service {
             backend,
             names,
             room: Arc::new(Semaphore::new(settings.requests_max)),
-            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads: Uploads::default(),
             started: Instant::now(),
             failures: Mutex::default(),
             rates: Mutex::default(),

@@ -184,13 +184,9 @@ impl Service {
                 self.named(&call, &app, parse(&body)?).await?
             }
             Form::Wasm => {
-                let busy = || {
-                    let detail =
-                        format!("{} modules come in already: try again in a moment", upload::UPLOADS_MAX);
-                    Problem::new(Kind::Busy, detail)
-                };
-                let _upload = self.uploads.try_acquire().map_err(|_| busy())?;
-                Module::Bytes(upload::take(&call.parts.headers, body, self.settings.read_wait).await?)
+                let place = self.uploads.place(app.tenant())?;
+                let step = self.settings.read_wait;
+                Module::Bytes(upload::take(&call.parts.headers, body, step, place).await?)
             }
         };
         let note = query.text("note").unwrap_or_default().to_owned();

@@ -1,18 +1,75 @@
 //! A module that comes in as the body of a request.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
+use parking_lot::Mutex;
 use tidegate_wire::request::{BadModule, MODULE_BYTES_MAX};
 use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
 
-/// Modules that come in at a time.
+/// Modules that come in, or wait to be stored, at a time.
 pub(crate) const UPLOADS_MAX: usize = 4;
+/// And of one tenant, so that one that is slow leaves room for others.
+const TENANT_UPLOADS_MAX: usize = 2;
+
+/// The places for modules.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Uploads {
+    by_tenant: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Uploads {
+    /// A place for a module of this tenant, if there is one.
+    pub fn place(&self, tenant: &str) -> Result<Place, Problem> {
+        let mut by_tenant = self.by_tenant.lock();
+        let (all, own) = (by_tenant.values().sum::<usize>(), by_tenant.get(tenant).copied().unwrap_or(0));
+        if all >= UPLOADS_MAX || own >= TENANT_UPLOADS_MAX {
+            let detail = format!(
+                "{own} modules of this tenant, {all} of all, come in already; at most {TENANT_UPLOADS_MAX} and {UPLOADS_MAX} may: \
+                 try again in a moment"
+            );
+            return Err(Problem::new(Kind::Busy, detail));
+        }
+        by_tenant.insert(tenant.to_owned(), own + 1);
+        Ok(Place { by_tenant: Arc::clone(&self.by_tenant), tenant: tenant.to_owned() })
+    }
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    by_tenant: Arc<Mutex<BTreeMap<String, usize>>>,
+    tenant: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_tenant = self.by_tenant.lock();
+        match by_tenant.get_mut(&self.tenant) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(by_tenant.remove(&self.tenant)),
+        }
+    }
+}
+
+/// A module that has come keeps its place as long as its bytes are in memory, whoever has them then.
+struct Placed {
+    module: Vec<u8>,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.module
+    }
+}
 
 /// How long all of a module may take.
 const UPLOAD_WAIT: Duration = Duration::from_secs(600);
@@ -45,24 +102,29 @@ impl Form {
 }
 
 /// Takes a module. Memory is taken for what has come, not for what is announced; `step` is how long it may be silent.
-pub(crate) async fn take(headers: &HeaderMap, body: Body, step: Duration) -> Result<Bytes, Problem> {
+pub(crate) async fn take(
+    headers: &HeaderMap,
+    body: Body,
+    step: Duration,
+    place: Place,
+) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > MODULE_BYTES_MAX) {
         return Err(too_large(announced.unwrap_or_default()));
     }
     match timeout(UPLOAD_WAIT, take_all(body, step)).await {
-        Ok(taken) => taken,
+        Ok(taken) => taken.map(|module| Bytes::from_owner(Placed { module, _place: place })),
         Err(_) => Err(too_slow(UPLOAD_WAIT)),
     }
 }
 
-async fn take_all(mut body: Body, step: Duration) -> Result<Bytes, Problem> {
+async fn take_all(mut body: Body, step: Duration) -> Result<Vec<u8>, Problem> {
     let mut module = Vec::new();
     loop {
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         let frame = match timeout(step, frame).await {
             Err(_) => return Err(too_slow(step)),
-            Ok(None) => return Ok(module.into()),
+            Ok(None) => return Ok(module),
             Ok(Some(Err(error))) => {
                 let detail = format!("the module did not come over whole: {error}; deploy it again");
                 return Err(Problem::new(Kind::BadBody, detail));
@@ -85,4 +147,29 @@ fn too_large(bytes: u64) -> Problem {
 
 fn too_slow(wait: Duration) -> Problem {
     Problem::new(Kind::TooSlow, format!("the module did not come within {wait:?}: deploy it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_leaves_room_for_others_and_a_module_keeps_its_place_as_long_as_its_bytes() {
+        let uploads = Uploads::default();
+        let own = [uploads.place("a").unwrap(), uploads.place("a").unwrap()];
+        let detail = uploads.place("a").unwrap_err().to_string();
+        assert!(detail.contains("2 modules of this tenant"), "{detail}");
+        let others = [uploads.place("b").unwrap(), uploads.place("c").unwrap()];
+        assert!(uploads.place("d").is_err());
+        let [first, second] = own;
+        let bytes = Bytes::from_owner(Placed { module: vec![1, 2], _place: first });
+        let copy = bytes.clone();
+        drop((bytes, second));
+        let _there = uploads.place("d").unwrap();
+        assert!(uploads.place("d").is_err());
+        drop(copy);
+        let _second = uploads.place("d").unwrap();
+        drop((others, _there, _second));
+        assert!(uploads.by_tenant.lock().is_empty());
+    }
 }

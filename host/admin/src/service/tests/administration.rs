@@ -108,11 +108,36 @@ async fn operators_give_orders_about_tenants_and_an_admin_only_looks_at_its_own(
 }
 
 #[tokio::test]
+async fn hosts_that_tenants_share_are_given_by_operators_and_kept_by_admins() {
+    let server = server();
+    for (token, method, path, routes, status) in [
+        ("admin", "POST", APP, r#"["shop.example.com/login"]"#, 403),
+        ("admin", "PUT", "/v1/apps/acme/chat", r#"["chat.example.com", "*"]"#, 403),
+        ("admin", "PUT", "/v1/apps/acme/chat", r#"["chat.example.com"]"#, 200),
+        ("admin", "PUT", "/v1/apps/acme/chat", "[]", 200),
+        ("operator", "PUT", "/v1/apps/acme/chat", r#"["*"]"#, 200),
+    ] {
+        let body = format!(r#"{{"routes": {routes}}}"#);
+        let (said, answer) = server.says(token, method, path, &body).await;
+        assert_eq!(said, status, "{token} {routes}: {answer}");
+        if status == 403 {
+            let detail = answer["detail"].as_str().unwrap();
+            assert!(kind(&answer) == "forbidden" && detail.contains("operators"), "{detail}");
+            assert_eq!(server.last_order(), "");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nodes_and_status_are_told_to_admins_without_the_apps_of_others() {
     let server = server();
     let (status, nodes) = server.says("admin", "GET", "/v1/nodes", "").await;
     conforms("Nodes", &nodes);
     assert_eq!((status, &nodes["nodes"][0]["gateway"]), (200, &json!("000000000001")));
+    assert_eq!(nodes["nodes"][0].get("address"), None);
+    let (_, nodes) = server.says("operator", "GET", "/v1/nodes", "").await;
+    conforms("Nodes", &nodes);
+    assert_eq!(nodes["nodes"][0]["address"], "127.0.0.1:1");
     let (_, status) = server.says("admin", "GET", "/v1/status", "").await;
     conforms("Status", &status);
     assert_eq!(status["apps"], json!([{"app": "acme/chat", "clients": 3}]));

@@ -109,7 +109,11 @@ impl Steering for Played {
             created: Some(Created {
                 suspended: false,
                 tenant_suspended: false,
-                spec: Box::new(AppSpec { slots: Some(2), ..AppSpec::default() }),
+                spec: Box::new(AppSpec {
+                    slots: Some(2),
+                    routes: vec!["chat.example.com".into()],
+                    ..AppSpec::default()
+                }),
                 troubles: vec![],
             }),
         };
