@@ -184,7 +184,8 @@ class Cluster(unittest.TestCase):
 
 def is_push(operation: Any) -> bool:
     """Whether this is for who pushes; other operations are for who deploys or operates."""
-    schema = operation["responses"]["200"].get("content", {}).get("application/json", {}).get("schema", {})
+    good = operation["responses"].get("200", {})
+    schema = good.get("content", {}).get("application/json", {}).get("schema", {})
     return schema.get("$ref", "").split("/")[-1] in ("Reached", "Results", "Answer")
 
 

@@ -73,7 +73,7 @@ async fn a_pipeline_deploys_watches_and_rolls_back_with_curl_under_a_connected_c
     assert_eq!((&app["stable"]["number"], &app["workers"][0]["slots"]), (&json!(1), &json!([1, 1])), "{app}");
 
     // Line by line.
-    let (code, text) = curl.deploys("?note=from+a+pipeline", &wasm("versioned-v2"));
+    let (code, text) = curl.deploys("?note=from+a+pipeline", &wasm("versioned-twin"));
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (first, last) = (lines.first().unwrap(), lines.last().unwrap());
     assert_eq!(
@@ -82,14 +82,14 @@ async fn a_pipeline_deploys_watches_and_rolls_back_with_curl_under_a_connected_c
         "{text}"
     );
     assert_eq!(last["report"]["clients"]["closed"], 0, "{last}");
-    says(&mut client, "a", "v2 a").await;
+    says(&mut client, "a", "twin a").await;
 
     // One that is rolled back fails the pipeline, and the client hears nothing of it.
     let (code, text) = curl.deploys("?wait=end", &wasm("versioned-start-traps"));
     let problem: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, kind(&problem)), (22, "rolled-back"), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("on-worker-start"), "{problem}");
-    says(&mut client, "b", "v2 b").await;
+    says(&mut client, "b", "twin b").await;
 
     // What is no plugin is refused in the words of the command line.
     std::fs::write(at.join("none.wasm"), b"\0asm nothing").unwrap();
@@ -113,7 +113,7 @@ async fn a_pipeline_deploys_watches_and_rolls_back_with_curl_under_a_connected_c
     let version = eventually("the deployment has ended", ended).await;
     assert_eq!(version["state"]["ended"], "committed", "{version}");
     assert!(version["by"].as_str().unwrap().starts_with("token "), "{version}");
-    says(&mut client, "d", "v2 d").await;
+    says(&mut client, "d", "twin d").await;
 
     let versions = curl.ask("GET", "/v1/apps/default/test/versions", &[]);
     let numbers: Vec<_> =

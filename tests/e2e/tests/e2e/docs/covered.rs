@@ -20,6 +20,11 @@ const LONG: How =
 const CLUSTER: How = By("of_01_echo_answers_as_three_processes");
 const FRAGMENT: How = Not("a part of a plugin that does not compile by itself");
 
+const PHP: How = Not("PHP with the original's own library; the stories of `bridge` speak as that does");
+const BRIDGE: How =
+    Not("a file with a secret is read that is not there; the stories of `bridge` have these keys");
+const HTTP: How = Not("the stories of `http_api` ask the same, with tokens and modules of their own");
+
 /// Document, how the block begins, and what is done with it.
 const BLOCKS: &[(&str, &str, How)] = &[
     (
@@ -38,6 +43,7 @@ const BLOCKS: &[(&str, &str, How)] = &[
     ("docs/guide/benchmarking.md", "tidegate up -c examples/01-echo", LONG),
     ("docs/guide/benchmarking.md", "tidegate bench swap", LONG),
     ("docs/guide/benchmarking.md", "tidegate bench fairness", LONG),
+    ("docs/guide/benchmarking.md", "tidegate bench push", LONG),
     ("docs/guide/benchmarking.md", "tidegate bench density", LONG),
     ("docs/guide/benchmarking.md", "cargo bench", LONG),
     (
@@ -89,8 +95,21 @@ const BLOCKS: &[(&str, &str, How)] = &[
         "-> {\"request\"",
         Not("bytes and lines of both sides in one; the stories of `hostile` speak so"),
     ),
+    ("docs/guide/coming-from-gatewayworker.md", "class Events", PHP),
+    (
+        "docs/guide/coming-from-gatewayworker.md",
+        "use serde::",
+        Not("a plugin to compare with the PHP beside it; that of 02-chat-room is built"),
+    ),
+    ("docs/guide/coming-from-gatewayworker.md", "[[bridge]]", BRIDGE),
+    ("docs/guide/coming-from-gatewayworker.md", "Gateway::$registerAddress", PHP),
+    ("docs/guide/coming-from-gatewayworker.md", "$client_id = Gateway::", PHP),
+    ("docs/guide/coming-from-gatewayworker.md", "[gateway]", BRIDGE),
     ("docs/guide/gateway-api.md", "gateway::all()", FRAGMENT),
     ("docs/guide/gateway-api.md", "let here =", FRAGMENT),
+    ("docs/guide/http-api.md", "$ export TIDEGATE_TOKEN", HTTP),
+    ("docs/guide/http-api.md", "$ curl -N", HTTP),
+    ("docs/guide/http-api.md", "$ tidegate tokens create '*'", HTTP),
     ("docs/guide/limits.md", "[[listener]]", CHECKED),
     ("docs/guide/operations.md", "tidegate dev [PATH]", By("every_command_of_the_list_is_one")),
     ("docs/guide/operations.md", "[metrics]", CHECKED),
@@ -157,6 +176,7 @@ const BLOCKS: &[(&str, &str, How)] = &[
         "tidegate build",
         By("the_shop_of_06_push_tells_every_device_as_three_processes"),
     ),
+    ("examples/systemd/README.md", "useradd", Not("it needs root and systemd; `systemd` checks the unit")),
     (
         "sdk/client/README.md",
         "use tidegate_client",

@@ -1,7 +1,5 @@
 //! Settings, and the commands of the lists.
 
-use std::path::Path;
-
 use tidegate_harness::tidegate;
 use tidegate_node::{Config, Overrides};
 
@@ -20,10 +18,13 @@ const SETTINGS: [(&str, &str, &str); 7] = [
 
 #[test]
 fn settings_that_the_documents_show_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    // The certificates that those of a cluster name.
+    runs(&block("docs/guide/cluster.md", "tidegate cert init"), folder.path(), &[]);
     for (page, first, more) in SETTINGS {
         let text = format!("{}{more}", block(page, first).text);
         let none: [(std::ffi::OsString, std::ffi::OsString); 0] = [];
-        let taken = Config::parse(&text, Path::new("/tmp/x/tidegate.toml"), none, &Overrides::default());
+        let taken = Config::parse(&text, &folder.path().join("tidegate.toml"), none, &Overrides::default());
         assert!(taken.is_ok(), "{page}: {first}: {}", taken.unwrap_err());
     }
 }
