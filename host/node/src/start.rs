@@ -12,7 +12,6 @@ use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_link::certs::Identity;
 use tidegate_link::{Endpoint, LinkSettings, Peer, memory_pair};
-use tidegate_register::deployer::Deployer;
 use tidegate_register::{Adopted, Named, Precedence, Register};
 use tidegate_runtime::{Engine, SlowPool, SlowPoolSettings};
 use tidegate_store::{Store, StoreLimits};
@@ -35,8 +34,8 @@ use crate::plugins::{Loaded, LoadedApp};
 use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
 use crate::tenants::TenantBudgets;
-use crate::versions::{Fetch, Versions};
-use crate::{accept, outside, plugins, requests, system};
+use crate::versions::{Versions, from_deployer, from_keeper};
+use crate::{accept, outside, plugins, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     system::raise_open_files();
@@ -453,52 +452,11 @@ async fn adopt(register: &Register, precedence: Precedence, loaded: &mut Loaded)
     Ok(())
 }
 
-fn from_deployer(deployer: Arc<dyn Deployer>) -> Fetch {
-    Box::new(move |digest| {
-        let deployer = Arc::clone(&deployer);
-        Box::pin(async move {
-            let module = deployer.module(digest).await.map_err(|refusal| refusal.to_string())?;
-            module.ok_or_else(|| {
-                format!("the register does not have sha256:{digest} any more: deploy it again")
-            })
-        })
-    })
-}
-
-/// Over the link to the register that keeps versions.
-fn from_keeper(keeper: Arc<OnceLock<Weak<WorkerDuty>>>) -> Fetch {
-    Box::new(move |digest| {
-        let keeper = Arc::clone(&keeper);
-        Box::pin(async move {
-            let until = Instant::now() + FETCH_WAIT;
-            loop {
-                let link = keeper.get().and_then(Weak::upgrade).and_then(|duty| duty.link());
-                let why = match link {
-                    Some(link) => match requests::fetch_module(&link, digest).await {
-                        Ok(module) => return Ok(module),
-                        Err(error) if error.is_final() => return Err(error.to_string()),
-                        Err(error) => error.to_string(),
-                    },
-                    None => "there is no link to the register that keeps the versions".to_owned(),
-                };
-                // It may be back in a moment, and goes on with the deployment then.
-                if Instant::now() >= until {
-                    return Err(why);
-                }
-                tokio::time::sleep(FETCH_AGAIN).await;
-            }
-        })
-    })
-}
-
 fn no_plugins() -> NodeError {
     NodeError::Panicked("a worker was started without its plugins".into())
 }
 
 /// How long a worker waits for a register to say what should run.
 const ORDERS_WAIT: Duration = Duration::from_secs(5);
-/// How long a register may be away while a module is fetched: less than a deployment has to prepare.
-const FETCH_WAIT: Duration = Duration::from_secs(60);
-const FETCH_AGAIN: Duration = Duration::from_millis(250);
 /// How long it takes to fetch and compile it.
 const VERSIONS_WAIT: Duration = Duration::from_secs(120);

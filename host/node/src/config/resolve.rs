@@ -105,10 +105,8 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     set(&mut config.log, node.log);
     set(&mut config.stop_wait, node.stop_wait_ms.map(millis));
     set(&mut config.register_listen, register.listen.map(|address| address.0));
-    config.metrics.listen = metrics.listen.map(|address| address.0);
-    set(&mut config.metrics.apps_max, metrics.apps_max.map(size));
+    apply_metrics(&mut config, metrics);
     let client_ids = gateway.client_ids;
-    set(&mut config.metrics.histograms_max, metrics.histograms_max.map(size));
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker)?;
     config.admin = admin::resolve(admin, &config.place)?;
@@ -222,6 +220,13 @@ fn alone(roles: Option<&[Role]>, registers: &[SocketAddr]) -> Result<Place, Conf
          them in this process",
         missing.join(" and no ")
     )))
+}
+
+fn apply_metrics(config: &mut Config, file: file::Metrics) {
+    let metrics = &mut config.metrics;
+    metrics.listen = file.listen.map(|address| address.0);
+    set(&mut metrics.apps_max, file.apps_max.map(size));
+    set(&mut metrics.histograms_max, file.histograms_max.map(size));
 }
 
 fn apply_gateway(config: &mut Config, file: file::Gateway) -> Result<(), ConfigError> {
