@@ -19,8 +19,10 @@ const SETTINGS: [(&str, &str, &str); 7] = [
 #[test]
 fn settings_that_the_documents_show_are_taken() {
     let folder = tempfile::tempdir().unwrap();
-    // The certificates that those of a cluster name.
+    // What they name: the certificates of a cluster, a page and a plugin.
     runs(&block("docs/guide/cluster.md", "tidegate cert init"), folder.path(), &[]);
+    std::fs::create_dir(folder.path().join("web")).unwrap();
+    std::fs::write(folder.path().join("chat.wasm"), "").unwrap();
     for (page, first, more) in SETTINGS {
         let text = format!("{}{more}", block(page, first).text);
         let none: [(std::ffi::OsString, std::ffi::OsString); 0] = [];
