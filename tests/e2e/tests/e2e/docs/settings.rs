@@ -5,15 +5,17 @@ use tidegate_node::{Config, Overrides};
 
 use super::{block, runs};
 
+const APP: &str = "[[app]]\nname = \"chat\"\nplugin = \"chat.wasm\"\nlisten = [\"ws://127.0.0.1:7272\"]\n";
+
 /// Each with what it needs besides to be a whole file.
 const SETTINGS: [(&str, &str, &str); 7] = [
     ("docs/guide/cluster.md", "# register.toml", ""),
     ("docs/guide/cluster.md", "# gateway.toml", ""),
     ("docs/guide/cluster.md", "# worker.toml", ""),
-    ("docs/guide/density.md", "[[app]]", "plugin = \"chat.wasm\"\n"),
+    ("docs/guide/density.md", "[[app]]", "plugin = \"chat.wasm\"\nlisten = [\"ws://127.0.0.1:7272\"]\n"),
     ("docs/guide/limits.md", "[[listener]]", ""),
-    ("docs/guide/operations.md", "[metrics]", "[[app]]\nname = \"chat\"\nplugin = \"chat.wasm\"\n"),
-    ("docs/guide/tenants.md", "[[tenant]]", "[[app]]\nname = \"chat\"\nplugin = \"chat.wasm\"\n"),
+    ("docs/guide/operations.md", "[metrics]", APP),
+    ("docs/guide/tenants.md", "[[tenant]]", APP),
 ];
 
 #[test]
