@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
-use tidegate_base::{AppSpec, CpuShare, Label, Quota, Quotas, Token};
+use tidegate_base::{AppSpec, CpuShare, Label, Quota, Quotas};
 use tidegate_wire::control::NodeInfo;
 use tidegate_wire::request::{AppDeed, Order, Refusal, TenantDeed, TenantOverview};
 
@@ -108,7 +108,7 @@ impl Service {
     }
 
     async fn tenants(&self, call: &Call) -> Result<Response<Body>, Problem> {
-        for_admins(&call.token)?;
+        call.token.check_role(call.facts.role)?;
         let tenants = self.all_tenants(call).await?.into_iter();
         let its = tenants.filter(|overview| call.token.tenant.covers(overview.tenant.as_str()));
         Ok(call.done(&json!({ "tenants": its.map(|overview| of_tenant(&overview)).collect::<Vec<_>>() })))
@@ -116,8 +116,7 @@ impl Service {
 
     async fn tenant(&self, call: &Call) -> Result<Response<Body>, Problem> {
         let name = call.name("tenant");
-        let forbidden = |why: tidegate_base::NotAllowed| Problem::new(Kind::Forbidden, why.to_string());
-        call.token.check_tenant(call.facts.role, name).map_err(forbidden)?;
+        call.token.check_tenant(call.facts.role, name)?;
         let tenant = label(name)?;
         let tenants = self.all_tenants(call).await?;
         match tenants.iter().find(|overview| overview.tenant == tenant) {
@@ -134,7 +133,7 @@ impl Service {
     }
 
     fn nodes(&self, call: &Call) -> Result<Response<Body>, Problem> {
-        for_admins(&call.token)?;
+        call.token.check_role(call.facts.role)?;
         // How the cluster is reached inside is nobody's business who administers one tenant.
         let is_operator = call.token.check_operator().is_ok();
         let node = |node: &NodeInfo| {
@@ -150,7 +149,7 @@ impl Service {
     }
 
     fn status(&self, call: &Call) -> Result<Response<Body>, Problem> {
-        for_admins(&call.token)?;
+        call.token.check_role(call.facts.role)?;
         let mut status = self.steering().status().map_err(|refusal| call.problem(refusal))?;
         status.apps.retain(|status| call.token.is_for(&status.app));
         Ok(call.done(&without_nulls(json!(status))))
@@ -192,13 +191,8 @@ fn quotas(body: &[u8]) -> Result<Vec<(Quota, Option<u64>)>, Problem> {
 
 /// The tenant of the path, for whoever may give orders about all of them.
 fn of_operators(call: &Call) -> Result<Label, Problem> {
-    call.token.check_operator().map_err(|why| Problem::new(Kind::Forbidden, why.to_string()))?;
+    call.token.check_operator()?;
     label(call.name("tenant"))
-}
-
-fn for_admins(token: &Token) -> Result<(), Problem> {
-    let forbidden = |why: tidegate_base::NotAllowed| Problem::new(Kind::Forbidden, why.to_string());
-    token.check_role(tidegate_base::TokenRole::Admin).map_err(forbidden)
 }
 
 fn label(name: &str) -> Result<Label, Problem> {

@@ -5,6 +5,7 @@ use std::fmt;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
+use tidegate_base::NotAllowed;
 
 /// The kinds of problems. Their names are an API: clients compare them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,6 +221,13 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+/// A token is not for this.
+impl From<NotAllowed> for Problem {
+    fn from(why: NotAllowed) -> Self {
+        Self::new(Kind::Forbidden, why.to_string())
     }
 }
 

@@ -390,7 +390,7 @@ fn deeds(verb: Verb, body: &[u8]) -> Result<Vec<Deed<'_>>, Problem> {
 pub(crate) fn app_of(token: &Token, needs: TokenRole, tenant: &str, app: &str) -> Result<AppName, Problem> {
     let name = AppName::new(&format!("{tenant}/{app}"));
     let app = name.map_err(|error| Problem::new(Kind::NoSuchApp, error.to_string()))?;
-    token.check(needs, &app).map_err(|why| Problem::new(Kind::Forbidden, why.to_string()))?;
+    token.check(needs, &app)?;
     Ok(app)
 }
 

@@ -104,9 +104,7 @@ impl Service {
     }
 
     async fn apps(&self, call: &Call) -> Result<Response<Body>, Problem> {
-        call.token
-            .check_role(call.facts.role)
-            .map_err(|why| Problem::new(Kind::Forbidden, why.to_string()))?;
+        call.token.check_role(call.facts.role)?;
         call.query()?;
         let apps = self.steering().apps().await.map_err(|refusal| call.problem(refusal))?;
         let its = apps.into_iter().filter(|overview| call.token.is_for(&overview.app));

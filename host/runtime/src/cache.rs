@@ -138,8 +138,8 @@ impl ModuleCache {
         }
     }
 
-    /// Stores the code compiled from a component of so many bytes, and removes what was used longest ago if there is too much. Code that is larger than the
-    /// whole cache is not stored.
+    /// Stores the code compiled from a component of so many bytes, and removes what was used longest ago if there is too
+    /// much. Code that is larger than the whole cache is not stored.
     pub(crate) fn put(&self, key: &Key, source_bytes: u64, code: &[u8]) -> Result<(), CacheError> {
         let size = (code.len() + TAIL_BYTES) as u64;
         if size > self.settings.bytes_max {
