@@ -233,6 +233,7 @@ impl Intake {
     pub fn forget(&mut self, gateway: GatewayId) {
         self.lanes.remove(&gateway);
         self.chunks.retain(|chunk| chunk.gateway != gateway);
+        self.queries.noted(gateway);
     }
 
     /// Reads what has come. Ready: there is something to handle.

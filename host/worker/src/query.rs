@@ -1,6 +1,6 @@
 //! The queries that turns of a slot wait for: its instance's, and those of instances that start beside it or say good-bye.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -23,6 +23,9 @@ pub(crate) struct Queries {
 struct Inner {
     number: u32,
     waiting: BTreeMap<u32, Waiting>,
+    /// Gateways whose lanes have ended while the slot was busy: it will hear of it between two turns. Until then it would
+    /// ask them, and wait for nothing.
+    lost: BTreeSet<GatewayId>,
 }
 
 #[derive(Debug)]
@@ -40,8 +43,9 @@ pub(crate) struct Asked {
 
 impl Queries {
     /// A query begins.
-    pub fn begin(self: &Arc<Self>, fanout: Fanout) -> Asked {
+    pub fn begin(self: &Arc<Self>, mut fanout: Fanout) -> Asked {
         let mut inner = self.inner.lock();
+        inner.lost.iter().for_each(|gateway| fanout.on_lost(*gateway));
         inner.number = inner.number.wrapping_add(1);
         let number = inner.number;
         inner.waiting.insert(number, Waiting { fanout, waker: None });
@@ -58,13 +62,22 @@ impl Queries {
         }
     }
 
+    /// A lane to this gateway has ended, for queries that wait and, until the slot has [noted](Self::noted) it, for those to come.
     pub fn on_lost(&self, gateway: GatewayId) {
         let lost = |waiting: &mut Waiting| {
             waiting.fanout.on_lost(gateway);
             waiting.waker_if_done()
         };
-        let woken: Vec<_> = self.inner.lock().waiting.values_mut().filter_map(lost).collect();
+        let mut inner = self.inner.lock();
+        inner.lost.insert(gateway);
+        let woken: Vec<_> = inner.waiting.values_mut().filter_map(lost).collect();
+        drop(inner);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// The slot knows whether it has a lane to this gateway.
+    pub fn noted(&self, gateway: GatewayId) {
+        self.inner.lock().lost.remove(&gateway);
     }
 }
 
@@ -131,6 +144,25 @@ mod tests {
         assert_eq!(count.finish(wait).await.answer, Answer::Count(7));
         assert_eq!(groups.finish(wait).await.answer, Answer::Counts(vec![3]));
         assert!(queries.inner.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_query_that_begins_before_the_slot_has_noted_a_loss_does_not_wait_for_it() {
+        let (lost, lives) = (GatewayId::new(1), GatewayId::new(2));
+        let queries = Arc::new(Queries::default());
+        let begin = || queries.begin(Fanout::new(&Query::CountClients(Audience::All), [lost, lives]));
+        queries.on_lost(lost);
+        let asked = begin();
+        queries.on_answer(asked.number(), lives, Answer::Count(3));
+        let answered = asked.finish(Duration::from_secs(3600)).await;
+        assert_eq!((answered.answer, answered.missing), (Answer::Count(3), vec![lost]));
+        queries.noted(lost);
+        let asked = begin();
+        for (gateway, count) in [(lost, 1), (lives, 2)] {
+            queries.on_answer(asked.number(), gateway, Answer::Count(count));
+        }
+        let answered = asked.finish(Duration::from_secs(3600)).await;
+        assert_eq!((answered.answer, answered.missing), (Answer::Count(3), Vec::new()));
     }
 
     #[tokio::test]
