@@ -95,9 +95,9 @@ impl SlotCore {
         match failed {
             None => {
                 self.commit(true);
-                let now = Instant::now();
-                for op in std::mem::take(&mut self.turn.timers) {
-                    self.timers.apply(op, now);
+                if !self.turn.timers.is_empty() {
+                    let now = Instant::now();
+                    self.turn.timers.drain(..).for_each(|op| self.timers.apply(op, now));
                 }
             }
             Some(_) => self.abandon_with(upgrading),

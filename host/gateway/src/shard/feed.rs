@@ -304,7 +304,7 @@ impl Shard {
             self.deadlines.set(Due::Pace, conn.client, 0, Instant::now());
         }
         if sent > 0 {
-            counters::EVENTS.add(sent);
+            self.events_sent += sent;
             app.count(self.index, |counts| &counts.events, sent);
             self.mark_dirty(lane);
         }

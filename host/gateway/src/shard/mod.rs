@@ -46,6 +46,7 @@ use self::lanes::LaneEnd;
 use self::output::Batch;
 use self::routing::Unrouted;
 use crate::app::Lane;
+use crate::counters;
 use crate::pace::Clock;
 use crate::registry::Registry;
 use crate::settings::{ListenerSettings, Times};
@@ -77,6 +78,8 @@ pub(crate) struct Shard {
     dirty: Vec<Arc<Lane>>,
     /// Clients that may go on.
     resumed: Vec<usize>,
+    /// Events of this round, counted once at its end: all shards of all gateways share that counter.
+    events_sent: u64,
     /// What is left for the next round, so that nobody keeps the others waiting.
     left_over: Vec<LeftOver>,
     /// Operations for clients of other shards.
@@ -158,6 +161,7 @@ impl Shard {
             stopping: false,
             serving: parts.serving,
             emptied: false,
+            events_sent: 0,
             inboxes: parts.inboxes,
         };
         for (serves, settings, socket) in parts.sockets {
@@ -321,6 +325,9 @@ impl Shard {
         // Writing may end clients, which sends events.
         while let Some(lane) = self.dirty.pop() {
             lane.flush();
+        }
+        if self.events_sent > 0 {
+            counters::EVENTS.add(std::mem::take(&mut self.events_sent));
         }
         self.flush_remote();
     }

@@ -159,7 +159,7 @@ impl Slot {
         }
         let turned = reading(&mut self.intake, run_call(instance, &self.parts, &Call::Stop)).await;
         self.tally.turn();
-        counters::TURNS.inc();
+        self.turns += 1;
         match turned {
             Turned::Well => None,
             Turned::Failed(reason) => {

@@ -61,6 +61,8 @@ pub(crate) struct Slot {
     fault_lines: Sparse,
     sleep: Sleep,
     times: Times,
+    /// Turns of this round, counted once at its end: all slots of all workers share that counter.
+    turns: u64,
     /// Since when it is idle, as the pool's places know it. None: it could not sleep early.
     offered: Option<Instant>,
     /// Lines about a slot that cannot sleep.
@@ -99,6 +101,7 @@ impl Slot {
             fault_lines: Sparse::default(),
             sleep: Sleep::default(),
             times: Times::default(),
+            turns: 0,
             offered: None,
             sleep_lines: Sparse::default(),
             stored: None,
@@ -318,8 +321,12 @@ impl Slot {
             if self.is_held_up() {
                 return;
             }
-            let now = std::time::Instant::now();
-            let Some(key) = self.core(|core| core.timers.pop(now)).flatten() else { return };
+            // Slots without timers look at no clock.
+            let pop = |core: &mut SlotCore| {
+                core.timers.next()?;
+                core.timers.pop(Instant::now())
+            };
+            let Some(key) = self.core(pop).flatten() else { return };
             self.sleep.stir();
             self.turn(Call::Timer(&key), None).await;
             if self.ticks() != began {
@@ -340,6 +347,13 @@ impl Slot {
 
     fn flush(&mut self) {
         self.core(|core| core.out.flush());
+        self.count_turns();
+    }
+
+    fn count_turns(&mut self) {
+        if self.turns > 0 {
+            counters::TURNS.add(std::mem::take(&mut self.turns));
+        }
     }
 
     /// The slot's state, wherever it is.
@@ -353,6 +367,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.count_turns();
         let SlotParts { edition, slot, shared, places, .. } = &self.parts;
         shared.inbox.close();
         places.leaves(&edition.app.name, *slot, &shared.inbox);

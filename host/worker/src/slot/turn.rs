@@ -38,7 +38,7 @@ impl Slot {
             self.parts.shared.stats.turn_times.add(time, stands_for);
         }
         self.tally.turn();
-        counters::TURNS.inc();
+        self.turns += 1;
         match turned {
             Turned::Well => self.went_well(),
             Turned::Failed(reason) => {
