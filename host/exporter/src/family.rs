@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
 use tidegate_telemetry::{BOUNDS_US, Histogram};
+
+use crate::process;
 
 /// What becomes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,26 +129,19 @@ impl fmt::Display for Number {
 
 /// As Prometheus reads it, in order of name; families without a number are left out. Every listed counter and the process
 /// are in it.
-///
-/// # Errors
-/// A family of the process without a name.
-pub fn text(families: Vec<Family>) -> Result<String, prometheus::Error> {
+pub fn text(families: Vec<Family>) -> String {
     let mut all: Vec<Family> = tidegate_telemetry::all()
         .into_iter()
         .map(|counter| listed(counter.name(), counter.help(), counter.get()))
+        .chain(process::families())
         .chain(families)
         .filter(|family| !family.lines.is_empty())
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     let bytes: usize = all.iter().map(|family| family.lines.len() + 2 * family.help.len() + 128).sum();
     let mut text = String::with_capacity(bytes);
-    // Those of the process are called `process_`, which comes before `tidegate_`.
-    let mut process = process();
-    process.retain(|family| !family.get_metric().is_empty());
-    process.sort_by(|a, b| a.name().cmp(b.name()));
-    TextEncoder::new().encode_utf8(&process, &mut text)?;
     all.iter().for_each(|family| family.write(&mut text));
-    Ok(text)
+    text
 }
 
 /// A counter as it is. Milliseconds become seconds, in which Prometheus has all times.
@@ -162,18 +155,6 @@ fn listed(name: &str, help: &str, count: u64) -> Family {
         }
         None => Family::new(Kind::Counter, name, help).with(&[], count),
     }
-}
-
-/// CPU time, memory and open files of this process, by the names that everybody uses.
-#[cfg(target_os = "linux")]
-fn process() -> Vec<MetricFamily> {
-    use prometheus::core::Collector;
-    prometheus::process_collector::ProcessCollector::for_self().collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn process() -> Vec<MetricFamily> {
-    Vec::new()
 }
 
 #[cfg(test)]
@@ -191,7 +172,7 @@ mod tests {
         slots.push(&[("app", "a/b"), ("state", "running")], 1.5);
         let turns = Family::new(Kind::Counter, "tidegate_test_turns_total", "Turns.").with(&[], 7.0);
         let none = Family::new(Kind::Gauge, "tidegate_test_none", "Nothing.");
-        let text = text(vec![turns, none, slots]).unwrap();
+        let text = text(vec![turns, none, slots]);
         let (_, ours) = text.split_once("# HELP tidegate_test_slots ").unwrap();
         let wanted = "Slots.\n# TYPE tidegate_test_slots gauge\n\
                       tidegate_test_slots{app=\"a/b\",state=\"asleep\"} 2\n\
@@ -209,7 +190,7 @@ mod tests {
         times.add(Duration::from_secs(100), 1);
         let mut family = Family::new(Kind::Histogram, "tidegate_test_turn_seconds", "Times.");
         family.push_times(&[("app", "b")], &times);
-        let text = text(vec![family]).unwrap();
+        let text = text(vec![family]);
         let lines = [
             "# TYPE tidegate_test_turn_seconds histogram",
             "tidegate_test_turn_seconds_bucket{app=\"b\",le=\"0.00001\"} 0",
@@ -236,7 +217,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_process_is_in_it() {
-        let text = text(Vec::new()).unwrap();
+        let text = text(Vec::new());
         for name in ["process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes"] {
             assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {text}");
         }
@@ -246,7 +227,7 @@ mod tests {
         #[test]
         fn whatever_a_label_holds_a_number_stays_one_line(value in any::<String>()) {
             let family = Family::new(Kind::Gauge, "tidegate_test_any", "Any.").with(&[("any", &value)], 1.0);
-            let text = text(vec![family]).unwrap();
+            let text = text(vec![family]);
             let lines: Vec<_> = text.lines().filter(|line| line.starts_with("tidegate_test_any")).collect();
             let [line] = lines[..] else { return Err(TestCaseError::fail(text)) };
             let is_whole = line.starts_with("tidegate_test_any{any=\"") && line.ends_with("\"} 1");

@@ -10,6 +10,7 @@
 //! Nobody needs a token here, and nothing can be changed: it is to listen where only those who operate the node come.
 
 mod family;
+mod process;
 mod server;
 
 pub use family::{Family, Kind, text};

@@ -1,6 +1,5 @@
 //! The paths, and the server behind them: few connections, each short.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,11 +75,8 @@ impl Drop for Exporter {
     }
 }
 
-async fn metrics(State(source): State<Arc<dyn Source>>) -> Result<Response, Infallible> {
-    Ok(match family::text(source.families()) {
-        Ok(text) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    })
+async fn metrics(State(source): State<Arc<dyn Source>>) -> Response {
+    ([(CONTENT_TYPE, TEXT)], family::text(source.families())).into_response()
 }
 
 async fn startup(State(source): State<Arc<dyn Source>>) -> Response {

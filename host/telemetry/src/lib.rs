@@ -4,11 +4,13 @@
 //! `tidegate_<role>_<noun>_<unit>_total` and is an API: dashboards depend on it.
 
 mod histogram;
+mod logging;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::histogram::{BOUNDS_US, Histogram, SharedHistogram};
+pub use self::logging::{InvalidFilter, LogFilter, init_logging};
 
 /// A number that only grows.
 #[derive(Debug)]
@@ -77,24 +79,6 @@ macro_rules! counters {
         /// All counters of this module, for `tidegate_telemetry::list`.
         pub static ALL_COUNTERS: &[&$crate::Counter] = &[$(&$name),*];
     };
-}
-
-/// Writes log lines to standard error: `filter` as in `RUST_LOG` (`info,tidegate_gateway=debug`). A second call, as
-/// in tests, changes nothing.
-pub fn init_logging(filter: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // An error means that somebody has set up logging before: theirs stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .with_target(false)
-        // It would complain to standard error too, with a macro that panics: whoever logs would end because the log's
-        // disk is full.
-        .log_internal_errors(false)
-        .try_init();
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// Most complaints that are kept; the oldest go.
 const COMPLAINTS_MAX: usize = 10_000;
@@ -24,7 +25,8 @@ struct Complaint {
 
 /// Sets logging up, once per process: complaints are kept, and everything that `RUST_LOG` names goes to standard error.
 pub(crate) fn init() {
-    let shown = EnvFilter::new(std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into()));
+    let shown: Targets =
+        std::env::var("RUST_LOG").ok().and_then(|shown| shown.parse().ok()).unwrap_or_default();
     let to_people = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(shown);
     let kept = Keep.with_filter(tracing_subscriber::filter::LevelFilter::WARN);
     // An error means that it is set up already.

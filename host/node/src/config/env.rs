@@ -98,10 +98,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_NODE_DATA_DIR" => path(&mut node.data_dir, text),
         "TIDEGATE_NODE_ROLES" => list(&mut node.roles, text),
         "TIDEGATE_NODE_SHARDS" => put(&mut node.shards, text),
-        "TIDEGATE_NODE_LOG" => {
-            node.log = Some(text.to_owned());
-            Ok(())
-        }
+        "TIDEGATE_NODE_LOG" => put(&mut node.log, text),
         "TIDEGATE_NODE_STOP_WAIT_MS" => put(&mut node.stop_wait_ms, text),
         "TIDEGATE_CLUSTER_NAME" => put(&mut cluster.name, text),
         "TIDEGATE_CLUSTER_REGISTERS" => list(&mut cluster.registers, text),

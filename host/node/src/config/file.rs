@@ -8,8 +8,8 @@ use tidegate_base::limits;
 use toml::Spanned;
 
 use super::values::{
-    Address, AllowedOrigins, AppRoute, BridgeDoors, Bytes, Failing, Label, Listen, Millis, NodeRole, Plugin,
-    SettingValue, Settings, Share, Slow, Within,
+    Address, AllowedOrigins, AppRoute, BridgeDoors, Bytes, Failing, Label, Listen, Log, Millis, NodeRole,
+    Plugin, SettingValue, Settings, Share, Slow, Within,
 };
 
 /// The whole file.
@@ -47,7 +47,7 @@ pub(super) struct Node {
     pub data_dir: Option<PathBuf>,
     pub roles: Option<Vec<NodeRole>>,
     pub shards: Option<Shards>,
-    pub log: Option<String>,
+    pub log: Option<Log>,
     pub stop_wait_ms: Option<Millis>,
 }
 

@@ -25,6 +25,7 @@ use tidegate_gateway::settings::{AppLimits, ListenerSettings, SharedSettings, Ti
 use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_push::PushSettings;
 use tidegate_runtime::{Compiler, EngineSettings, Limits};
+use tidegate_telemetry::LogFilter;
 use tidegate_wire::Grant;
 use tidegate_worker::OnFailure;
 
@@ -46,8 +47,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Shards: one thread each, shared by the roles.
     pub shards: usize,
-    /// What is logged, as in `RUST_LOG`.
-    pub log: String,
+    /// What is logged.
+    pub log: LogFilter,
     /// How long a stop may take in all.
     pub stop_wait: Duration,
     /// Where a register listens (QUIC).
@@ -293,7 +294,7 @@ impl Config {
             place: Place::AllInOne,
             data_dir: data_dir.into(),
             shards: cores,
-            log: "info".to_owned(),
+            log: LogFilter::default(),
             stop_wait: Duration::from_secs(20),
             register_listen: SocketAddr::from(([127, 0, 0, 1], 7010)),
             gateway: GatewayConfig {

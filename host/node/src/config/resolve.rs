@@ -53,7 +53,7 @@ impl File {
             self.node.shards = Some(shards.to_string().parse().map_err(wrong("--shards"))?);
         }
         if let Some(log) = &flags.log {
-            self.node.log = Some(log.clone());
+            self.node.log = Some(log.parse().map_err(wrong("--log"))?);
         }
         if let Some(registers) = &flags.registers {
             self.cluster.registers = Some(registers.iter().copied().map(Address).collect());
@@ -102,7 +102,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
         config.name = identity.uri().name().clone();
     }
     set(&mut config.shards, node.shards.map(size));
-    set(&mut config.log, node.log);
+    set(&mut config.log, node.log.map(|log| log.0));
     set(&mut config.stop_wait, node.stop_wait_ms.map(millis));
     set(&mut config.register_listen, register.listen.map(|address| address.0));
     apply_metrics(&mut config, metrics);

@@ -119,7 +119,7 @@ fn every_key_is_read() {
         web.path().display()
     );
     let config = parse(&text).unwrap();
-    assert_eq!((config.name.as_str(), config.shards, config.log.as_str()), ("n-1", 3, "debug"));
+    assert_eq!((config.name.as_str(), config.shards, config.log.to_string().as_str()), ("n-1", 3, "debug"));
     assert_eq!(config.data_dir, Path::new("/etc/tidegate/var"));
     let ms = Duration::from_millis;
     assert_eq!((config.stop_wait, config.register_listen.port()), (ms(1), 1));
@@ -201,6 +201,7 @@ fn every_mistake_names_file_line_column_key_and_the_mend() {
         ("[nodes]\n".into(), "t.toml:1:2: nodes: ", "did you mean `node`?"),
         ("[node]\nname = \"X\"\n".into(), "t.toml:2:8: node.name: ", "a-z, 0-9"),
         ("[node]\nshards = 0\n".into(), "t.toml:2:10: node.shards: ", "1 to 1024"),
+        ("[node]\nlog = \"loud\"\n".into(), "t.toml:2:7: node.log: `loud`", "info,tidegate_gateway=debug"),
         ("[node]\nshards = \"2\"\n".into(), "t.toml:2:10: node.shards: ", "whole number"),
         ("[node]\nroles = [\"worker\", \"boss\"]\n".into(), "t.toml:2:9: node.roles: ", "`boss`"),
         ("[gateway]\nlisten = \"host:1\"\n".into(), "t.toml:2:10: gateway.listen: ", "IP:PORT"),
@@ -359,7 +360,7 @@ fn flags_are_stronger_than_the_environment_which_is_stronger_than_the_file() {
         ("TIDEGATE_NODE_DATA_DIR", "/e"),
         ("TIDEGATE_NODE_ROLES", "register"),
         ("TIDEGATE_NODE_SHARDS", "2"),
-        ("TIDEGATE_NODE_LOG", "e"),
+        ("TIDEGATE_NODE_LOG", "error"),
         ("TIDEGATE_CLUSTER_REGISTERS", "127.0.0.1:2"),
         ("TIDEGATE_CLUSTER_IDENTITY", "/e"),
     ]
@@ -370,12 +371,12 @@ fn flags_are_stronger_than_the_environment_which_is_stronger_than_the_file() {
         data_dir: Some("/flag".into()),
         roles: Some(vec![Role::Worker]),
         shards: Some(3),
-        log: Some("flag".into()),
+        log: Some("trace".into()),
         registers: Some(vec![SocketAddr::from(([127, 0, 0, 1], 3))]),
         identity: Some(folder.path().to_owned()),
     };
     let config = Config::parse(text, Path::new("/t.toml"), variables, &flags).unwrap();
-    assert_eq!((config.name.as_str(), config.shards, config.log.as_str()), ("n-1", 3, "flag"));
+    assert_eq!((config.name.as_str(), config.shards, config.log.to_string().as_str()), ("n-1", 3, "trace"));
     assert_eq!(config.data_dir, Path::new("/flag"));
     let Place::Member { registers, .. } = &config.place else { panic!("a member") };
     assert_eq!(registers[0].port(), 3);

@@ -11,6 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use tidegate_base::{CpuShare, OnFailure, Protocol, Role, SlowPolicy};
 use tidegate_bridge::Doors;
 use tidegate_gateway::settings::{Origins, Route};
+use tidegate_telemetry::{InvalidFilter, LogFilter};
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,18 @@ impl FromStr for Address {
             let shown: String = text.chars().take(80).collect();
             format!("`{shown}` is not an address: write IP:PORT, such as 127.0.0.1:7272 or [::1]:7272, not a host name")
         })
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log(pub LogFilter);
+
+impl FromStr for Log {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: InvalidFilter| error.to_string())
     }
 }
 
@@ -305,7 +318,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(BridgeDoors Listen Address NodeRole Label Slow Failing AppRoute Plugin);
+read_from_text!(BridgeDoors Log Listen Address NodeRole Label Slow Failing AppRoute Plugin);
 
 /// Which pages may open a WebSocket: `"same"`, `"any"` or a list of origins.
 #[derive(Debug, Clone)]
