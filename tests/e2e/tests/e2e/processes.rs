@@ -1,8 +1,7 @@
 //! The real binary: one process, and three with certificates.
 
-use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_harness::{Client, eventually};
 
 use crate::binary::{Node, cluster_folder, run};
@@ -127,23 +126,6 @@ fn wrong_settings_are_named_with_file_line_key_and_mend() {
         }
     }
     assert_eq!(run(folder.path(), &["up", "--no-such-flag"]).code, 64);
-}
-
-#[test]
-fn a_new_project_is_made_built_and_checked_outside_the_checkout() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = run(folder.path(), &["new", "my-chat"]);
-    assert_eq!(made.code, 0, "{}", made.stderr);
-    let project: PathBuf = folder.path().join("my-chat");
-    let built = run(&project, &["build", "--json"]);
-    assert_eq!(built.code, 0, "{}", built.stderr);
-    let result: Value = serde_json::from_str(&built.stdout).expect("JSON");
-    assert!(result.to_string().contains("message"), "{result}");
-    let again = run(&project, &["build", "--json"]);
-    let again: Value = serde_json::from_str(&again.stdout).expect("JSON");
-    assert_eq!(again["unchanged"], true, "{again}");
-    assert_ne!(run(folder.path(), &["new", "my-chat"]).code, 0, "it must not overwrite");
-    assert_ne!(run(folder.path(), &["new", "My Chat"]).code, 0, "it is no name");
 }
 
 #[tokio::test]

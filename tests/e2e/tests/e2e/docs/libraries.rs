@@ -1,9 +1,12 @@
 //! What the client libraries show of themselves.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use serde_json::json;
 use tidegate_harness::Client;
 
-use super::{block, here};
+use super::{block, here, runs};
 use crate::binary::{Node, run, wasm};
 use crate::clients::{is_there, node, pushes_reach, sdk, succeeds};
 
@@ -28,25 +31,60 @@ async fn what_the_clients_show_of_themselves_runs() {
 
     let as_here: &[(&str, &str)] = &[("http://127.0.0.1:7480", &api), ("tg_...", &token)];
     if is_there("python3", "TIDEGATE_REQUIRE_PYTHON") {
+        let python = installed_by_pip(at);
         let program = here(&block("sdk/python-client/README.md", "from tidegate_client").text, as_here);
-        let mut python = std::process::Command::new("python3");
+        let mut python = Command::new(python);
         python.args(["-W", "error", "-c", &program]);
-        python.env("PYTHONPATH", sdk("python-client").join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
         let told = succeeds(python);
         assert!(told.contains("1 clients; every gateway has it") && told.contains("'ann': True"), "{told}");
         heard(&mut ann).await;
     }
     if node::is_ready() {
         let program = here(&block("sdk/js-client/README.md", "import { Tidegate }").text, as_here);
-        std::fs::create_dir(at.join("node_modules")).unwrap();
-        std::os::unix::fs::symlink(sdk("js-client"), at.join("node_modules/tidegate-client")).unwrap();
+        std::fs::write(at.join("package.json"), "{}").unwrap();
+        let install = block("sdk/js-client/README.md", "$ npm install");
+        runs(&install, at, &[("./sdk/js-client", &sdk("js-client").display().to_string())]);
         std::fs::write(at.join("program.mjs"), program.replace("order-66", "order-67")).unwrap();
-        let mut javascript = std::process::Command::new("node");
+        let mut javascript = Command::new("node");
         javascript.arg("program.mjs").current_dir(at).env("TIDEGATE_TOKEN", &token);
         succeeds(javascript);
         heard(&mut ann).await;
+
+        // It goes on for ever; here until it has heard something. Node before 22 has no WebSocket of its own.
+        let address = server.listener("ws").to_string();
+        let shown = block("sdk/js-client/README.md", "import { Connection }");
+        let program = format!(
+            "import {{ WebSocket as Ws }} from {:?};\nglobalThis.WebSocket ??= Ws;\n{}\
+             connection.on(\"message\", () => process.exit(0));\n",
+            sdk("js-client").join("node_modules/ws/wrapper.mjs"),
+            here(&shown.text, &[("127.0.0.1:7272", &address)])
+        );
+        std::fs::write(at.join("connection.mjs"), program).unwrap();
+        let mut javascript = Command::new("node");
+        javascript.arg("connection.mjs").current_dir(at);
+        assert!(!succeeds(javascript).trim().is_empty());
     }
     assert_eq!(server.process.terminate(), Some(0));
+}
+
+/// A Python of its own that has the client as its document says to install it.
+fn installed_by_pip(at: &Path) -> PathBuf {
+    // What builds the package is not left behind in the repository.
+    let copy = at.join("sdk/python-client");
+    let mut commands = [Command::new("cp"), Command::new("python3")];
+    std::fs::create_dir(at.join("sdk")).unwrap();
+    commands[0].arg("-r").arg(sdk("python-client")).arg(&copy);
+    commands[1].args(["-m", "venv"]).arg(at.join("venv"));
+    for command in commands {
+        succeeds(command);
+    }
+    let pip = at.join("venv/bin/pip").display().to_string();
+    runs(
+        &block("sdk/python-client/README.md", "$ pip install"),
+        at,
+        &[("pip install", &format!("{pip} install -q"))],
+    );
+    at.join("venv/bin/python")
 }
 
 /// What both send to Ann.

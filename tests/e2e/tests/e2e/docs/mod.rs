@@ -1,10 +1,12 @@
 //! What the documents show is run: each block of code is executed or checked by a story, or stands in a list with the reason why
 //! not.
 
+mod benchmarking;
 mod blocks;
 mod covered;
 mod deploying;
 mod libraries;
+mod plugins;
 mod push;
 mod settings;
 mod tenants;

@@ -8,7 +8,9 @@ use super::{block, runs};
 const APP: &str = "[[app]]\nname = \"chat\"\nplugin = \"chat.wasm\"\nlisten = [\"ws://127.0.0.1:7272\"]\n";
 
 /// Each with what it needs besides to be a whole file.
-const SETTINGS: [(&str, &str, &str); 7] = [
+const SETTINGS: [(&str, &str, &str); 9] = [
+    ("docs/guide/coming-from-gatewayworker.md", "[[bridge]]", APP),
+    ("docs/guide/coming-from-gatewayworker.md", "[gateway]", APP),
     ("docs/guide/cluster.md", "# register.toml", ""),
     ("docs/guide/cluster.md", "# gateway.toml", ""),
     ("docs/guide/cluster.md", "# worker.toml", ""),
@@ -21,10 +23,11 @@ const SETTINGS: [(&str, &str, &str); 7] = [
 #[test]
 fn settings_that_the_documents_show_are_taken() {
     let folder = tempfile::tempdir().unwrap();
-    // What they name: the certificates of a cluster, a page and a plugin.
+    // What they name: the certificates of a cluster, a page, a plugin and a secret.
     runs(&block("docs/guide/cluster.md", "tidegate cert init"), folder.path(), &[]);
     std::fs::create_dir(folder.path().join("web")).unwrap();
     std::fs::write(folder.path().join("chat.wasm"), "").unwrap();
+    std::fs::write(folder.path().join("bridge.secret"), "open, please\n").unwrap();
     for (page, first, more) in SETTINGS {
         let text = format!("{}{more}", block(page, first).text);
         let none: [(std::ffi::OsString, std::ffi::OsString); 0] = [];
