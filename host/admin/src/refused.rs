@@ -30,6 +30,7 @@ const fn kind(refusal: &Refusal) -> Kind {
     match refusal {
         Refusal::UnknownApp { .. } => Kind::NoSuchApp,
         Refusal::UnknownTenant { .. } => Kind::NoSuchTenant,
+        Refusal::UnknownNode { .. } => Kind::NoSuchPath,
         Refusal::UnknownVersion { .. } | Refusal::NoEarlier { .. } | Refusal::UnknownModule { .. } => {
             Kind::NoSuchVersion
         }

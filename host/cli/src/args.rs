@@ -77,7 +77,7 @@ pub(crate) enum Command {
     Cert(CertArgs),
     /// List the nodes of a cluster
     Nodes(NodesArgs),
-    /// Show how the node on this machine does
+    /// Show how the node on this machine does, or every node of a cluster
     Status(StatusArgs),
     /// Measure a WebSocket server
     Bench(BenchArgs),
@@ -231,8 +231,14 @@ pub(crate) struct NodesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Ask every node of the cluster; with --register that is meant anyhow
+    #[arg(long)]
+    pub all: bool,
+    /// Ask only the node of this name
+    #[arg(long, value_name = "NAME", value_parser = NodeName::new)]
+    pub node: Option<NodeName>,
     #[command(flatten)]
-    pub local: LocalNode,
+    pub whom: Whom,
 }
 
 /// Which node on this machine is asked.

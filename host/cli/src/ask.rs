@@ -1,4 +1,4 @@
-//! `nodes` and `status`: questions to a node on this machine, or to a register.
+//! `nodes` and `status`: questions to a node on this machine, or to a register and by it to all nodes.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use tidegate_link::certs::Identity;
 use tidegate_node::control::{self, Request, Response};
+use tidegate_node::inquiry::{Inquiry, Told};
 use tidegate_node::operator;
 use tidegate_node::status::{InstancesEntry, NodeEntry, Status};
 
@@ -13,6 +14,7 @@ use crate::args::{LocalNode, NodesArgs, StatusArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::{app_of, columns, print, print_json};
 use crate::run;
+use crate::steer::cluster;
 
 pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
     let nodes = match (args.whom.register, &args.whom.identity) {
@@ -31,12 +33,37 @@ pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
 }
 
 pub(crate) fn status(args: &StatusArgs) -> Outcome {
-    let Response::Status(status) = ask(&args.local, Request::Status)? else { return Err(misunderstood()) };
-    if args.local.json {
+    let local = &args.whom.local;
+    if args.all || args.node.is_some() || args.whom.register.is_some() {
+        return statuses(args);
+    }
+    let Response::Status(status) = ask(local, Request::Status)? else { return Err(misunderstood()) };
+    if local.json {
         print_json(&json!(status));
     } else {
         print(&lines(&status));
     }
+    Ok(())
+}
+
+/// Of all nodes, or of one by its name.
+fn statuses(args: &StatusArgs) -> Outcome {
+    let mut inquiry = Inquiry::new(cluster(&args.whom)?);
+    let told = inquiry.statuses(args.node.as_ref())?;
+    inquiry.close();
+    if args.whom.local.json {
+        print_json(&json!(told));
+        return Ok(());
+    }
+    let mut all = Vec::new();
+    for Told { role, node, answer, missing } in told {
+        if !all.is_empty() {
+            all.push(String::new());
+        }
+        all.extend(answer.as_ref().map(lines).unwrap_or_default());
+        all.extend(missing.map(|why| format!("{node} ({role}) is missing: {why}")));
+    }
+    print(&all);
     Ok(())
 }
 

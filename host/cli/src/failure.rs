@@ -96,6 +96,7 @@ fn of_refusal(refusal: &Refusal) -> u8 {
         | Refusal::NoEarlier { .. }
         | Refusal::NotRunning { .. }
         | Refusal::UnknownTenant { .. }
+        | Refusal::UnknownNode { .. }
         | Refusal::Wish { .. } => Failure::USAGE,
         Refusal::Exists { .. } => Failure::CANNOT_CREATE,
         Refusal::Quota { .. } => Failure::NO_PERMISSION,

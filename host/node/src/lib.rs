@@ -2,11 +2,13 @@
 //!
 //! [`Config`] says what a node is, [`Node`] runs it: all roles in one process, joined in memory, or one role of a
 //! cluster, joined to the others over QUIC. [`control`] and [`operator`] are how the command line asks a node and a
-//! cluster how they do, [`steer`] how it deploys to either, and [`requests`] what all of them ask of a register.
+//! cluster how they do, [`inquiry`] how it asks all nodes, [`steer`] how it deploys to either, and [`requests`] what all of
+//! them ask of a register.
 //!
 //! Deliberately absent: arguments, signals and output, which are the binary's.
 
 mod accept;
+mod answers;
 mod apps;
 pub mod config;
 pub mod control;
@@ -16,6 +18,7 @@ mod duty;
 mod endpoints;
 mod error;
 mod gateways;
+pub mod inquiry;
 mod membership;
 mod metrics;
 mod node;

@@ -2,6 +2,7 @@
 //! redialed for ever; meanwhile the node goes on with what it knows.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use tidegate_link::{Endpoint, Link};
 use tidegate_wire::control::{Control, NodeInfo};
 use tokio::sync::watch;
 
+use crate::answers::Answers;
 use crate::duty::Duty;
 
 /// What a node knows of its cluster.
@@ -63,16 +65,18 @@ pub(crate) struct Membership {
 struct Shared {
     own: NodeInfo,
     duty: Duty,
+    answers: Arc<Answers>,
     merge: Mutex<Merge>,
     view: watch::Sender<View>,
 }
 
 impl Membership {
     /// For a node that announces itself at so many registers.
-    pub fn new(own: NodeInfo, duty: Duty, registers: usize) -> Self {
+    pub fn new(own: NodeInfo, duty: Duty, answers: Arc<Answers>, registers: usize) -> Self {
         let shared = Shared {
             own,
             duty,
+            answers,
             merge: Mutex::new(Merge::new(registers)),
             view: watch::Sender::new(View::default()),
         };
@@ -98,15 +102,17 @@ impl Membership {
         }
     }
 
-    /// Announces the node on a link, and hears the register until the link ends.
+    /// Announces the node on a link, and hears the register and answers its questions until the link ends.
     pub async fn follow(&self, register: usize, link: &Link) {
         let Some((control, mut messages)) = link.take_control() else { return };
         if control.send(Control::Announce(self.shared.own.clone()).to_bytes()).is_err() {
             return;
         }
         let mut duty = self.shared.duty.begin(register, link, &control);
+        let mut questions = pin!(self.shared.answers.serve(link));
         loop {
             let message = tokio::select! {
+                never = &mut questions => match never {},
                 message = messages.recv() => message,
                 news = duty.news() => match control.send(news.to_bytes()) {
                     Ok(()) => continue,

@@ -19,6 +19,7 @@ use tidegate_link::certs::{Identity, IdentityError};
 use tidegate_link::{Endpoint, PathStats};
 use tidegate_register::Register;
 use tidegate_register::deployer::Deployer;
+use tidegate_register::questions::Asker;
 use tidegate_runtime::{Engine, PoolUse, SlowPool};
 use tidegate_wire::control::{AppClients, NodeInfo};
 use tidegate_wire::request::Refusal;
@@ -353,16 +354,17 @@ impl Shared {
         apps.into_values().collect()
     }
 
-    fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {
+    /// The register, if it runs here.
+    fn of_register<T>(&self, take: impl FnOnce(&Register) -> T) -> Result<T, Refusal> {
         if let Some(register) = self.register.read().as_ref() {
-            return Ok(register.deployer());
+            return Ok(take(register));
         }
         let reason = if self.roles.contains(&Role::Register) {
             "this node's register is starting or stopping: ask again when it runs".to_owned()
         } else {
             let roles: Vec<_> = self.roles.iter().map(ToString::to_string).collect();
             format!(
-                "this node is a {}, and a cluster's register deploys: ask it with --register IP:PORT and --identity \
+                "this node is a {}, and a cluster's register deploys and knows all nodes: ask it with --register IP:PORT and --identity \
                  FOLDER, the certificate of an operator",
                 roles.join(" and a ")
             )
@@ -385,7 +387,12 @@ impl Host for Questions {
 
     fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {
         let gone = || Refusal::Unavailable { reason: STOPPING.to_owned() };
-        self.0.upgrade().ok_or_else(gone)?.deployer()
+        self.0.upgrade().ok_or_else(gone)?.of_register(Register::deployer)
+    }
+
+    fn asker(&self) -> Result<Asker, Refusal> {
+        let gone = || Refusal::Unavailable { reason: STOPPING.to_owned() };
+        self.0.upgrade().ok_or_else(gone)?.of_register(Register::asker)
     }
 }
 

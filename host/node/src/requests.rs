@@ -1,9 +1,12 @@
 //! What operators and workers ask of a register, on lanes of a link to it. The link must live until the answer is there.
 
 use bytes::Bytes;
-use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
+use tidegate_base::{AppName, Digest, Label, NewToken, NodeName, Token, TokenWish};
 use tidegate_link::{Link, LinkError};
+use tidegate_register::LINKS_MAX;
 use tidegate_register::lane::{LaneFailure, RequestLane, STEP_MAX};
+use tidegate_register::questions::ROUND_BYTES_MAX;
+use tidegate_wire::question::{NodeAnswer, NodeQuestion};
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{
     AppOverview, Effect, HISTORY_LIMIT_MAX, HistoryEntry, Incoming, MODULE_BYTES_MAX, Order, Refusal, Reply,
@@ -169,6 +172,29 @@ pub async fn create_token(link: &Link, wish: TokenWish) -> Result<NewToken, Requ
 pub async fn revoke_token(link: &Link, id: String) -> Result<Token, RequestError> {
     let tokens = listed_tokens(link, &Request::RevokeToken { id }).await?;
     tokens.into_iter().next().ok_or(RequestError::Other)
+}
+
+/// What every node says to a question, or the one of this name, as an operator.
+///
+/// # Errors
+/// There is no such node, or the register does not answer.
+pub async fn ask_nodes(
+    link: &Link,
+    question: NodeQuestion,
+    of: Option<NodeName>,
+) -> Result<Vec<NodeAnswer>, RequestError> {
+    let mut asking = Asking::begin(link, &Request::AskNodes { question, of }, Bytes::new()).await?;
+    let (mut answers, mut bytes) = (Vec::new(), 0);
+    loop {
+        match asking.next().await? {
+            Reply::Answer(answer) if answers.len() <= LINKS_MAX && bytes <= ROUND_BYTES_MAX => {
+                bytes += answer.answer.as_ref().map_or(0, String::len);
+                answers.push(*answer);
+            }
+            Reply::Done => return Ok(answers),
+            _ => return Err(RequestError::Other),
+        }
+    }
 }
 
 async fn listed_tokens(link: &Link, request: &Request) -> Result<Vec<Token>, RequestError> {

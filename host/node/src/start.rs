@@ -12,6 +12,7 @@ use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_link::certs::Identity;
 use tidegate_link::{Endpoint, LinkSettings, Peer, memory_pair};
+use tidegate_register::questions::{Own, Respondent};
 use tidegate_register::{Adopted, Named, Precedence, Register};
 use tidegate_runtime::{Engine, SlowPool, SlowPoolSettings};
 use tidegate_store::{Store, StoreLimits};
@@ -19,6 +20,7 @@ use tidegate_wire::control::NodeInfo;
 use tidegate_worker::{Worker, WorkerSettings};
 use tokio::runtime::Handle;
 
+use crate::answers::Answers;
 use crate::apps::{self, Apps};
 use crate::config::{Config, Place};
 use crate::data_dir::DataDir;
@@ -73,11 +75,13 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
         }
     }
     let outside = parts.outside(&data_dir).await?;
-    let Parts { mut shared, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } = parts;
+    let Parts { mut shared, answers, control: on_control, mut tasks, endpoint, endpoints, plugins, .. } =
+        parts;
     shared.addresses.metrics = exporter.as_ref().map(Exporter::address);
     let shared = Arc::new(shared);
     tasks.push(open_control(&shared, &data_dir, &on_control)?);
     watched.is(Arc::downgrade(&shared));
+    answers.is(Arc::downgrade(&shared));
     outside.iter().for_each(|outside| outside.is_of(Arc::downgrade(&shared)));
     system::return_free_memory();
     let stop_wait = config.stop_wait;
@@ -164,6 +168,7 @@ struct Parts<'a> {
     shards: Vec<Handle>,
     control: Handle,
     shared: Shared,
+    answers: Arc<Answers>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     endpoint: Option<Endpoint>,
     endpoints: Option<Endpoints>,
@@ -189,8 +194,8 @@ impl<'a> Parts<'a> {
             apps: Vec::new(),
         };
         let (tasks, endpoint, endpoints, plugins) = (Vec::new(), None, None, None);
-        let tenants = Arc::default();
-        Self { config, shards, control, shared, tasks, endpoint, endpoints, store, plugins, tenants }
+        let (tenants, answers) = (Arc::default(), Arc::default());
+        Self { config, shards, control, shared, answers, tasks, endpoint, endpoints, store, plugins, tenants }
     }
 
     /// Three roles, joined in memory: slot and client of one shard on one thread.
@@ -222,12 +227,12 @@ impl<'a> Parts<'a> {
         ];
         for (role, id, duty) in duties {
             let duty = self.duty(role, duty);
-            let membership = Membership::new(self.info(role, id, None), duty, 1);
+            let membership = self.membership(self.info(role, id, None), duty, 1);
             let (own, registers) = memory_pair(self.peer(role), self.peer(Role::Register));
             register.add_link(registers);
             self.tasks.push(self.control.spawn(async move { membership.follow(0, &own).await }));
         }
-        *self.shared.register.write() = Some(register);
+        self.has(register);
         Ok(())
     }
 
@@ -251,7 +256,7 @@ impl<'a> Parts<'a> {
         self.shared.addresses.register = Some(endpoint.local_addr()?);
         let register = Register::start(Some(endpoint.clone()), self.store.clone(), &self.control);
         register.fixed_tenants(self.config.tenants.clone()).await;
-        *self.shared.register.write() = Some(register);
+        self.has(register);
         self.endpoint = Some(endpoint);
         Ok(())
     }
@@ -270,7 +275,7 @@ impl<'a> Parts<'a> {
         self.endpoint = Some(endpoint);
         let duty = self.duty(Role::Gateway, RoleDuty::Gateway(Arc::clone(&self.shared.gateway)));
         let info = self.info(Role::Gateway, Some(id), Some(advertised));
-        let membership = Membership::new(info, duty, registers.len());
+        let membership = self.membership(info, duty, registers.len());
         self.announce(&membership, identity, registers)
     }
 
@@ -295,7 +300,7 @@ impl<'a> Parts<'a> {
         let info = self.info(Role::Worker, None, None);
         let of_role = self.duty(Role::Worker, RoleDuty::Worker(Arc::clone(&duty)));
         let apps = Arc::clone(&of_role.apps);
-        let membership = Membership::new(info, of_role, registers.len());
+        let membership = self.membership(info, of_role, registers.len());
         self.announce(&membership, identity, registers)?;
         // Clients come with the links: until it runs what it should, or nobody says what that is, it dials no gateway.
         let told = async {
@@ -341,6 +346,17 @@ impl<'a> Parts<'a> {
         self.shared.addresses.admin = outside.address();
         self.shared.addresses.bridges = outside.bridges();
         Ok(Some(outside))
+    }
+
+    /// A register runs here, and this node is asked as the others are.
+    fn has(&self, register: Register) {
+        let (name, roles) = (self.name(), self.shared.roles.clone());
+        register.answer_as(Own { name, roles, respondent: Arc::clone(&self.answers) as Arc<dyn Respondent> });
+        *self.shared.register.write() = Some(register);
+    }
+
+    fn membership(&self, info: NodeInfo, duty: Duty, registers: usize) -> Membership {
+        Membership::new(info, duty, Arc::clone(&self.answers), registers)
     }
 
     /// Announces the node at every register, for ever.

@@ -310,7 +310,7 @@ fn deployed(
     }
 }
 
-fn accepted(response: Response) -> Result<Response, SteerError> {
+pub(crate) fn accepted(response: Response) -> Result<Response, SteerError> {
     match response {
         Response::Refused(refusal) => Err(SteerError::Refused(refusal)),
         response => Ok(response),
@@ -340,7 +340,7 @@ fn out_of_sight(app: AppName, error: SteerError) -> SteerError {
     }
 }
 
-fn not_an_answer(response: Response) -> SteerError {
+pub(crate) fn not_an_answer(response: Response) -> SteerError {
     // Its beginning will do.
     let reason: String = format!("it said {response:?}").chars().take(200).collect();
     AskError::Answer { reason }.into()

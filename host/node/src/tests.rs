@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use tidegate_base::{AppName, Digest, NodeName, Role};
 use tidegate_link::certs::Authority;
+use tidegate_link::{Endpoint, LinkSettings};
+use tidegate_wire::control::{Control, NodeInfo};
 use tidegate_wire::request::Refusal;
 
 use crate::config::Place;
 use crate::control::{Request, Response, ask};
+use crate::inquiry::{Inquiry, Told};
 use crate::operator::Operator;
 use crate::requests::{self, RequestError};
+use crate::status::Status;
 use crate::steer::{Cluster as Steered, SteerError, Wish};
 use crate::testing::Folder;
 use crate::{Config, ModuleRef, Node, NodeError, operator};
@@ -59,6 +63,14 @@ async fn an_all_in_one_knows_its_three_roles_and_answers_on_its_socket() {
     let Response::Status(status) = asked(&data_dir, Request::Status).await else { panic!("no status") };
     assert!(status.ready && status.apps.is_empty() && status.roles.len() == 3, "{status:?}");
     assert!(status.counters.keys().any(|name| name.starts_with("tidegate_gateway_")));
+    // Its three roles are one node, which is asked once.
+    let all = statuses(Steered::Node { data_dir: data_dir.clone(), by: None }, &[None]).await;
+    let [one] = &all[0][..] else { panic!("{all:?}") };
+    assert_eq!(one.role, Role::Register);
+    assert_eq!(
+        one.answer.as_ref().map(|status| (status.pid, status.ready)),
+        Some((std::process::id(), true))
+    );
 
     let second = Node::start(config).await.unwrap_err();
     assert!(matches!(second, NodeError::DataDir(_)), "{second}");
@@ -123,6 +135,72 @@ async fn nodes_of_a_cluster_find_each_other_and_outlive_their_register() {
     gateway.stop().await;
     eventually("the gateway has left", || late.nodes().iter().all(|node| node.role == Role::Worker)).await;
     for node in [late, worker, register] {
+        node.stop().await;
+    }
+}
+
+/// What nodes say of how they do, each question after the other over one link.
+async fn statuses(cluster: Steered, of: &[Option<&str>]) -> Vec<Vec<Told<Status>>> {
+    let of: Vec<_> = of.iter().map(|name| name.map(|name| NodeName::new(name).unwrap())).collect();
+    let ask = move || {
+        let mut inquiry = Inquiry::new(cluster);
+        let told = of.iter().map(|of| inquiry.statuses(of.as_ref()).unwrap()).collect();
+        inquiry.close();
+        told
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_node_of_a_cluster_says_how_it_does_and_one_that_hangs_is_named() {
+    let cluster = Cluster::new();
+    let register = cluster.start(Role::Register, "r", Vec::new()).await;
+    let at = register.addresses().register.unwrap();
+    let gateway = cluster.start(Role::Gateway, "g", vec![at]).await;
+    let worker = cluster.start(Role::Worker, "w", vec![at]).await;
+    assert!(gateway.wait_started(DEADLINE).await && worker.wait_started(DEADLINE).await);
+    let identity = cluster.authority.issue(Role::Operator, &NodeName::new("ann").unwrap(), 1).unwrap();
+    let from_outside = || Steered::Register { address: at, identity: identity.clone() };
+    let data_dir = |name: &str| cluster.folder.path().join(name);
+    let on_the_machine = Steered::Node { data_dir: data_dir("r"), by: None };
+    let told = |all: &[Told<Status>]| -> Vec<_> {
+        all.iter()
+            .map(|it| (it.role, it.node.to_string(), it.answer.as_ref().map(|it| it.roles.clone())))
+            .collect()
+    };
+    let every = [(Role::Register, "r"), (Role::Gateway, "g"), (Role::Worker, "w")]
+        .map(|(role, name)| (role, name.to_owned(), Some(vec![role])));
+    for way in [from_outside(), on_the_machine] {
+        let asked = statuses(way, &[None, Some("w"), None]).await;
+        assert_eq!(told(&asked[0]), every);
+        assert_eq!(told(&asked[1]), every[2..]);
+        assert_eq!(told(&asked[2]), every);
+    }
+
+    // Somebody with the certificate of a worker who takes no question.
+    let identity = cluster.authority.issue(Role::Worker, &NodeName::new("x").unwrap(), 1).unwrap();
+    let endpoint = Endpoint::bind(loopback(), &identity, &LinkSettings::default()).unwrap();
+    let hangs = endpoint.connect(at, Role::Register).await.unwrap();
+    let (control, _messages) = hangs.take_control().unwrap();
+    let name = NodeName::new("x").unwrap();
+    let info = NodeInfo { name, role: Role::Worker, address: None, gateway: None };
+    control.send(Control::Announce(info).to_bytes()).unwrap();
+    eventually("it is listed", || register.nodes().len() == 3).await;
+    let asked = statuses(from_outside(), &[None]).await;
+    assert_eq!(told(&asked[0][..3]), every);
+    let missing = asked[0][3].missing.as_deref().unwrap();
+    assert!(asked[0][3].node.as_str() == "x" && missing.contains("did not answer within"), "{missing}");
+
+    let of_gateway = Steered::Node { data_dir: data_dir("g"), by: None };
+    let nobody = move |cluster, of: Option<NodeName>| {
+        Inquiry::new(cluster).statuses(of.as_ref()).unwrap_err().to_string()
+    };
+    let refused = tokio::task::spawn_blocking(move || nobody(of_gateway, None)).await.unwrap();
+    assert!(refused.contains("--register IP:PORT"), "{refused}");
+    let (way, stranger) = (from_outside(), NodeName::new("nobody").unwrap());
+    let refused = tokio::task::spawn_blocking(move || nobody(way, Some(stranger))).await.unwrap();
+    assert!(refused.contains("no node nobody") && refused.contains("r, g, w, x"), "{refused}");
+    for node in [gateway, worker, register] {
         node.stop().await;
     }
 }

@@ -16,7 +16,7 @@
 //! from its link is gone from the list.
 //!
 //! What operators ask about apps, and workers for modules, comes on lanes of their links ([`requests`]) and goes to a
-//! [`Deployer`].
+//! [`Deployer`]. What operators ask of nodes goes to them on lanes of theirs ([`questions`]).
 
 pub mod catalog;
 mod counters;
@@ -24,14 +24,15 @@ pub mod deployer;
 pub mod deployment;
 mod desk;
 pub mod lane;
+pub mod questions;
 pub mod requests;
 mod session;
 pub mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tidegate_base::{Label, Quotas, Role};
@@ -47,6 +48,7 @@ use tokio::task::JoinHandle;
 use crate::deployer::Deployer;
 use crate::desk::Desk;
 pub use crate::desk::{Adopted, Named, Precedence};
+use crate::questions::{Asker, Own, ROUNDS_MAX};
 use crate::tokens::Tokens;
 
 /// Links that a register holds at once; more are refused. A link without traffic costs some 50 KB.
@@ -108,6 +110,16 @@ impl Register {
         Arc::new(self.shared.desk.clone())
     }
 
+    /// The node in whose process this register runs, which is asked as the others are. To be said once.
+    pub fn answer_as(&self, own: Own) {
+        let _ = self.shared.own.set(own);
+    }
+
+    /// Asks the nodes of the cluster.
+    pub fn asker(&self) -> Asker {
+        Asker { shared: Arc::clone(&self.shared) }
+    }
+
     /// For a node that runs the register and a worker: says which version of each app its slots start with, in this order,
     /// given the plugins that its settings name. Call it before the worker starts, once for all apps: it costs one write.
     ///
@@ -161,6 +173,9 @@ struct Shared {
     room: Arc<Semaphore>,
     deployer: Mutex<Option<Arc<dyn Deployer>>>,
     requests: requests::Room,
+    /// One permit for each question that goes round.
+    rounds: Semaphore,
+    own: OnceLock<Own>,
     gateways: watch::Sender<Arc<[NodeInfo]>>,
 }
 
@@ -200,6 +215,8 @@ impl Shared {
             room: Arc::new(Semaphore::new(LINKS_MAX)),
             deployer: Mutex::new(Some(deployer)),
             requests: requests::Room::default(),
+            rounds: Semaphore::new(ROUNDS_MAX),
+            own: OnceLock::new(),
             gateways: watch::Sender::default(),
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::deployer::{DeployOrder, Deployer, Job, ModuleRef, Next, RollbackOrder};
 use crate::lane::{LaneFailure, RequestLane, STEP_MAX};
-use crate::{Shared, counters};
+use crate::{Shared, counters, questions};
 
 /// Requests of one link that are answered at a time; more are refused.
 pub const REQUESTS_PER_LINK_MAX: usize = 32;
@@ -155,6 +155,10 @@ async fn converse(shared: &Shared, peer: &Peer, lane: &mut RequestLane) -> Resul
         Request::RevokeToken { id } => {
             let token = beating(lane, deployer.revoke_token(id, peer.name.to_string())).await?;
             list(lane, vec![token], |token| Reply::Token(Box::new(token))).await
+        }
+        Request::AskNodes { question, of } => {
+            let answers = beating(lane, questions::ask(shared, question, of)).await?;
+            list(lane, answers, |answer| Reply::Answer(Box::new(answer))).await
         }
         Request::Fetch { digest } => give(shared, lane, &*deployer, digest).await,
     }

@@ -39,6 +39,11 @@ impl Directory {
         changed
     }
 
+    /// The nodes, each with its connection, in the order of the list.
+    pub fn nodes(&self) -> impl Iterator<Item = (Session, &NodeInfo)> {
+        self.nodes.values().map(|(session, info)| (*session, info))
+    }
+
     /// The list as it is sent to every node.
     pub fn snapshot(&self) -> Control {
         Control::Directory {

@@ -19,6 +19,7 @@ pub mod directory;
 pub mod event_lane;
 pub mod fanout;
 pub mod frame;
+pub mod question;
 pub mod report;
 pub mod request;
 pub mod rollout;

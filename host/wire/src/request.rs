@@ -18,7 +18,7 @@ mod manage;
 mod refusal;
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
+use tidegate_base::{AppName, Digest, Label, NewToken, NodeName, Token, TokenWish};
 
 pub use self::answers::{AppOverview, Deploying, EntryState, HistoryEntry, WorkerOverview};
 pub use self::decoder::{BadMessage, Decoder, encode};
@@ -26,6 +26,7 @@ pub use self::incoming::{BadModule, Incoming};
 pub use self::manage::{AppDeed, Created, Effect, NodeRef, NodeTrouble, Order, TenantDeed, TenantOverview};
 pub use self::refusal::Refusal;
 use crate::control::Canary;
+use crate::question::{NodeAnswer, NodeQuestion};
 use crate::report::{Progress, SwapReport};
 
 /// Largest [`Request`], in bytes.
@@ -99,6 +100,13 @@ pub enum Request {
         /// Its name.
         id: String,
     },
+    /// Please ask nodes this. Answered by [`Reply::Answer`] for each, and [`Reply::Done`].
+    AskNodes {
+        /// What.
+        question: NodeQuestion,
+        /// The one of this name; None: every node that has something to say to it.
+        of: Option<NodeName>,
+    },
 }
 
 impl Request {
@@ -116,6 +124,7 @@ impl Request {
             Self::Tokens { .. } => "tokens",
             Self::CreateToken(_) => "create a token",
             Self::RevokeToken { .. } => "revoke a token",
+            Self::AskNodes { question, .. } => question.name(),
         }
     }
 }
@@ -164,6 +173,8 @@ pub enum Reply {
     Token(Box<Token>),
     /// The last: a token was made.
     NewToken(Box<NewToken>),
+    /// What one node says to a question, or why it says nothing.
+    Answer(Box<NodeAnswer>),
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, Digest, Label, NewToken, Token, TokenWish};
+use tidegate_base::{AppName, Digest, Label, NewToken, NodeName, Token, TokenWish};
 use tidegate_wire::control::Canary;
+use tidegate_wire::question::{NodeAnswer, NodeQuestion};
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
@@ -37,6 +38,14 @@ pub enum Request {
     Nodes,
     /// How does this node do?
     Status,
+    /// What do nodes say to this?
+    Ask {
+        /// What.
+        question: NodeQuestion,
+        /// The one of this name; without one every node that has something to say to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<NodeName>,
+    },
     /// Which apps are there, and what do they run?
     Apps,
     /// What was deployed?
@@ -132,6 +141,8 @@ pub enum Response {
     Nodes(Vec<NodeEntry>),
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Ask`].
+    Answers(Vec<NodeAnswer>),
     /// To [`Request::Apps`].
     Apps(Vec<AppOverview>),
     /// To [`Request::History`], the newest first.
@@ -219,8 +230,8 @@ impl ShortPath {
 const SOCKET_PATH_BYTES_MAX: usize = 108;
 /// Longest question: the settings of an app, however JSON writes them.
 const QUESTION_BYTES_MAX: u64 = 512 * 1024;
-/// All lines of an answer together.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// All lines of an answer together: what all nodes say, as JSON writes texts.
+const ANSWER_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// How long either end may neither send nor take anything while it should.
 const STEP_MAX: Duration = Duration::from_secs(10);
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_base::Digest;
 use tidegate_register::deployer::{DeployOrder, Deployer, Job, ModuleRef, Next, RollbackOrder};
+use tidegate_register::questions::Asker;
 use tidegate_register::requests::BEAT;
 use tidegate_wire::request::{BadModule, HISTORY_LIMIT_MAX, Incoming, MODULE_BYTES_MAX, Refusal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -26,6 +27,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// To [`Request::Status`].
     fn status(&self) -> Response;
+
+    /// Who asks nodes here.
+    fn asker(&self) -> Result<Asker, Refusal>;
 
     /// Who deploys here.
     fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal>;
@@ -148,6 +152,10 @@ impl Conversation {
         Ok(match request {
             Request::Nodes => host.nodes(),
             Request::Status => host.status(),
+            Request::Ask { question, of } => {
+                let asker = host.asker()?;
+                Response::Answers(self.beating(asker.ask(question, of)).await?)
+            }
             Request::Apps => Response::Apps(self.beating(host.deployer()?.apps()).await?),
             Request::History { app, limit } => {
                 let limit = usize::try_from(limit.min(HISTORY_LIMIT_MAX)).unwrap_or_default();

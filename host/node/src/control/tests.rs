@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_register::deployer::Deployer;
+use tidegate_register::questions::Asker;
 use tidegate_wire::report::Outcome;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::UnixStream as Connection;
@@ -20,6 +21,10 @@ impl Host for Answers {
 
     fn status(&self) -> Response {
         Response::Error("busy".into())
+    }
+
+    fn asker(&self) -> Result<Asker, Refusal> {
+        Err(Refusal::Unavailable { reason: "nobody to ask".into() })
     }
 
     fn deployer(&self) -> Result<Arc<dyn Deployer>, Refusal> {

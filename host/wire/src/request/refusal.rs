@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tidegate_base::{AppName, Digest, Label};
+use tidegate_base::{AppName, Digest, Label, NodeName};
 
 use crate::control::VersionRef;
 
@@ -185,6 +185,17 @@ pub enum Refusal {
     Suspended {
         /// Which of them, and how to resume it.
         reason: String,
+    },
+    /// No such node is in the cluster, or it has nothing to say to what was asked.
+    #[error(
+        "no node {name} is here that can be asked this; nodes here: {}. Name one of them, or start it",
+        Known(known)
+    )]
+    UnknownNode {
+        /// The node.
+        name: NodeName,
+        /// Those that can be asked.
+        known: Vec<NodeName>,
     },
 }
 

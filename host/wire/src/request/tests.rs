@@ -5,6 +5,7 @@ use tidegate_base::{AppSpec, Label, NodeName, OnFailure, Quotas, Secret, Setting
 
 use super::*;
 use crate::control::{Failure, Stage, Step, VersionRef, VersionTally};
+use crate::question::{NoAnswer, NodeAnswer, NodeQuestion};
 use crate::report::{Outcome, Tally};
 
 fn app() -> AppName {
@@ -50,6 +51,7 @@ fn requests() -> Vec<Request> {
         Request::Tenants,
         Request::Manage(Order::Tenant { name: acme(), deed: TenantDeed::Create(Quotas::default()) }),
         Request::Manage(Order::App { name: app(), deed: AppDeed::Create(Box::new(spec())) }),
+        Request::AskNodes { question: NodeQuestion::Status, of: NodeName::new("w").ok() },
     ]
 }
 
@@ -80,7 +82,8 @@ fn replies() -> Vec<Reply> {
     };
     let node = NodeRef { role: tidegate_base::Role::Worker, name: NodeName::new("w").unwrap() };
     let trouble = NodeTrouble { node: node.clone(), app: app(), reason: "full".into() };
-    let effect = Effect { revision: 4, apps: vec![app()], behind: vec![node], troubles: vec![trouble] };
+    let effect =
+        Effect { revision: 4, apps: vec![app()], behind: vec![node.clone()], troubles: vec![trouble] };
     let (quotas, usage) = (Quotas { slots_max: Some(2), ..Quotas::default() }, Usage::default());
     let tenant = TenantOverview { tenant: acme(), fixed: false, suspended: true, quotas, usage };
     vec![
@@ -93,6 +96,8 @@ fn replies() -> Vec<Reply> {
         Reply::Refused(Refusal::UnknownApp { app: app(), known: vec![app()] }),
         Reply::Tenant(Box::new(tenant)),
         Reply::Managed(Box::new(effect)),
+        Reply::Answer(Box::new(NodeAnswer { node: node.clone(), answer: Ok("{}".into()) })),
+        Reply::Answer(Box::new(NodeAnswer { node, answer: Err(NoAnswer::Late { wait_ms: 2000 }) })),
     ]
 }
 
@@ -217,7 +222,7 @@ fn the_health_of_an_app_is_what_its_current_version_did_on_all_workers() {
 #[test]
 fn numbers_of_the_protocol_stay_as_they_are() {
     let first = |request: &Request| encode(request, REQUEST_BYTES_MAX).unwrap()[4];
-    assert_eq!(requests().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 2, 3, 4, 5, 6, 7, 7]);
+    assert_eq!(requests().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 11]);
     let first = |reply: &Reply| encode(reply, REPLY_BYTES_MAX).unwrap()[4];
-    assert_eq!(replies().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 7, 8, 9]);
+    assert_eq!(replies().iter().map(first).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 12]);
 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod apps;
+mod asking;
 mod audience;
 mod binary;
 mod bridge;
