@@ -35,6 +35,7 @@ mod steer;
 pub mod steering;
 mod upload;
 mod verb;
+mod watching;
 
 use std::future::Future;
 use std::io;

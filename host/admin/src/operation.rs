@@ -15,6 +15,7 @@ pub(crate) enum Operation {
     Deploying,
     Cancel,
     RollBack,
+    Connections,
     CreateApp,
     ConfigureApp,
     SuspendApp,
@@ -122,7 +123,7 @@ impl Method {
 }
 
 impl Operation {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Apps,
         Self::App,
         Self::Versions,
@@ -131,6 +132,7 @@ impl Operation {
         Self::Deploying,
         Self::Cancel,
         Self::RollBack,
+        Self::Connections,
         Self::CreateApp,
         Self::ConfigureApp,
         Self::SuspendApp,
@@ -198,6 +200,13 @@ impl Operation {
                 takes: Takes::PerhapsJson("RollBack"),
                 gives: Deployment,
             },
+            Self::Connections => {
+                let path = "/v1/apps/{tenant}/{app}/connections";
+                let summary =
+                    "The connections of an app's clients at all gateways, and how each of them does";
+                let facts = read(path, "list-connections", summary, "Connections");
+                Facts { query: &[MANY, CLIENT, UID], role: TokenRole::Admin, ..facts }
+            }
             Self::CreateApp | Self::ConfigureApp | Self::SuspendApp | Self::ResumeApp | Self::DeleteApp => {
                 self.about_apps()
             }
@@ -329,6 +338,15 @@ const LIMIT: QueryKey = QueryKey {
     what: "So many at most; 20 if nothing is said",
     kind: QueryKind::Number(1, 1000),
 };
+const MANY: QueryKey = QueryKey {
+    name: "limit",
+    what: "So many at most; 1,000 if nothing is said",
+    kind: QueryKind::Number(1, 10_000),
+};
+const CLIENT: QueryKey =
+    QueryKey { name: "client", what: "Only the client with this id", kind: QueryKind::Text(20) };
+const UID: QueryKey =
+    QueryKey { name: "uid", what: "Only those that are bound to this uid", kind: QueryKind::Text(1024) };
 const WAIT: QueryKey = QueryKey {
     name: "wait",
     what: "`progress`: a line of JSON for each piece of news, the last one says how it ended. `end`: one answer when it is \

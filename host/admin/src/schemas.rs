@@ -3,6 +3,7 @@
 
 mod answers;
 mod bodies;
+mod watching;
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +14,7 @@ use crate::problem;
 pub(crate) fn all() -> Value {
     let mut schemas = Map::new();
     schemas.insert("Problem".to_owned(), problem_document());
-    for (name, schema) in bodies::all().into_iter().chain(answers::all()) {
+    for (name, schema) in bodies::all().into_iter().chain(answers::all()).chain(watching::all()) {
         schemas.insert(name.to_owned(), schema);
     }
     Value::Object(schemas)

@@ -95,6 +95,7 @@ impl Service {
             Operation::Deploying => self.deploying(&call).await,
             Operation::Cancel => self.cancel(&call).await,
             Operation::RollBack => self.roll_back(call, body).await,
+            Operation::Connections => self.connections(&call).await,
             _ => self.administer(call, body).await,
         }
     }
@@ -116,7 +117,7 @@ impl Service {
         Ok(call.done(&of_app(&self.overview(call, app).await?)))
     }
 
-    async fn overview(&self, call: &Call, app: AppName) -> Result<AppOverview, Problem> {
+    pub(crate) async fn overview(&self, call: &Call, app: AppName) -> Result<AppOverview, Problem> {
         let apps = self.steering().apps().await.map_err(|refusal| call.problem(refusal))?;
         let known: Vec<_> = apps.iter().map(|overview| overview.app.clone()).collect();
         let found = apps.into_iter().find(|overview| overview.app == app);

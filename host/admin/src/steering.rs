@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tidegate_base::{AppName, Digest, Role};
 use tidegate_wire::control::{Canary, NodeInfo};
+use tidegate_wire::question::{ConnectionFilter, Connections};
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
@@ -39,6 +40,9 @@ pub trait Steering: Send + Sync + 'static {
 
     /// Who is in the cluster.
     fn nodes(&self) -> Vec<NodeInfo>;
+
+    /// Connections of all gateways.
+    fn connections(&self, of: ConnectionFilter) -> Answer<'_, Connections>;
 
     /// How the node does that runs this.
     ///

@@ -6,6 +6,7 @@ mod manage;
 mod outside;
 mod push;
 mod steer;
+mod watching;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand
 pub(crate) use self::outside::{PushArgs, TokensArgs, TokensCommand};
 pub(crate) use self::push::BenchPushArgs;
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
+pub(crate) use self::watching::ConnectionsArgs;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Nodes(NodesArgs),
     /// Show how the node on this machine does, or every node of a cluster
     Status(StatusArgs),
+    /// List the clients of all gateways
+    Connections(ConnectionsArgs),
     /// Measure a WebSocket server
     Bench(BenchArgs),
     #[command(hide = true)]

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod cert;
 mod commands;
+mod connections;
 mod date;
 mod failure;
 mod manage;

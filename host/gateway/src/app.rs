@@ -281,6 +281,11 @@ impl App {
         self.connections.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
+    /// How many connections it has, also such as are not open yet or not over yet.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// It is removed and nobody is left.
     pub fn is_over(&self) -> bool {
         self.life() == Life::Removed && self.connections.load(Ordering::SeqCst) == 0
@@ -300,7 +305,7 @@ impl App {
         };
         AppClients {
             app: self.name.clone(),
-            clients: self.connections.load(Ordering::Relaxed) as u64,
+            clients: self.connections() as u64,
             opened: sum(|counts| &counts.opened),
             closed: sum(|counts| &counts.closed),
             events: sum(|counts| &counts.events),

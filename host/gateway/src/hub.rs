@@ -249,6 +249,18 @@ impl Hub {
         self.clients.get(&client).is_some_and(Client::is_live)
     }
 
+    /// The uid of a client, and how many groups it is in.
+    pub fn names_of(&self, client: u32) -> (Option<Arc<str>>, usize) {
+        self.clients.get(&client).map_or((None, 0), |entry| (entry.uid.clone(), entry.groups.len()))
+    }
+
+    /// How many clients that can receive have a uid, and so many of them at most.
+    pub fn of_uid(&self, uid: &str, at_most: usize) -> (usize, Vec<u32>) {
+        let clients = self.uids.get(uid);
+        let some = clients.into_iter().flatten().copied().take(at_most);
+        (clients.map_or(0, FxHashSet::len), some.collect())
+    }
+
     /// A client's session. None: there is no such client.
     pub fn session(&self, client: u32) -> Option<Option<&str>> {
         self.clients.get(&client).map(|c| c.session.as_deref())

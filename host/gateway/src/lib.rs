@@ -10,6 +10,7 @@
 //! ```
 
 mod app;
+mod connections;
 mod counters;
 mod hub;
 mod limits;
@@ -37,6 +38,7 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::app::App;
+pub use self::connections::Lookout;
 use self::links::{LinkContext, OpenLinks};
 pub use self::registry::AppError;
 use self::registry::{Added, Registry};
@@ -278,6 +280,11 @@ impl Gateway {
     /// What each app's clients did since the gateway started.
     pub fn census(&self) -> Vec<AppClients> {
         self.context.registry.all().iter().map(|app| app.census()).collect()
+    }
+
+    /// Somebody who looks at its connections, also after it has stopped.
+    pub fn lookout(&self) -> Lookout {
+        Lookout { context: self.context.clone() }
     }
 
     /// How many clients each slot of an app has, by link and slot.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tidegate_base::GatewayId;
+use tidegate_base::{GatewayId, NodeName};
 use tidegate_link::{LaneRx, LaneTx, Link};
 use tidegate_wire::command_lane::CommandHello;
 use tidegate_wire::control::{Control, GATEWAY_STOPPED, LaneHello};
@@ -33,6 +33,11 @@ pub(crate) struct OpenLinks {
 }
 
 impl OpenLinks {
+    /// Which worker is at the other end of a link that is open.
+    pub fn worker(&self, link: u64) -> Option<NodeName> {
+        self.links.lock().get(&link).map(|link| link.peer().name.clone())
+    }
+
     /// The gateway has stopped in good order: workers need not wait for its return.
     pub fn say_stopped(&self) {
         for link in self.links.lock().values() {

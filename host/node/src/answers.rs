@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use tidegate_gateway::Gateway;
 use tidegate_link::{LaneRx, LaneTx, Link};
 use tidegate_register::lane::{LaneFailure, RequestLane};
 use tidegate_register::questions::{Respondent, Said};
@@ -76,10 +77,19 @@ impl Respondent for Answers {
             let shared = shared.upgrade().ok_or("it is stopping")?;
             match question {
                 NodeQuestion::Status => json(&shared.status()),
+                NodeQuestion::Connections(of) => {
+                    let lookout = shared.gateway.read().as_ref().map(Gateway::lookout);
+                    // Looking must not keep the node's roles.
+                    drop(shared);
+                    json(&lookout.ok_or(NO_GATEWAY)?.connections(&of).await)
+                }
             }
         })
     }
 }
+
+/// It has one, or did until it began to stop.
+const NO_GATEWAY: &str = "its gateway is starting or stopping";
 
 fn json<T: serde::Serialize>(answer: &T) -> Result<String, String> {
     serde_json::to_string(answer).map_err(|error| error.to_string())

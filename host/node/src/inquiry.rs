@@ -5,7 +5,9 @@ use std::io;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_base::{NodeName, Role};
-use tidegate_wire::question::{NodeAnswer, NodeQuestion};
+use tidegate_wire::question::{
+    ConnectionFilter, ConnectionList, Connections, Missing, NodeAnswer, NodeQuestion,
+};
 use tokio::runtime::Handle;
 
 use crate::control::{self, Response};
@@ -32,6 +34,14 @@ pub struct Told<T> {
 
 fn none<T>() -> Option<T> {
     None
+}
+
+impl<T> Told<T> {
+    /// What the node said, or who said nothing.
+    fn parted(self) -> Result<T, Missing> {
+        let Self { role, node, answer, missing } = self;
+        answer.ok_or_else(|| Missing { role, node, reason: missing.unwrap_or_default() })
+    }
 }
 
 /// Somebody who asks the nodes of a cluster. The link to a register is made at the first question and again after it was lost,
@@ -64,6 +74,15 @@ impl Inquiry {
     /// There is no such node, or nobody answers.
     pub fn statuses(&mut self, of: Option<&NodeName>) -> Result<Vec<Told<Status>>, SteerError> {
         self.told(NodeQuestion::Status, of)
+    }
+
+    /// Connections of every gateway, as many as are asked for.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn connections(&mut self, of: ConnectionFilter) -> Result<Connections, SteerError> {
+        let limit = of.limit;
+        Ok(connections(self.ask(NodeQuestion::Connections(of), None)?, limit))
     }
 
     /// What every node says to a question, or the one of this name.
@@ -111,6 +130,18 @@ impl Inquiry {
             handle.block_on(operator.close());
         }
     }
+}
+
+/// What gateways said, put together.
+pub(crate) fn connections(answers: Vec<NodeAnswer>, limit: u32) -> Connections {
+    let mut all = Connections::default();
+    for told in answers.into_iter().map(told::<ConnectionList>) {
+        match told.parted() {
+            Ok(list) => all.add(list, limit),
+            Err(missing) => all.missing.push(missing),
+        }
+    }
+    all
 }
 
 fn told<T: DeserializeOwned>(it: NodeAnswer) -> Told<T> {

@@ -355,7 +355,7 @@ impl Shared {
     }
 
     /// The register, if it runs here.
-    fn of_register<T>(&self, take: impl FnOnce(&Register) -> T) -> Result<T, Refusal> {
+    pub(crate) fn of_register<T>(&self, take: impl FnOnce(&Register) -> T) -> Result<T, Refusal> {
         if let Some(register) = self.register.read().as_ref() {
             return Ok(take(register));
         }

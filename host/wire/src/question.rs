@@ -8,9 +8,12 @@
 //!
 //! An answer is a text, which the register hands on without looking at it: what nodes tell may change without it.
 
-use serde::{Deserialize, Serialize};
-use tidegate_base::Role;
+mod connections;
 
+use serde::{Deserialize, Serialize};
+use tidegate_base::{NodeName, Role};
+
+pub use self::connections::{CONNECTIONS_MAX, Connection, ConnectionFilter, ConnectionList, Connections};
 use crate::request::{NodeRef, REPLY_BYTES_MAX};
 
 /// Largest answer of a node, in bytes: it must fit into a reply, beside the node's name.
@@ -22,6 +25,8 @@ pub const ANSWER_BYTES_MAX: usize = REPLY_BYTES_MAX - 4096;
 pub enum NodeQuestion {
     /// How do you do?
     Status,
+    /// Which clients do you have? Answered by a [`ConnectionList`] in JSON.
+    Connections(ConnectionFilter),
 }
 
 impl NodeQuestion {
@@ -29,6 +34,7 @@ impl NodeQuestion {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Connections(_) => "connections",
         }
     }
 
@@ -36,6 +42,7 @@ impl NodeQuestion {
     pub const fn is_for(&self, role: Role) -> bool {
         match self {
             Self::Status => !matches!(role, Role::Operator),
+            Self::Connections(_) => matches!(role, Role::Gateway),
         }
     }
 }
@@ -56,6 +63,17 @@ pub struct NodeAnswer {
     pub node: NodeRef,
     /// What it said.
     pub answer: Result<String, NoAnswer>,
+}
+
+/// A node that said nothing where others did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// What it is.
+    pub role: Role,
+    /// Its name.
+    pub node: NodeName,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why there is no answer of a node.

@@ -11,6 +11,7 @@ use tidegate_base::{Addresses, Protocol};
 
 use super::conn::{Conn, Flags, Phase};
 use super::deadlines::Due;
+use super::look::seconds;
 use super::{LISTENER_TOKENS, LeftOver, Shard, local_addr};
 use crate::app::App;
 use crate::counters;
@@ -156,6 +157,7 @@ impl Shard {
             in_flight: 0,
             misses: 0,
             session_event: None,
+            since_s: seconds(self.now),
             waits: 0,
             pace: ClientPace::default(),
             is: Flags::default(),

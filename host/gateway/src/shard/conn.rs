@@ -42,6 +42,8 @@ pub(crate) struct Conn {
     pub misses: u8,
     /// The event that its session was last sent with.
     pub session_event: Option<EventNo>,
+    /// When it came, on the gateway's clock.
+    pub since_s: u32,
     /// Counts its waits, so that the deadline of an earlier one is not taken for one of the wait of now.
     pub waits: u16,
     /// How fast it speaks, and is spoken to.

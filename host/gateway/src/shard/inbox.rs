@@ -10,6 +10,7 @@ use tidegate_link::{LaneRx, LaneTx};
 use tidegate_wire::control::LaneHello;
 use tidegate_wire::{EventNo, Unfinished};
 
+use super::look::Look;
 use crate::app::{App, Lane};
 use crate::router::SlotKey;
 use crate::settings::ListenerSettings;
@@ -39,6 +40,8 @@ pub(crate) enum ShardMsg {
     AppEnds(Arc<App>, u16),
     /// An app that was removed has no clients any more.
     AppIsOver(Arc<App>),
+    /// Somebody wants to know of connections.
+    Look(Box<Look>),
     /// Stop: say good-bye to every client.
     Stop,
     /// No shard has clients any more.

@@ -19,6 +19,7 @@ pub(crate) mod inbox;
 mod lanes;
 pub(crate) use self::lanes::tell;
 mod lifecycle;
+pub(crate) mod look;
 mod outflow;
 mod output;
 mod routing;
@@ -284,6 +285,7 @@ impl Shard {
             ShardMsg::AppEnds(app, epoch) => self.end_app(&app, epoch),
             ShardMsg::AppIsOver(app) => self.lose_lanes(&app),
             ShardMsg::Ops(ops) => ops.into_iter().for_each(|op| self.apply_remote(op)),
+            ShardMsg::Look(look) => self.look(*look),
             ShardMsg::Stop => self.stop(),
             // Looking at it was all that was wanted.
             ShardMsg::Emptied => {}

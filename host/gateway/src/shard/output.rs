@@ -151,6 +151,11 @@ pub(crate) enum Queued {
 }
 
 impl OutQueue {
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.entries.as_ref().map_or(0, |entries| entries.bytes)
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_none()

@@ -9,10 +9,13 @@ use tidegate_admin::steering::{
 use tidegate_base::AppName;
 use tidegate_register::Register;
 use tidegate_register::deployer::{DeployOrder, Deployer, Job, ModuleRef, Next, RollbackOrder};
+use tidegate_register::questions::Asker;
 use tidegate_wire::control::NodeInfo;
+use tidegate_wire::question::{ConnectionFilter, Connections, NodeQuestion};
 use tidegate_wire::request::{AppDeed, AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
 use crate::config::shared_settings;
+use crate::inquiry;
 use crate::node::Shared;
 use crate::status::Status;
 
@@ -26,6 +29,10 @@ pub(super) struct Steers {
 impl Steers {
     fn node(&self) -> Option<Arc<Shared>> {
         self.node.get().and_then(Weak::upgrade)
+    }
+
+    fn asker(&self) -> Result<Asker, Refusal> {
+        self.node().ok_or_else(starting)?.of_register(Register::asker)
     }
 }
 
@@ -81,9 +88,16 @@ impl Steering for Steers {
         node.and_then(|node| node.register.read().as_ref().map(Register::nodes)).unwrap_or_default()
     }
 
+    fn connections(&self, of: ConnectionFilter) -> Answer<'_, Connections> {
+        let asker = self.asker();
+        Box::pin(async move {
+            let limit = of.limit;
+            Ok(inquiry::connections(asker?.ask(NodeQuestion::Connections(of), None).await?, limit))
+        })
+    }
+
     fn status(&self) -> Result<NodeStatus, Refusal> {
-        let reason = || "this node is starting or stopping: ask again when it runs".to_owned();
-        let node = self.node().ok_or_else(|| Refusal::Unavailable { reason: reason() })?;
+        let node = self.node().ok_or_else(starting)?;
         let Status { node, roles, version, uptime_s, ready, apps, .. } = node.status();
         let apps = apps.into_iter().filter_map(|entry| {
             let slots = entry.slots.as_ref();
@@ -98,6 +112,10 @@ impl Steering for Steers {
         });
         Ok(NodeStatus { node, roles, version, uptime_s, ready, apps: apps.collect() })
     }
+}
+
+fn starting() -> Refusal {
+    Refusal::Unavailable { reason: "this node is starting or stopping: ask again when it runs".to_owned() }
 }
 
 struct Going(Job);

@@ -1,9 +1,12 @@
 //! What operators see of all nodes, asked through the register.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tidegate_harness::Client;
+use serde_json::{Value, json};
+use tidegate_gateway::settings::SlowPolicy;
+use tidegate_harness::{Client, Cluster, LinkKind, eventually};
+use tidegate_wire::question::ConnectionFilter;
 
 use crate::binary::{Node, cluster_folder, run, said};
 
@@ -43,4 +46,108 @@ async fn the_status_of_every_node_is_told_from_anywhere_and_one_that_hangs_costs
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(all.stdout.contains("worker-1 (worker) is missing: it did not answer within"), "{}", all.stdout);
     assert!(all.stdout.contains("worker-2 (worker), ready"), "{}", all.stdout);
+}
+
+#[tokio::test]
+async fn the_connections_of_all_gateways_are_listed_and_looked_for() {
+    let folder = cluster_folder();
+    let at = folder.path();
+    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+    let registers = register.register();
+    let start = |role, file| Node::of_cluster(at, role, file, &registers);
+    let gateways = [start("gateway", "gateway.toml"), start("gateway", "gateway-2.toml")];
+    let _workers = [start("worker", "worker.toml"), start("worker", "worker-2.toml")];
+    let (mut ann, mut bob) = (
+        Client::of_callbacks(gateways[0].listener("ws")).await,
+        Client::of_callbacks(gateways[1].listener("ws")).await,
+    );
+    ann.call("bind_uid", json!({"uid": "ann"})).await;
+    ann.call("join_group", json!({"groups": ["a", "b"]})).await;
+    bob.call("bind_uid", json!({"uid": "b\u{1b}[2Job"})).await;
+    let operator = ["--register", &registers, "--identity", "certs/ann", "--json"];
+    let list = |more: &[&str]| said(&run(at, &[&["connections"], more, &operator[..]].concat()));
+    // A command is applied after its turn.
+    let all = eventually("uid and groups are there", || {
+        let all = list(&[]);
+        let its = |id: &str| all["connections"].as_array()?.iter().find(|it| it["client"] == id).cloned();
+        let (first, second) = (its(ann.id())?, its(bob.id())?);
+        (first["groups"] == 2 && second["uid"].is_string()).then_some(all)
+    })
+    .await;
+    assert_eq!((&all["total"], &all["missing"]), (&json!(2), &json!([])), "{all}");
+    let first = &list(&["--uid", "ann"])["connections"];
+    assert_eq!(first.as_array().unwrap().len(), 1, "{first}");
+    assert_eq!((first[0]["client"].as_str(), first[0]["state"].as_str()), (Some(ann.id()), Some("open")));
+    assert_eq!((&first[0]["app"], &first[0]["protocol"]), (&json!("default/test"), &json!("ws")));
+    assert!(
+        first[0]["worker"].as_str().unwrap().starts_with("worker-") && first[0]["slot"].is_u64(),
+        "{first}"
+    );
+    assert!(first[0]["remote"].as_str().unwrap().starts_with("127.0.0.1:"), "{first}");
+    assert_eq!(list(&["--client", bob.id()])["connections"][0]["client"], bob.id());
+    assert_eq!(list(&["--app", "other"])["total"], 0);
+    let one = list(&["--limit", "1"]);
+    assert_eq!((one["connections"].as_array().unwrap().len(), &one["total"]), (1, &json!(2)));
+
+    let table = run(at, &["connections", "--limit", "1", "--app", "test", "--data-dir", "data/r"]);
+    assert!(
+        table.stdout.starts_with("CLIENT") && table.stderr.contains("1 of 2 connections"),
+        "{}",
+        table.stderr
+    );
+    // What a client is called does not steer the operator's terminal.
+    let table = run(at, &["connections", "--data-dir", "data/r"]);
+    assert!(!table.stdout.contains('\u{1b}') && table.stdout.contains("\\u{1b}[2Job"), "{}", table.stdout);
+}
+
+#[tokio::test]
+async fn a_walk_over_many_connections_finds_each_once_and_says_what_waits_for_one() {
+    // More than a shard tells at a time.
+    const CLIENTS: usize = 600;
+    const BYTES: usize = 20_000;
+    let cluster = Cluster::of("callbacks").gateways(2).workers(2).shards(2).link(LinkKind::Quic);
+    let cluster = cluster.limits(|limits| limits.slow_policy = SlowPolicy::DropNewest).start().await;
+    cluster.until_linked().await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(cluster.ws(0)).await);
+    }
+    let lookout = cluster.gateway(0).lookout();
+    let look = async |of: &ConnectionFilter| {
+        let found = lookout.connections(of).await;
+        let ids: BTreeSet<_> = found.connections.iter().map(|it| it.client.to_string()).collect();
+        assert_eq!(ids.len(), found.connections.len(), "each is told once");
+        (found.total, found.connections)
+    };
+    let all = ConnectionFilter { limit: 10_000, ..ConnectionFilter::default() };
+    let (total, found) = look(&all).await;
+    assert_eq!((total, found.len()), (CLIENTS as u64, CLIENTS));
+    assert!(
+        found
+            .iter()
+            .all(|it| it.state == "open" && it.age_s < 600 && it.worker.is_some() && it.slot.is_some())
+    );
+    let workers: BTreeSet<_> = found.iter().flat_map(|it| &it.worker).collect();
+    assert_eq!(workers.len(), 2, "{workers:?}");
+    let (total, some) = look(&ConnectionFilter { limit: 300, ..all.clone() }).await;
+    assert_eq!((total, some.len()), (CLIENTS as u64, 300));
+    let elsewhere = cluster.gateway(1).lookout();
+    assert_eq!(elsewhere.connections(&all).await.total, 0);
+
+    let mut slow = Client::of_callbacks_with_little_room(cluster.ws(0)).await;
+    slow.call("bind_uid", json!({"uid": "slow"})).await;
+    let mut fast = cluster.client(0).await;
+    let of_slow = ConnectionFilter { uid: Some("slow".into()), ..all };
+    let mut queued = 0;
+    for _ in 0..800 {
+        fast.call("send_to_uid", json!({"uids": ["slow"], "message": "x".repeat(BYTES)})).await;
+        let (total, found) = look(&of_slow).await;
+        queued = found[0].queued_bytes;
+        assert_eq!((total, found.len(), found[0].client.to_string().as_str()), (1, 1, slow.id()));
+        if queued > 0 {
+            break;
+        }
+    }
+    assert!(queued > 0, "what its socket does not take waits for it");
+    cluster.stop().await;
 }

@@ -193,3 +193,22 @@ async fn an_operators_script_makes_a_tenant_and_its_admin_makes_an_app_within_it
     assert!(text.contains("unauthorized"), "its tokens go with it: {text}");
     assert_eq!(node.process.terminate(), Some(0));
 }
+
+#[tokio::test]
+async fn connections_of_an_app_are_read_with_curl() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let node = start(at);
+    let curl = Curl::of(&node, at, &["default", "--role", "admin"]);
+    let mut client = Client::connect(node.listener("ws")).await;
+    says(&mut client, "hello", "v1 hello").await;
+    let found = curl.ask("GET", "/v1/apps/default/test/connections?limit=5", &[]);
+    let first = &found["connections"][0];
+    assert_eq!(
+        (&found["total"], &found["missing"], &first["state"]),
+        (&json!(1), &json!([]), &json!("open"))
+    );
+    let id = first["client"].as_str().unwrap();
+    let same = curl.ask("GET", &format!("/v1/apps/default/test/connections?client={id}"), &[]);
+    assert_eq!(same["connections"][0]["remote"], first["remote"], "{same}");
+}

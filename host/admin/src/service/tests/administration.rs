@@ -147,3 +147,29 @@ async fn nodes_and_status_are_told_to_admins_without_the_apps_of_others() {
         assert_eq!(server.says("deploy", "GET", path, "").await.0, 403, "{path}");
     }
 }
+
+#[tokio::test]
+async fn an_admin_sees_the_connections_of_an_app_and_nobody_else_does() {
+    let server = server();
+    let path = "/v1/apps/acme/chat/connections";
+    let (status, found) = server.says("admin", "GET", path, "").await;
+    conforms("Connections", &found);
+    assert_eq!((status, &found["total"], &found["connections"][0]["uid"]), (200, &json!(7), &json!("ann")));
+    assert_eq!(found["missing"][0]["reason"], "it hangs");
+    assert_eq!(server.last_order(), "connections acme/chat None None 1000");
+    let narrow = format!("{path}?limit=3&uid=ann%20b&client=0000000000010000002a");
+    assert_eq!(server.says("admin", "GET", &narrow, "").await.0, 200);
+    let asked = server.last_order();
+    assert!(asked.contains("0000000000010000002a") && asked.ends_with("Some(\"ann b\") 3"), "{asked}");
+    for (token, path, status, name) in [
+        ("deploy", path, 403, "forbidden"),
+        ("push", path, 403, "forbidden"),
+        ("admin", "/v1/apps/globex/secret/connections", 403, "forbidden"),
+        ("admin", "/v1/apps/acme/none/connections", 404, "no-such-app"),
+        ("admin", &*format!("{path}?limit=10001"), 422, "invalid"),
+        ("admin", &*format!("{path}?client=x"), 422, "invalid"),
+    ] {
+        let (said, problem) = server.says(token, "GET", path, "").await;
+        assert_eq!((said, kind(&problem)), (status, name), "{path}: {problem}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tidegate_base::{AppSpec, Label, Quotas, Role, Usage};
 use tidegate_wire::control::{Canary, Failure, NodeInfo, Stage, Step, VersionRef, VersionTally};
+use tidegate_wire::question::{Connection, ConnectionFilter, Connections, Missing};
 use tidegate_wire::report::{
     Audit, CanaryReport, ClientCounts, Outcome, Pauses, Progress, SwapReport, SwitchedAt, Tally, Times,
 };
@@ -195,6 +196,29 @@ impl Steering for Played {
     fn nodes(&self) -> Vec<NodeInfo> {
         let gateway = Some(GatewayId::new(1));
         vec![NodeInfo { name: worker(), role: Role::Gateway, address: "127.0.0.1:1".parse().ok(), gateway }]
+    }
+
+    fn connections(&self, of: ConnectionFilter) -> Answer<'_, Connections> {
+        self.note(format!("connections {} {:?} {:?} {}", of.app.unwrap(), of.client, of.uid, of.limit));
+        let connection = Connection {
+            client: "0000000000010000002a".parse().unwrap(),
+            app: app("acme/chat"),
+            protocol: "ws".into(),
+            remote: "192.0.2.1:5000".parse().unwrap(),
+            age_s: 5,
+            state: "open".into(),
+            uid: Some("ann".into()),
+            groups: 2,
+            worker: Some(worker()),
+            slot: Some(1),
+            in_flight: 1,
+            queued_bytes: 0,
+            paused: Some("no-credit".into()),
+        };
+        let missing = Missing { role: Role::Gateway, node: worker(), reason: "it hangs".into() };
+        Box::pin(async move {
+            Ok(Connections { total: 7, connections: vec![connection], missing: vec![missing] })
+        })
     }
 
     fn status(&self) -> Result<NodeStatus, Refusal> {
