@@ -16,6 +16,7 @@ pub(crate) enum Operation {
     Cancel,
     RollBack,
     Connections,
+    Logs,
     CreateApp,
     ConfigureApp,
     SuspendApp,
@@ -123,7 +124,7 @@ impl Method {
 }
 
 impl Operation {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Apps,
         Self::App,
         Self::Versions,
@@ -133,6 +134,7 @@ impl Operation {
         Self::Cancel,
         Self::RollBack,
         Self::Connections,
+        Self::Logs,
         Self::CreateApp,
         Self::ConfigureApp,
         Self::SuspendApp,
@@ -200,13 +202,7 @@ impl Operation {
                 takes: Takes::PerhapsJson("RollBack"),
                 gives: Deployment,
             },
-            Self::Connections => {
-                let path = "/v1/apps/{tenant}/{app}/connections";
-                let summary =
-                    "The connections of an app's clients at all gateways, and how each of them does";
-                let facts = read(path, "list-connections", summary, "Connections");
-                Facts { query: &[MANY, CLIENT, UID], role: TokenRole::Admin, ..facts }
-            }
+            Self::Connections | Self::Logs => self.watches(),
             Self::CreateApp | Self::ConfigureApp | Self::SuspendApp | Self::ResumeApp | Self::DeleteApp => {
                 self.about_apps()
             }
@@ -216,6 +212,24 @@ impl Operation {
             | Self::SuspendTenant
             | Self::ResumeTenant
             | Self::DeleteTenant => Facts { operators: true, ..self.of_operators() },
+        }
+    }
+
+    /// What goes on in an app.
+    const fn watches(self) -> Facts {
+        match self {
+            Self::Connections => {
+                let path = "/v1/apps/{tenant}/{app}/connections";
+                let summary =
+                    "The connections of an app's clients at all gateways, and how each of them does";
+                let facts = read(path, "list-connections", summary, "Connections");
+                Facts { query: &[MANY, CLIENT, UID], role: TokenRole::Admin, ..facts }
+            }
+            _ => {
+                let summary = "The last lines of an app's log on all workers, or those behind what was read";
+                let facts = read("/v1/apps/{tenant}/{app}/logs", "read-logs", summary, "Logs");
+                Facts { query: &[LINES, AFTER, LEVEL], ..facts }
+            }
         }
     }
 
@@ -347,6 +361,21 @@ const CLIENT: QueryKey =
     QueryKey { name: "client", what: "Only the client with this id", kind: QueryKind::Text(20) };
 const UID: QueryKey =
     QueryKey { name: "uid", what: "Only those that are bound to this uid", kind: QueryKind::Text(1024) };
+const LINES: QueryKey = QueryKey {
+    name: "limit",
+    what: "So many lines at most, behind `after` of each worker; 100 if nothing is said",
+    kind: QueryKind::Number(1, 1000),
+};
+const AFTER: QueryKey = QueryKey {
+    name: "after",
+    what: "Lines behind what was read: `next` of the last answer",
+    kind: QueryKind::Text(48 * 1024),
+};
+const LEVEL: QueryKey = QueryKey {
+    name: "level",
+    what: "Lines that are as loud as this, or louder",
+    kind: QueryKind::Word(&["trace", "debug", "info", "warn", "error"]),
+};
 const WAIT: QueryKey = QueryKey {
     name: "wait",
     what: "`progress`: a line of JSON for each piece of news, the last one says how it ended. `end`: one answer when it is \

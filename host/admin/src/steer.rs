@@ -96,6 +96,7 @@ impl Service {
             Operation::Cancel => self.cancel(&call).await,
             Operation::RollBack => self.roll_back(call, body).await,
             Operation::Connections => self.connections(&call).await,
+            Operation::Logs => self.logs(&call).await,
             _ => self.administer(call, body).await,
         }
     }

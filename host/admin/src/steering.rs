@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tidegate_base::{AppName, Digest, Role};
 use tidegate_wire::control::{Canary, NodeInfo};
-use tidegate_wire::question::{ConnectionFilter, Connections};
+use tidegate_wire::question::{ConnectionFilter, Connections, LogFilter, Logs};
 use tidegate_wire::report::{Progress, SwapReport};
 use tidegate_wire::request::{AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
@@ -43,6 +43,9 @@ pub trait Steering: Send + Sync + 'static {
 
     /// Connections of all gateways.
     fn connections(&self, of: ConnectionFilter) -> Answer<'_, Connections>;
+
+    /// Lines of an app's log, of all workers.
+    fn logs(&self, of: LogFilter) -> Answer<'_, Logs>;
 
     /// How the node does that runs this.
     ///

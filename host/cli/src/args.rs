@@ -22,7 +22,7 @@ pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand
 pub(crate) use self::outside::{PushArgs, TokensArgs, TokensCommand};
 pub(crate) use self::push::BenchPushArgs;
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
-pub(crate) use self::watching::ConnectionsArgs;
+pub(crate) use self::watching::{ConnectionsArgs, LogsArgs};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// List the clients of all gateways
     Connections(ConnectionsArgs),
+    /// Show the last lines of an app's log on all workers, and what comes
+    Logs(LogsArgs),
     /// Measure a WebSocket server
     Bench(BenchArgs),
     #[command(hide = true)]

@@ -11,6 +11,7 @@ mod commands;
 mod connections;
 mod date;
 mod failure;
+mod logs;
 mod manage;
 mod module;
 mod news;

@@ -51,11 +51,13 @@ pub(crate) fn print_json(value: &Value) {
 
 /// Prints lines. Who closed our standard output does not want them.
 pub(crate) fn print(lines: &[String]) {
+    is_printed(lines);
+}
+
+/// Prints lines. False: nobody wants them any more.
+pub(crate) fn is_printed(lines: &[String]) -> bool {
     let mut out = io::stdout().lock();
-    for line in lines {
-        let _ = writeln!(out, "{line}");
-    }
-    let _ = out.flush();
+    lines.iter().all(|line| writeln!(out, "{line}").is_ok()) && out.flush().is_ok()
 }
 
 /// Prints to standard error, for people. Never fails: a log on a full disk, or a terminal that is closed, must not end a node.

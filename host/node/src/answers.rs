@@ -83,6 +83,10 @@ impl Respondent for Answers {
                     drop(shared);
                     json(&lookout.ok_or(NO_GATEWAY)?.connections(&of).await)
                 }
+                NodeQuestion::Logs(of) => {
+                    let worker = shared.worker.read().clone();
+                    json(&worker.ok_or("its worker is starting or stopping")?.log(&of))
+                }
             }
         })
     }

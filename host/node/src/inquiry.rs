@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_base::{NodeName, Role};
 use tidegate_wire::question::{
-    ConnectionFilter, ConnectionList, Connections, Missing, NodeAnswer, NodeQuestion,
+    ConnectionFilter, ConnectionList, Connections, LogFilter, LogPage, Logs, Missing, NodeAnswer,
+    NodeQuestion,
 };
 use tokio::runtime::Handle;
 
@@ -85,6 +86,14 @@ impl Inquiry {
         Ok(connections(self.ask(NodeQuestion::Connections(of), None)?, limit))
     }
 
+    /// Lines of an app's log, of every worker that has it.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn logs(&mut self, of: &LogFilter) -> Result<Logs, SteerError> {
+        Ok(logs(self.ask(NodeQuestion::Logs(of.clone()), None)?, of))
+    }
+
     /// What every node says to a question, or the one of this name.
     fn told<T: DeserializeOwned>(
         &mut self,
@@ -141,6 +150,22 @@ pub(crate) fn connections(answers: Vec<NodeAnswer>, limit: u32) -> Connections {
             Err(missing) => all.missing.push(missing),
         }
     }
+    all
+}
+
+/// What workers said, put together.
+pub(crate) fn logs(answers: Vec<NodeAnswer>, of: &LogFilter) -> Logs {
+    let mut all = Logs::of(of);
+    for told in answers.into_iter().map(told::<Option<LogPage>>) {
+        let worker = told.node.clone();
+        match told.parted() {
+            Ok(Some(page)) => all.add(worker, page),
+            // It does not have the app.
+            Ok(None) => {}
+            Err(missing) => all.missing.push(missing),
+        }
+    }
+    all.end(of);
     all
 }
 

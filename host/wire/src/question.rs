@@ -9,11 +9,16 @@
 //! An answer is a text, which the register hands on without looking at it: what nodes tell may change without it.
 
 mod connections;
+mod logs;
 
 use serde::{Deserialize, Serialize};
 use tidegate_base::{NodeName, Role};
 
 pub use self::connections::{CONNECTIONS_MAX, Connection, ConnectionFilter, ConnectionList, Connections};
+pub use self::logs::{
+    BadCursors, CURSORS_MAX, Cursor, Cursors, LOG_LINES_MAX, Level, LogFilter, LogLine, LogPage, Logs,
+    UnknownLevel, WorkerLine,
+};
 use crate::request::{NodeRef, REPLY_BYTES_MAX};
 
 /// Largest answer of a node, in bytes: it must fit into a reply, beside the node's name.
@@ -27,6 +32,8 @@ pub enum NodeQuestion {
     Status,
     /// Which clients do you have? Answered by a [`ConnectionList`] in JSON.
     Connections(ConnectionFilter),
+    /// Which lines of an app's log do you remember? Answered by a [`LogPage`] in JSON, or null if the app is not there.
+    Logs(LogFilter),
 }
 
 impl NodeQuestion {
@@ -35,6 +42,7 @@ impl NodeQuestion {
         match self {
             Self::Status => "status",
             Self::Connections(_) => "connections",
+            Self::Logs(_) => "logs",
         }
     }
 
@@ -43,6 +51,7 @@ impl NodeQuestion {
         match self {
             Self::Status => !matches!(role, Role::Operator),
             Self::Connections(_) => matches!(role, Role::Gateway),
+            Self::Logs(_) => matches!(role, Role::Worker),
         }
     }
 }

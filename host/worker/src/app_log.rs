@@ -1,12 +1,18 @@
-//! How much an app may write into its worker's log. What decides is pure: time is handed in.
+//! How much an app may write into its worker's log, and what is remembered of it. What decides is pure: time is handed in.
 
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use tidegate_base::limits::LOG_LINE_BYTES_MAX;
 use tidegate_base::{Rate, RateMeter};
 use tidegate_runtime::LogLevel;
+use tidegate_wire::question::{Cursor, Level, LogFilter, LogPage};
 
 use crate::counters;
+use crate::log_ring::{Entry, LogRing, LogRoom};
 use crate::settings::WorkerApp;
 
 /// The lines of so many seconds may come at once.
@@ -23,6 +29,10 @@ pub(crate) struct AppLog {
     pace: Mutex<LinePace>,
     /// When it was told last that the app waits for its CPU budget.
     held_up: Mutex<Option<Instant>>,
+    /// The last lines, for those who ask for them.
+    ring: Mutex<LogRing>,
+    /// The version of which it was told last that it runs.
+    told_version: AtomicU32,
 }
 
 /// Whether a line is written.
@@ -35,8 +45,39 @@ struct Admitted {
 
 impl AppLog {
     /// So many lines a second, and twice as many at once.
-    pub fn new(lines_per_s: u32) -> Self {
-        Self { pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())), held_up: Mutex::new(None) }
+    pub fn new(lines_per_s: u32, version: u32, room: Arc<LogRoom>) -> Self {
+        Self {
+            pace: Mutex::new(LinePace::new(lines_per_s, Instant::now())),
+            held_up: Mutex::new(None),
+            // 53 bits, so that every reader of JSON can tell it.
+            ring: Mutex::new(LogRing::new(room, fastrand::u64(..1 << 53))),
+            told_version: AtomicU32::new(version),
+        }
+    }
+
+    /// The lines that are remembered, for somebody who has read up to `place`.
+    pub fn page(&self, of: &LogFilter, place: Option<Cursor>) -> LogPage {
+        self.ring.lock().page(of, place)
+    }
+
+    /// Remembers what the worker has to say about the app.
+    pub fn tell(&self, app: &WorkerApp, slot: u32, level: Level, text: fmt::Arguments<'_>) {
+        self.remember(app, slot, level, false, &text.to_string());
+    }
+
+    /// A slot runs a version from now on. The first one to do so is told.
+    pub fn runs(&self, app: &WorkerApp, slot: u32) {
+        if self.told_version.swap(app.version, Ordering::Relaxed) != app.version {
+            self.tell(app, slot, Level::Info, format_args!("version {} begins to serve", app.version));
+        }
+    }
+
+    fn remember(&self, app: &WorkerApp, slot: u32, level: Level, by_plugin: bool, text: &str) {
+        let text = text.get(..text.floor_char_boundary(LOG_LINE_BYTES_MAX)).unwrap_or(text);
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        let entry = Entry { at_ms, level, by_plugin, version: app.version, slot, text };
+        self.ring.lock().push(entry);
     }
 
     /// So many from now on.
@@ -51,6 +92,7 @@ impl AppLog {
         if !is_heard(level) || !self.admits(app, slot) {
             return;
         }
+        self.remember(app, slot, loudness(level), true, line);
         let WorkerApp { name: app, version, .. } = app;
         match level {
             LogLevel::Error => tracing::error!(target: "plugin", %app, version, slot, turn, "{line}"),
@@ -71,6 +113,9 @@ impl AppLog {
         drop(told);
         let WorkerApp { name, version, budget, .. } = app;
         let whose = if budget.tenant().is_some_and(|tenant| tenant.is_over()) { "its tenant" } else { "it" };
+        let why =
+            format_args!("turns wait: {whose} has used up its share of this worker's processors (cpu_share)");
+        self.tell(app, 0, Level::Warn, why);
         tracing::warn!(app = %name, version, "the app's turns wait: {whose} has used up its share of this worker's processors (cpu_share); raise that, or let it do less");
     }
 
@@ -80,6 +125,10 @@ impl AppLog {
         let Admitted { passes, tell_dropped } = self.pace.lock().line(now);
         if let Some(dropped) = tell_dropped {
             let WorkerApp { name, version, log_lines_per_s: most, .. } = app;
+            let why = format_args!(
+                "{dropped} log lines were dropped: the app may write {most} a second (log_lines_per_s)"
+            );
+            self.tell(app, slot, Level::Warn, why);
             tracing::warn!(target: "plugin", app = %name, version, slot, dropped, "{dropped} log lines were dropped: the app may write {most} a second (log_lines_per_s)");
         }
         if !passes {
@@ -156,6 +205,16 @@ impl Sparse {
 
     fn is_early(&self, now: Instant) -> bool {
         self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_AFTER)
+    }
+}
+
+fn loudness(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Error => Level::Error,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Trace => Level::Trace,
     }
 }
 

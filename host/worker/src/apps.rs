@@ -15,6 +15,7 @@ use crate::conducted::{Conducted, Reach};
 use crate::edition::Edition;
 use crate::fits::{DoesNotFit, MissingLabels};
 use crate::inbox::SlotMsg;
+use crate::log_ring::LogRoom;
 use crate::places::Places;
 use crate::roster::{AppId, Change, Roster};
 use crate::settings::{WorkerApp, WorkerSettings};
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub places: Arc<Places>,
     pub states: Arc<StateRoom>,
     pub roster: Arc<Roster>,
+    pub log_room: Arc<LogRoom>,
 }
 
 /// One thread and its slots.
@@ -197,6 +199,11 @@ impl Apps {
         self.running.iter().map(|app| app.settings.name.clone()).collect()
     }
 
+    /// The log of an app that is here.
+    pub fn log(&self, name: &AppName) -> Option<Arc<AppLog>> {
+        self.find(name).map(|app| Arc::clone(&app.log))
+    }
+
     fn find(&self, name: &AppName) -> Option<&RunningApp> {
         self.running.iter().find(|app| app.settings.name == *name)
     }
@@ -245,7 +252,8 @@ impl Inner {
     fn take_in(&self, apps: &mut Apps, edition: &Arc<Edition>) -> Vec<First> {
         let id = apps.next;
         apps.next += 1;
-        let log = Arc::new(AppLog::new(edition.app.log_lines_per_s));
+        let WorkerApp { log_lines_per_s, version, .. } = *edition.app;
+        let log = Arc::new(AppLog::new(log_lines_per_s, version, Arc::clone(&self.log_room)));
         let (mut slots, mut first) = (Vec::new(), Vec::new());
         for slot in 0..edition.app.slots {
             let Some((running, start)) = self.launch_slot(edition, slot, &log) else { continue };

@@ -10,6 +10,7 @@ use tidegate_base::{Addresses, Answered, ClientId, Command, Exports, GatewayId, 
 use tidegate_runtime::LogLevel;
 use tidegate_wire::EventNo;
 use tidegate_wire::fanout::Fanout;
+use tidegate_wire::question::Level;
 
 use crate::app_log::AppLog;
 use crate::counters;
@@ -168,6 +169,8 @@ impl SlotCore {
             if let Some(reason) = self.take_failure() {
                 let WorkerApp { name, version, .. } = &*self.app;
                 counters::HELD_COMMANDS_DROPPED.inc();
+                let why = format_args!("a command from around a swap is dropped: {reason}");
+                self.log.tell(&self.app, self.slot, Level::Warn, why);
                 tracing::warn!(app = %name, version, slot = self.slot, "a command from around a swap is dropped: {reason}");
             }
         }
@@ -345,8 +348,13 @@ mod tests {
             session_bytes_max: SESSION_BYTES_MAX,
             ..WorkerApp::new(AppName::new("chat").unwrap(), empty)
         };
-        let mut core =
-            SlotCore::new(Arc::new(app), 0, Arc::new(AppLog::new(1)), Arc::default(), Duration::ZERO);
+        let mut core = SlotCore::new(
+            Arc::new(app),
+            0,
+            Arc::new(AppLog::new(1, 0, Arc::default())),
+            Arc::default(),
+            Duration::ZERO,
+        );
         core.out.add(gateway, lane(gateway, &core.app), Grant { events: 1, bytes: 1 });
         let (remote, local) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
         core.out.attach(gateway, client, Addresses { remote, local, protocol: Protocol::Ws });

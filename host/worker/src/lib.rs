@@ -23,6 +23,7 @@ mod inbox;
 mod intake;
 mod lane;
 mod links;
+mod log_ring;
 mod offers;
 mod outbox;
 mod places;

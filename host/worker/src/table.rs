@@ -84,7 +84,8 @@ mod tests {
         for (name, slot) in slots {
             let app = AppName::new(name).unwrap();
             let edition = Edition::empty_of(&WorkerApp::empty(app.clone()));
-            let shared = SlotShared::new(&edition, Arc::default(), Arc::new(AppLog::new(1)));
+            let shared =
+                SlotShared::new(&edition, Arc::default(), Arc::new(AppLog::new(1, 0, Arc::default())));
             table.add(app, *slot, Arc::new(shared));
         }
         table

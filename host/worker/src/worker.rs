@@ -10,6 +10,7 @@ use tidegate_link::Link;
 use tidegate_runtime::{CpuUse, Engine, PoolUse, SlowPool, TemplateError};
 use tidegate_telemetry::Histogram;
 use tidegate_wire::control::VersionTally;
+use tidegate_wire::question::{LogFilter, LogPage};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -125,6 +126,7 @@ impl Worker {
             apps: Mutex::default(),
             places: Places::new(engine.settings().instances),
             roster: Arc::default(),
+            log_room: Arc::default(),
         });
         let (mut started, mut failed) = (0, Vec::new());
         for app in apps {
@@ -257,6 +259,13 @@ impl Worker {
     /// How each app does; those that are being removed are left out.
     pub fn status(&self) -> Vec<AppStatus> {
         self.inner.apps.lock().status()
+    }
+
+    /// The last lines of an app's log here, in memory: what its plugin wrote into the worker's log, and what became of its
+    /// instances. None: the app is not here.
+    pub fn log(&self, of: &LogFilter) -> Option<LogPage> {
+        let log = self.inner.apps.lock().log(&of.app)?;
+        Some(log.page(of, of.after.of(&self.inner.settings.name)))
     }
 
     /// Stops: gateways bind no new clients, running turns end, what was not read goes to other slots, `on-worker-stop`

@@ -1,6 +1,6 @@
 //! What whoever looks at an app is answered.
 
-use super::{Named, list, number, object, reference, text, words};
+use super::{Named, boolean, list, number, object, reference, text, words};
 
 pub(super) fn all() -> Vec<Named> {
     let connection = object(
@@ -31,5 +31,33 @@ pub(super) fn all() -> Vec<Named> {
         ],
         &[],
     );
-    vec![("Connection", connection), ("MissingNode", missing), ("Connections", connections)]
+    let line = object(
+        &[
+            ("worker", text()),
+            ("number", number()),
+            ("at_ms", number()),
+            ("level", words(&["error", "warn", "info", "debug", "trace"])),
+            ("by_plugin", boolean()),
+            ("version", number()),
+            ("slot", number()),
+            ("text", text()),
+        ],
+        &[],
+    );
+    let logs = object(
+        &[
+            ("lines", list(reference("LogLine"))),
+            ("missed", number()),
+            ("next", text()),
+            ("missing", list(reference("MissingNode"))),
+        ],
+        &[],
+    );
+    vec![
+        ("LogLine", line),
+        ("Logs", logs),
+        ("Connection", connection),
+        ("MissingNode", missing),
+        ("Connections", connections),
+    ]
 }

@@ -11,7 +11,7 @@ use tidegate_register::Register;
 use tidegate_register::deployer::{DeployOrder, Deployer, Job, ModuleRef, Next, RollbackOrder};
 use tidegate_register::questions::Asker;
 use tidegate_wire::control::NodeInfo;
-use tidegate_wire::question::{ConnectionFilter, Connections, NodeQuestion};
+use tidegate_wire::question::{ConnectionFilter, Connections, LogFilter, Logs, NodeQuestion};
 use tidegate_wire::request::{AppDeed, AppOverview, Effect, HistoryEntry, Order, Refusal, TenantOverview};
 
 use crate::config::shared_settings;
@@ -94,6 +94,13 @@ impl Steering for Steers {
             let limit = of.limit;
             Ok(inquiry::connections(asker?.ask(NodeQuestion::Connections(of), None).await?, limit))
         })
+    }
+
+    fn logs(&self, of: LogFilter) -> Answer<'_, Logs> {
+        let asker = self.asker();
+        Box::pin(
+            async move { Ok(inquiry::logs(asker?.ask(NodeQuestion::Logs(of.clone()), None).await?, &of)) },
+        )
     }
 
     fn status(&self) -> Result<NodeStatus, Refusal> {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tidegate_base::Exports;
 use tidegate_runtime::{Fault, SaveError};
+use tidegate_wire::question::Level;
 
 use super::call::{Call, Turned, run_call};
 use super::health::Trouble;
@@ -208,6 +209,7 @@ impl Slot {
             }
         };
         counters::RESTORES_FAILED.inc();
+        self.tell(Level::Error, format_args!("the slot wakes without what it knew: {reason}"));
         let WorkerApp { name, version, .. } = &*self.parts.edition.app;
         tracing::error!(app = %name, version, slot = self.parts.slot, state_bytes = state.len(), "the slot wakes without what it knew: {reason}");
         false

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_runtime::{Fault, Instance, StartError, StartReason};
+use tidegate_wire::question::Level;
 
 use super::call::{Call, Turned, run_call};
 use super::health::{Health, Next, Trouble};
@@ -76,8 +77,14 @@ impl Slot {
             Ok(()) => self.start_instance(StartReason::Restart).await,
             Err(error) => Err(error.into()),
         };
-        if started.is_err() && !is_waking {
-            counters::RESTARTS_FAILED.inc();
+        match &started {
+            _ if is_waking => {}
+            // How often is up to the plugin, so the line is one of its own.
+            Ok(()) if self.parts.shared.log.admits(&self.parts.edition.app, self.parts.slot) => {
+                self.tell(Level::Info, format_args!("another instance serves"));
+            }
+            Ok(()) => {}
+            Err(_) => counters::RESTARTS_FAILED.inc(),
         }
         started
     }
@@ -92,6 +99,7 @@ impl Slot {
             return self.health.waits_for_place(now);
         }
         if let Some(omitted) = self.fault_lines.one_more(now) {
+            self.tell(Level::Error, format_args!("the slot has no instance: {error}"));
             let WorkerApp { name, version, .. } = &*self.parts.edition.app;
             tracing::error!(app = %name, version, slot = self.parts.slot, omitted, "the slot has no instance: {error}");
         }
@@ -110,6 +118,10 @@ impl Slot {
                 counters::RESTARTS_DELAYED.inc();
                 self.parts.shared.stats.set_idle(Some(Idle::Waits));
                 if is_news {
+                    self.tell(
+                        Level::Warn,
+                        format_args!("the slot keeps failing: it starts another instance in {wait:?}"),
+                    );
                     tracing::warn!(app = %name, version, slot, "the slot keeps failing: its clients wait, it starts another instance in {wait:?}, and doubles that up to 30 s as long as it fails");
                 }
             }
@@ -117,6 +129,8 @@ impl Slot {
                 self.parts.shared.stats.set_idle(Some(Idle::Suspended));
                 if is_news {
                     counters::SUSPENSIONS.inc();
+                    let text = "the slot kept failing and is suspended (on_failure): deploy another version";
+                    self.tell(Level::Error, format_args!("{text}"));
                     tracing::error!(app = %name, version, slot, "the slot kept failing and is suspended (on_failure): its clients wait; deploy another version, or restart the worker");
                 }
             }
@@ -126,6 +140,7 @@ impl Slot {
     /// It had kept failing, and does not any more.
     pub(super) fn tell_well(&self) {
         let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        self.tell(Level::Info, format_args!("the slot serves well again"));
         tracing::info!(app = %name, version, slot = self.parts.slot, "the slot serves well again");
     }
 

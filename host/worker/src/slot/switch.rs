@@ -6,9 +6,11 @@ use std::time::Instant;
 use tidegate_base::Exports;
 use tidegate_runtime::{Instance, SaveError, StopReason};
 use tidegate_wire::control::{Failure, SlotSwitch, Stage};
+use tidegate_wire::question::Level;
 
 use super::turn::About;
 use super::{Slot, reading};
+use crate::app_log::AppLog;
 use crate::core::TimersMoved;
 use crate::counters;
 use crate::edition::Edition;
@@ -70,6 +72,7 @@ impl Slot {
             ..SlotSwitch::default()
         };
         let WorkerApp { name, version, .. } = &*self.parts.edition.app;
+        self.parts.shared.log.runs(&self.parts.edition.app, self.parts.slot);
         tracing::debug!(app = %name, version, slot = self.parts.slot, after_turn, "the slot has switched");
         Ok(Switched { switch, state })
     }
@@ -154,7 +157,8 @@ impl Slot {
         }
         let (app, slot) = (Arc::clone(&edition.app), self.parts.slot);
         let inbox = Arc::clone(&self.parts.shared.inbox);
-        let good_bye = say_good_bye(old, app, slot, inbox);
+        let log = Arc::clone(&self.parts.shared.log);
+        let good_bye = say_good_bye(old, app, slot, log, inbox);
         self.parts.runtime.spawn(self.parts.slow.movable_of(&edition.app.budget, good_bye));
     }
 
@@ -167,15 +171,23 @@ fn count(timers: usize) -> u32 {
     u32::try_from(timers).unwrap_or(u32::MAX)
 }
 
-async fn say_good_bye(mut old: Instance<SlotHost>, app: Arc<WorkerApp>, slot: u32, inbox: Arc<Inbox>) {
+async fn say_good_bye(
+    mut old: Instance<SlotHost>,
+    app: Arc<WorkerApp>,
+    slot: u32,
+    log: Arc<AppLog>,
+    inbox: Arc<Inbox>,
+) {
     let WorkerApp { name, version, .. } = &*app;
     if let Err(fault) = old.on_worker_stop(StopReason::Swap).await {
         counters::FAULTS.inc();
+        log.tell(&app, slot, Level::Warn, format_args!("on-worker-stop ended its instance: {fault}"));
         return tracing::warn!(app = %name, version, slot, call = "on-worker-stop", kind = fault.label(), "{fault}");
     }
     let Some(held) = old.host().kept() else { return };
     match held.failed.take() {
         Some(reason) => {
+            log.tell(&app, slot, Level::Warn, format_args!("on-worker-stop failed: {reason}"));
             tracing::warn!(app = %name, version, slot, call = "on-worker-stop", "a turn failed: {reason}");
         }
         // Its timers end with it.

@@ -1,10 +1,12 @@
 //! One turn of a slot, and what becomes of the slot after it.
 
+use std::fmt;
 use std::time::Instant;
 
 use tidegate_base::{ClientId, GatewayId, UpgradeDecision};
 use tidegate_runtime::Fault;
 use tidegate_wire::EventNo;
+use tidegate_wire::question::Level;
 
 use super::call::{Call, Turned, run_call};
 use super::health::Trouble;
@@ -73,6 +75,7 @@ impl Slot {
         }
         let turn = self.turn_number();
         let About { call, client, event, .. } = about;
+        self.tell(Level::Warn, format_args!("turn {turn}, {call}, failed: {reason}"));
         let WorkerApp { name, version, .. } = &*self.parts.edition.app;
         tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, "a turn failed: {reason}");
     }
@@ -86,6 +89,8 @@ impl Slot {
         let upgrading = client.filter(|_| is_upgrade);
         let now = Instant::now();
         if let Some(omitted) = self.fault_lines.one_more(now) {
+            let before = if omitted == 0 { String::new() } else { format!(" (and {omitted} times before)") };
+            self.tell(Level::Error, format_args!("turn {turn}, {call}, ended its instance{before}: {fault}"));
             let WorkerApp { name, version, .. } = &*self.parts.edition.app;
             tracing::warn!(app = %name, version, slot = self.parts.slot, turn, call, client = client.map(display), event, kind = fault.label(), omitted, "{fault}");
         }
@@ -96,6 +101,11 @@ impl Slot {
             core.out.flush();
         });
         self.trouble(now, Trouble::Turn);
+    }
+
+    /// Has those hear of it who look at the app's log.
+    pub(super) fn tell(&self, level: Level, text: fmt::Arguments<'_>) {
+        self.parts.shared.log.tell(&self.parts.edition.app, self.parts.slot, level, text);
     }
 }
 

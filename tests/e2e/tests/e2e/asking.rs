@@ -1,14 +1,15 @@
 //! What operators see of all nodes, asked through the register.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_gateway::settings::SlowPolicy;
-use tidegate_harness::{Client, Cluster, LinkKind, eventually};
+use tidegate_harness::{Client, Cluster, LinkKind, Process, eventually};
 use tidegate_wire::question::ConnectionFilter;
 
-use crate::binary::{Node, cluster_folder, run, said};
+use crate::binary::{Node, cluster_folder, run, said, wasm};
 
 #[tokio::test]
 async fn the_status_of_every_node_is_told_from_anywhere_and_one_that_hangs_costs_only_its_own() {
@@ -150,4 +151,92 @@ async fn a_walk_over_many_connections_finds_each_once_and_says_what_waits_for_on
     }
     assert!(queued > 0, "what its socket does not take waits for it");
     cluster.stop().await;
+}
+
+/// Waits until both gateways know the two slots of both workers.
+async fn all_slots_are_known(at: &Path) {
+    eventually("both gateways know all slots", || {
+        let all = said(&run(at, &["status", "--all", "--data-dir", "data/r", "--json"]));
+        let knows = |gateway: usize| {
+            let slots = all[gateway]["answer"]["apps"][0]["clients_per_slot"].as_array();
+            slots.is_some_and(|slots| slots.len() == 4)
+        };
+        (knows(1) && knows(2)).then_some(())
+    })
+    .await;
+}
+
+/// The lines of an answer of `logs --json`.
+fn lines(printed: &str) -> Vec<Value> {
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_log_of_an_app_is_read_and_followed_over_all_workers_through_a_deployment_and_a_restart() {
+    let folder = cluster_folder();
+    let at = folder.path();
+    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+    let registers = register.register();
+    let start = |role, file| Node::of_cluster(at, role, file, &registers);
+    let gateways = [start("gateway", "gateway.toml"), start("gateway", "gateway-2.toml")];
+    let workers = [start("worker", "worker.toml"), start("worker", "worker-2.toml")];
+    let operator = ["--register", &registers, "--identity", "certs/ann"];
+    let logs = |more: &[&str]| run(at, &[&["logs", "test", "--json"], more, &operator[..]].concat());
+    all_slots_are_known(at).await;
+    // The emptier of two slots gets a client, so all four have some.
+    let mut clients = Vec::new();
+    for n in 0..16 {
+        let mut client = Client::of_callbacks(gateways[n % 2].listener("ws")).await;
+        client.call("log", json!({"level": "info", "line": format!("line {n}")})).await;
+        clients.push(client);
+    }
+    let all = lines(&logs(&[]).stdout);
+    let of_plugin: Vec<_> = all.iter().filter(|line| line["by_plugin"] == true).collect();
+    assert_eq!(of_plugin.len(), 16, "{all:?}");
+    for (n, line) in of_plugin.iter().enumerate() {
+        assert_eq!(
+            (line["text"].as_str(), &line["level"]),
+            (Some(&*format!("line {n}")), &json!("info")),
+            "by time"
+        );
+    }
+    for worker in ["worker-1", "worker-2"] {
+        assert!(of_plugin.iter().any(|line| line["worker"] == worker), "{all:?}");
+    }
+    assert_eq!(lines(&logs(&["-n", "3"]).stdout), all[all.len() - 3..]);
+
+    let follower = [&["logs", "test", "-f", "--json", "-n", "1", "--level", "warn"], &operator[..]].concat();
+    let follower = Process::start(at, &follower);
+    let comes = |text: &str| {
+        let is_it = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["text"].as_str().is_some_and(|it| it.contains(text)).then_some(line)
+        };
+        follower.line(text, is_it)
+    };
+    clients[0].call("log", json!({"level": "info", "line": "not loud enough"})).await;
+    clients[0].call("log", json!({"level": "warn", "line": "loud \u{1b}[2J"})).await;
+    assert_eq!(comes("loud")["text"], "loud \u{1b}[2J", "and what is not was left out");
+    clients[1].tell("trap", json!({})).await;
+    let trap = comes("ended its instance");
+    assert_eq!((&trap["by_plugin"], &trap["level"]), (&json!(false), &json!("error")), "{trap}");
+    let deployed = run(at, &[&["deploy", "test", &*wasm("callbacks")], &operator[..]].concat());
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    let table = run(at, &[&["logs", "test"], &operator[..]].concat()).stdout;
+    assert!(
+        table.contains("version 1 begins to serve") && table.contains("another instance serves"),
+        "{table}"
+    );
+    assert!(table.contains("loud \\u{1b}[2J") && !table.contains('\u{1b}'), "{table}");
+
+    // The other worker is another one afterwards, with a log of its own.
+    let [first, second] = workers;
+    assert_eq!(second.process.terminate(), Some(0));
+    let _second = start("worker", "worker-2.toml");
+    assert_eq!(first.process.terminate(), Some(0));
+    clients[2].call("log", json!({"level": "warn", "line": "on the other one"})).await;
+    assert_eq!(comes("on the other one")["worker"], "worker-2");
+
+    let none = run(at, &["logs", "none", "--data-dir", "data/r"]);
+    assert!(none.code == 69 && none.stderr.contains("no worker has app default/none"), "{}", none.stderr);
 }

@@ -195,7 +195,7 @@ async fn an_operators_script_makes_a_tenant_and_its_admin_makes_an_app_within_it
 }
 
 #[tokio::test]
-async fn connections_of_an_app_are_read_with_curl() {
+async fn connections_and_logs_of_an_app_are_read_with_curl() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let node = start(at);
@@ -211,4 +211,19 @@ async fn connections_of_an_app_are_read_with_curl() {
     let id = first["client"].as_str().unwrap();
     let same = curl.ask("GET", &format!("/v1/apps/default/test/connections?client={id}"), &[]);
     assert_eq!(same["connections"][0]["remote"], first["remote"], "{same}");
+
+    let before = curl.ask("GET", "/v1/apps/default/test/logs", &[]);
+    let next = before["next"].as_str().unwrap().to_owned();
+    client.send("trap").await;
+    let behind = eventually("the trap is in the log", || {
+        let behind = curl.ask("GET", &format!("/v1/apps/default/test/logs?level=error&after={next}"), &[]);
+        (behind["lines"] != json!([])).then_some(behind)
+    })
+    .await;
+    let line = &behind["lines"][0];
+    assert!(line["text"].as_str().unwrap().contains("ended its instance"), "{behind}");
+    assert_eq!((&line["by_plugin"], &behind["missed"]), (&json!(false), &json!(0)));
+    let next = behind["next"].as_str().unwrap();
+    let nothing = curl.ask("GET", &format!("/v1/apps/default/test/logs?level=error&after={next}"), &[]);
+    assert_eq!((&nothing["lines"], &nothing["missed"]), (&json!([]), &json!(0)), "{nothing}");
 }

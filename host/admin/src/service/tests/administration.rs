@@ -173,3 +173,28 @@ async fn an_admin_sees_the_connections_of_an_app_and_nobody_else_does() {
         assert_eq!((said, kind(&problem)), (status, name), "{path}: {problem}");
     }
 }
+
+#[tokio::test]
+async fn who_may_deploy_an_app_reads_its_log_and_goes_on_where_it_was() {
+    let server = server();
+    let path = "/v1/apps/acme/chat/logs";
+    let (status, logs) = server.says("deploy", "GET", path, "").await;
+    conforms("Logs", &logs);
+    assert_eq!((status, &logs["lines"][0]["text"], &logs["missed"]), (200, &json!("careful"), &json!(1)));
+    assert_eq!(server.last_order(), "logs acme/chat Trace 100 ");
+    let next = logs["next"].as_str().unwrap();
+    let behind = format!("{path}?after={next}&level=warn&limit=7");
+    assert_eq!(server.says("deploy", "GET", &behind, "").await.0, 200);
+    assert_eq!(server.last_order(), format!("logs acme/chat Warn 7 {next}"));
+    for (token, path, status, name) in [
+        ("push", path, 403, "forbidden"),
+        ("deploy", "/v1/apps/globex/secret/logs", 403, "forbidden"),
+        ("deploy", "/v1/apps/acme/none/logs", 404, "no-such-app"),
+        ("deploy", &*format!("{path}?after=x"), 422, "invalid"),
+        ("deploy", &*format!("{path}?level=loud"), 422, "invalid"),
+        ("deploy", &*format!("{path}?limit=0"), 422, "invalid"),
+    ] {
+        let (said, problem) = server.says(token, "GET", path, "").await;
+        assert_eq!((said, kind(&problem)), (status, name), "{path}: {problem}");
+    }
+}

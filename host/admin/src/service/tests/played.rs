@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use tidegate_base::{AppSpec, Label, Quotas, Role, Usage};
 use tidegate_wire::control::{Canary, Failure, NodeInfo, Stage, Step, VersionRef, VersionTally};
-use tidegate_wire::question::{Connection, ConnectionFilter, Connections, Missing};
+use tidegate_wire::question::{
+    Connection, ConnectionFilter, Connections, Level, LogFilter, LogLine, LogPage, Logs, Missing,
+};
 use tidegate_wire::report::{
     Audit, CanaryReport, ClientCounts, Outcome, Pauses, Progress, SwapReport, SwitchedAt, Tally, Times,
 };
@@ -219,6 +221,15 @@ impl Steering for Played {
         Box::pin(async move {
             Ok(Connections { total: 7, connections: vec![connection], missing: vec![missing] })
         })
+    }
+
+    fn logs(&self, of: LogFilter) -> Answer<'_, Logs> {
+        self.note(format!("logs {} {:?} {} {}", of.app, of.level, of.limit, of.after));
+        let (level, text) = (Level::Warn, "careful".to_owned());
+        let line = LogLine { number: 4, at_ms: 9, level, by_plugin: true, version: 2, slot: 0, text };
+        let mut all = Logs::of(&of);
+        all.add(worker(), LogPage { life: 7, next: 5, missed: 1, lines: vec![line] });
+        Box::pin(async move { Ok(all) })
     }
 
     fn status(&self) -> Result<NodeStatus, Refusal> {
