@@ -41,27 +41,33 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidegate_http::Connections;
+use tidegate_http::{Connections, Running, Server};
+pub use tidegate_http::{Tls, TlsError, TlsFile};
 
 use crate::guard::Names;
+use crate::problem::{Kind, Problem};
 use crate::service::Service;
 pub use crate::service::{Backend, Later};
 pub use crate::settings::AdminSettings;
 
 /// The API, listening. It answers while the future runs that it came with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Admin {
     address: SocketAddr,
+    running: Running,
 }
 
 impl Admin {
-    /// Listens. Within a tokio runtime, on which the future must run too; dropping the future ends the accepting.
+    /// Listens, by TLS if there is a certificate. Within a tokio runtime, on which the future must run too; dropping the
+    /// future ends the accepting.
     ///
     /// # Errors
     /// The address cannot be had.
     pub fn bind(
         settings: AdminSettings,
+        tls: Option<Tls>,
         backend: Arc<dyn Backend>,
     ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
         tidegate_telemetry::list(counters::ALL_COUNTERS);
@@ -72,8 +78,18 @@ impl Admin {
         let limits =
             Connections { max: settings.connections_max, head_within: settings.idle_wait, life: None };
         let router = Service::new(backend, names, settings).router();
-        let came = || counters::CONNECTIONS.inc();
-        Ok((Self { address }, tidegate_http::serve(listener, router, limits, came)))
+        let detail =
+            "this port speaks TLS: ask https:// instead of http://, by a name that its certificate has";
+        let to_plain: Arc<[u8]> = Problem::new(Kind::PlainHttp, detail).to_json().into();
+        let server = Server { router, limits, tls: tls.map(|tls| (tls, to_plain)) };
+        let (running, serving) = tidegate_http::serve(listener, server, || counters::CONNECTIONS.inc());
+        Ok((Self { address, running }, serving))
+    }
+
+    /// Takes no connection any more, closes those on which nothing is asked, and waits until what is asked on the others is
+    /// answered, at most so long. Says whether all of it was.
+    pub async fn stop(&self, at_most: Duration) -> bool {
+        self.running.stop(at_most).await
     }
 
     /// Where it listens, with the port that the system chose.

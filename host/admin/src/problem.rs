@@ -72,11 +72,13 @@ pub enum Kind {
     Failed,
     /// Whoever is needed for it is not there.
     Unavailable,
+    /// Plain HTTP came to a port that speaks TLS.
+    PlainHttp,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::ForeignHost,
@@ -108,6 +110,7 @@ impl Kind {
         Self::NoRoom,
         Self::Failed,
         Self::Unavailable,
+        Self::PlainHttp,
     ];
 
     /// The last part of the problem's type, `urn:tidegate:problem:<name>`.
@@ -153,6 +156,7 @@ impl Kind {
             Self::NoRoom => (507, "no-room", "The register has no room"),
             Self::Failed => (500, "failed", "The register failed"),
             Self::Unavailable => (503, "unavailable", "It cannot be done now"),
+            Self::PlainHttp => (400, "plain-http", "This port speaks TLS"),
         }
     }
 }
@@ -281,6 +285,7 @@ mod tests {
                 (507, "no-room"),
                 (500, "failed"),
                 (503, "unavailable"),
+                (400, "plain-http"),
             ]
         );
     }

@@ -123,7 +123,7 @@ fn lines(addresses: &Addresses) -> Vec<String> {
     if let Some(address) = addresses.admin {
         rows.push(vec![
             "admin".to_owned(),
-            format!("http://{address}"),
+            format!("{}://{address}", if addresses.admin_tls { "https" } else { "http" }),
             "for pushes, with a token".to_owned(),
         ]);
     }
@@ -144,6 +144,7 @@ fn ready_event(addresses: &Addresses, complete: bool) -> Value {
         "register": addresses.register,
         "metrics": addresses.metrics,
         "admin": addresses.admin,
+        "admin_tls": addresses.admin_tls,
         "bridges": addresses.bridges,
     })
 }
@@ -167,7 +168,8 @@ mod tests {
             gateway: Some("127.0.0.1:7011".parse().unwrap()),
             register: None,
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
-            admin: None,
+            admin: Some("127.0.0.1:7480".parse().unwrap()),
+            admin_tls: true,
             bridges: vec![Bridge {
                 app: "default/chat".to_owned(),
                 register: "127.0.0.1:1238".parse().unwrap(),
@@ -181,11 +183,12 @@ mod tests {
         assert_eq!(
             lines(&addresses()),
             [
-                "default/chat  ws://127.0.0.1:7272    http://127.0.0.1:7272/",
+                "default/chat  ws://127.0.0.1:7272     http://127.0.0.1:7272/",
                 "a/b           ws://127.0.0.1:7272",
-                "gateway       quic://127.0.0.1:7011  for workers",
-                "metrics       http://127.0.0.1:9464  /metrics, /health/ready",
-                "bridge        text://127.0.0.1:1238  for GatewayClient, app default/chat",
+                "gateway       quic://127.0.0.1:7011   for workers",
+                "metrics       http://127.0.0.1:9464   /metrics, /health/ready",
+                "admin         https://127.0.0.1:7480  for pushes, with a token",
+                "bridge        text://127.0.0.1:1238   for GatewayClient, app default/chat",
             ]
         );
     }

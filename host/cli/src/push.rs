@@ -1,13 +1,13 @@
 //! `push`: one message from outside, by the HTTP API.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tidegate_http::dial::{DialError, Place, dial};
 use tidegate_node::control::{self, Request, Response};
 use tidegate_node::outside::TOKEN_FILE;
 
@@ -22,13 +22,13 @@ pub(crate) fn push(args: &PushArgs) -> Outcome {
         Some(folder) => folder.clone(),
         None => run::data_dir(args.local.config.as_ref())?,
     };
-    let address = match &args.api {
-        Some(api) => authority(api)?.to_owned(),
+    let place = match &args.api {
+        Some(api) => named(api)?,
         None => of_node(&data_dir)?,
     };
     let token = token(args, &data_dir)?;
     let path = format!("/v1/apps/{}/send", args.app);
-    let said = post(&address, &path, &token, body.to_string().as_bytes())?;
+    let said = post(&place, args.ca.as_deref(), &path, &token, body.to_string().as_bytes())?;
     if args.local.json {
         print_json(&said);
     } else {
@@ -62,18 +62,18 @@ fn body(args: &PushArgs) -> Result<Value, Failure> {
     Ok(json!({ "to": to, "except": except, "text": text }))
 }
 
-fn authority(api: &str) -> Result<&str, Failure> {
-    let authority = api.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    authority.filter(|it| !it.is_empty() && !it.contains('/')).ok_or_else(|| {
-        Failure::new(Failure::USAGE, format!("{api:?} is not where an API is: write http://HOST:PORT"))
+fn named(api: &str) -> Result<Place, Failure> {
+    Place::parse(api).ok_or_else(|| {
+        let text = format!("{api:?} is not where an API is: write http://HOST:PORT or https://HOST:PORT");
+        Failure::new(Failure::USAGE, text)
     })
 }
 
-fn of_node(data_dir: &std::path::Path) -> Result<String, Failure> {
+fn of_node(data_dir: &Path) -> Result<Place, Failure> {
     let unavailable = Failure::with(Failure::UNAVAILABLE);
     match control::ask(data_dir, Request::Status).map_err(unavailable)? {
         Response::Status(status) => match status.addresses.admin {
-            Some(address) => Ok(address.to_string()),
+            Some(address) => Ok(Place { tls: status.addresses.admin_tls, authority: address.to_string() }),
             None => Err(Failure::new(
                 Failure::UNAVAILABLE,
                 "the node on this machine has no HTTP API: set `listen` in [admin] of its settings, or name another one with \
@@ -105,7 +105,8 @@ fn token(args: &PushArgs, data_dir: &std::path::Path) -> Result<String, Failure>
 }
 
 /// One request and its answer.
-fn post(address: &str, path: &str, token: &str, body: &[u8]) -> Result<Value, Failure> {
+fn post(place: &Place, ca: Option<&Path>, path: &str, token: &str, body: &[u8]) -> Result<Value, Failure> {
+    let address = &place.authority;
     let failed = |error: std::io::Error| {
         let text = format!("cannot talk to the HTTP API at {address}: {error}; is the node running?");
         Failure::new(Failure::UNAVAILABLE, text)
@@ -113,16 +114,26 @@ fn post(address: &str, path: &str, token: &str, body: &[u8]) -> Result<Value, Fa
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Failure::new(Failure::USAGE, "the token is none: it has spaces or line breaks in it"));
     }
-    let mut stream = TcpStream::connect(address).map_err(failed)?;
-    stream.set_read_timeout(Some(ANSWER_WAIT)).map_err(failed)?;
+    let mut stream = dial(place, ca, ANSWER_WAIT).map_err(|error| match error {
+        DialError::Io(error) => failed(error),
+        DialError::Untrusted(why) => {
+            Failure::new(Failure::UNAVAILABLE, format!("the HTTP API at {address} is not talked to: {why}"))
+        }
+        of_this_machine => Failure::new(Failure::CONFIG, of_this_machine.to_string()),
+    })?;
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).map_err(failed)?;
+    let request = [head.as_bytes(), body].concat();
+    stream.write_all(&request).and_then(|()| stream.flush()).map_err(failed)?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(failed)?;
+    match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer) {
+        // An end without a farewell of TLS: an answer that is cut off is no JSON.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+        read => drop(read.map_err(failed)?),
+    }
     let answer = String::from_utf8_lossy(&answer);
     let (status, value) = parse(&answer).ok_or_else(|| {
         Failure::new(Failure::SOFTWARE, format!("what answers at {address} is no HTTP API of Tidegate"))
@@ -162,10 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn an_api_is_named_by_http_and_an_authority() {
-        assert_eq!(authority("http://127.0.0.1:7480/").ok(), Some("127.0.0.1:7480"));
-        for wrong in ["127.0.0.1:7480", "https://x", "http://", "http://x/y"] {
-            assert!(authority(wrong).is_err(), "{wrong}");
-        }
+    fn an_api_is_named_by_a_scheme_and_an_authority() {
+        let place = named("http://127.0.0.1:7480/").ok().unwrap();
+        assert_eq!(place, Place { tls: false, authority: "127.0.0.1:7480".into() });
+        assert!(
+            named("127.0.0.1:7480")
+                .is_err_and(|failure| format!("{failure:?}").contains("https://HOST:PORT"))
+        );
     }
 }

@@ -137,7 +137,7 @@ async fn live(config: Config, output: Output, watch: Option<Watch>) -> Outcome {
     Ok(())
 }
 
-/// Until a signal ends it. A hang-up makes it read its certificate again.
+/// Until a signal ends it. A hang-up makes it read its certificates again.
 async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal, manager: &Manager, status: &str) {
     loop {
         tokio::select! {
@@ -147,6 +147,11 @@ async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal, manager
                 match node.reload_identity() {
                     Ok(()) => note("read the certificate again"),
                     Err(error) => note(format_args!("the certificate stays as it was: {error}")),
+                }
+                match node.reload_tls() {
+                    Ok(()) if node.addresses().admin_tls => note("read the certificate of the HTTP API again"),
+                    Ok(()) => {}
+                    Err(error) => note(format_args!("the certificate of the HTTP API stays as it was: {error}")),
                 }
                 manager.ready(status);
             }

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tidegate_http::Connections;
+use tidegate_http::{Connections, Running, Server};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -33,6 +33,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug)]
 pub struct Exporter {
     address: SocketAddr,
+    running: Running,
     task: JoinHandle<()>,
 }
 
@@ -60,7 +61,16 @@ impl Exporter {
             .route("/health/startup", get(startup))
             .route("/health/ready", get(ready))
             .with_state(source);
-        Ok(Self { address, task: runtime.spawn(tidegate_http::serve(listener, router, limits, || ())) })
+        let server = Server { router, limits, tls: None };
+        let (running, serving) = tidegate_http::serve(listener, server, || ());
+        Ok(Self { address, running, task: runtime.spawn(serving) })
+    }
+
+    /// Takes no connection any more, and waits until what is asked is answered, at most so long.
+    pub async fn stop(&self, at_most: Duration) {
+        if !self.running.stop(at_most).await {
+            tracing::warn!("those who watch this node were cut: they were not answered in time");
+        }
     }
 
     /// Where it listens.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use tidegate_admin::TlsError;
 use tidegate_base::{NodeName, Role};
 use tidegate_exporter::Exporter;
 use tidegate_gateway::{Gateway, LaneLoad};
@@ -133,6 +134,14 @@ impl Node {
     /// They cannot be used; the certificate then stays as it was.
     pub fn reload_identity(&self) -> Result<(), IdentityError> {
         self.identity.as_ref().map_or(Ok(()), Identity::reload)
+    }
+
+    /// Reads the certificate of the HTTP API again, for connections to come. A node without one has nothing to read.
+    ///
+    /// # Errors
+    /// The files cannot be used; the certificate then stays as it was.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.outside.as_ref().map_or(Ok(()), Outside::reload_tls)
     }
 
     /// Where versions of apps are deployed, if the register runs here.

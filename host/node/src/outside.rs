@@ -11,10 +11,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_admin::steering::Steering;
-use tidegate_admin::{Admin, AdminSettings, Backend, Later};
+use tidegate_admin::{Admin, AdminSettings, Backend, Later, Tls, TlsError};
 use tidegate_base::{AppName, Command, Digest, Label, Query, Role, Secret, Token, TokenRole, TokenWish};
 use tidegate_bridge::{Bridge, BridgeSettings};
 use tidegate_link::Link;
@@ -45,7 +46,8 @@ pub(crate) struct Outside {
     thread: Shards,
     handle: Handle,
     pusher: Pusher,
-    address: Option<SocketAddr>,
+    admin: Option<Admin>,
+    tls: Option<Tls>,
     bridges: Vec<(AppName, Bridge)>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     endpoints: Mutex<Option<Arc<Endpoints>>>,
@@ -74,13 +76,14 @@ impl Outside {
         let pusher = Pusher::start(admin.map_or_else(PushSettings::default, |admin| admin.push), &handle);
         let node = Arc::new(OnceLock::new());
         let _on_its_runtime = handle.enter();
-        let (mut tasks, mut address, mut bound) = (Vec::new(), None, Vec::new());
+        let (mut tasks, mut api, mut bound) = (Vec::new(), None, Vec::new());
         if let Some(config) = admin {
             let steers = Steers { deployer, node: Arc::clone(&node) };
             let (admin, serving) =
                 bind_admin(config, Arc::new(Desk { pusher: pusher.clone(), tokens, steers }))?;
             tasks.push(handle.spawn(serving));
-            address = Some(admin.address());
+            warn_if_open(&admin, config);
+            api = Some(admin);
         }
         for settings in bridges {
             let (bridge, serving) = Bridge::bind(settings.clone(), Arc::new(pusher.clone()))?;
@@ -93,7 +96,8 @@ impl Outside {
             thread,
             handle: handle.clone(),
             pusher,
-            address,
+            admin: api,
+            tls: admin.and_then(|config| config.tls.clone()),
             bridges: bound,
             tasks: Mutex::new(tasks),
             endpoints: Mutex::default(),
@@ -103,7 +107,17 @@ impl Outside {
 
     /// Where the API listens, if there is one.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Whether the API speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads the API's certificate again.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// Where bridges listen.
@@ -151,13 +165,25 @@ fn bind_admin(
     config: &AdminConfig,
     desk: Arc<dyn Backend>,
 ) -> Result<(Admin, impl Future<Output = ()> + Send + 'static), NodeError> {
-    let mut bound = Admin::bind(config.settings.clone(), Arc::clone(&desk));
+    let mut bound = Admin::bind(config.settings.clone(), config.tls.clone(), Arc::clone(&desk));
     if config.for_dev && bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
         let listen = SocketAddr::new(config.settings.listen.ip(), 0);
-        bound = Admin::bind(AdminSettings { listen, ..config.settings.clone() }, desk);
+        bound = Admin::bind(AdminSettings { listen, ..config.settings.clone() }, config.tls.clone(), desk);
     }
     let address = config.settings.listen;
     bound.map_err(|error| NodeError::Admin { address, error })
+}
+
+/// Who listens in on a network hears every token that crosses it.
+fn warn_if_open(admin: &Admin, config: &AdminConfig) {
+    let address = admin.address();
+    if config.tls.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "the HTTP API speaks without TLS: tokens cross the network for everybody to read. Name a certificate as `cert` and \
+             `key` in [admin], or let it listen on loopback behind a proxy that speaks TLS"
+        );
+    }
 }
 
 /// Makes a token for everything of this tenant and writes it into the data folder, readable by its user alone. It lives as

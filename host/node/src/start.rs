@@ -344,6 +344,7 @@ impl<'a> Parts<'a> {
             Place::Member { identity, .. } => outside.follow(gateways, Some(identity)),
         }
         self.shared.addresses.admin = outside.address();
+        self.shared.addresses.admin_tls = outside.has_tls();
         self.shared.addresses.bridges = outside.bridges();
         Ok(Some(outside))
     }

@@ -175,6 +175,9 @@ pub struct Addresses {
     /// Where the HTTP API is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub admin: Option<SocketAddr>,
+    /// Whether it speaks TLS.
+    #[serde(default)]
+    pub admin_tls: bool,
     /// Where PHP's GatewayClient asks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub bridges: Vec<Bridge>,

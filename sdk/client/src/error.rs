@@ -22,10 +22,8 @@ pub enum Error {
     /// The token cannot stand in a request.
     #[error("the token is none: it is what `tidegate tokens create TENANT` prints")]
     Token,
-    /// The machine's certificate authorities cannot be read.
-    #[error(
-        "the certificate authorities of this machine cannot be read: {0}; give others with `Builder::tls`"
-    )]
+    /// The certificate authorities, those of the machine or others that were given, cannot be read.
+    #[error("the certificate authorities cannot be read: {0}; give others with `Builder::authorities`")]
     Authorities(std::io::Error),
     /// The server says why it did nothing.
     #[error(transparent)]

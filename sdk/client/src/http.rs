@@ -11,6 +11,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -162,6 +164,24 @@ impl Builder {
     pub fn tls(mut self, tls: rustls::ClientConfig) -> Self {
         self.tls = Some(tls);
         self
+    }
+
+    /// Servers at `https://` are trusted by these certificate authorities alone: PEM, one or more.
+    ///
+    /// # Errors
+    /// There is no certificate in it, or one that is broken.
+    pub fn authorities(self, pem: &[u8]) -> Result<Self, Error> {
+        let broken =
+            |why: String| Error::Authorities(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| broken(error.to_string()))?;
+            roots.add(certificate).map_err(|error| broken(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(broken("there is no certificate in the PEM that was given".to_owned()));
+        }
+        Ok(self.tls(trusting(roots)?))
     }
 
     /// The server. Nothing is connected before something is asked.

@@ -1,5 +1,6 @@
 //! Against a real cluster. It is named by the environment: TIDEGATE_API, TIDEGATE_TOKEN, TIDEGATE_APP, and TIDEGATE_WS with the
-//! addresses of two gateways, whose app tells each client its id. The repository's own tests start one and run this.
+//! addresses of two gateways, whose app tells each client its id;
+//! TIDEGATE_CA with a file if its API speaks TLS. The repository's own tests start one and run this.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -24,6 +25,11 @@ struct Client {
     id: String,
 }
 
+/// Who vouches for the API, if it speaks TLS.
+fn authority() -> Option<Vec<u8>> {
+    std::env::var_os("TIDEGATE_CA").map(|path| std::fs::read(path).unwrap())
+}
+
 impl World {
     fn find() -> Option<Self> {
         let Ok(websockets) = std::env::var("TIDEGATE_WS") else {
@@ -38,6 +44,14 @@ impl World {
             app: of("TIDEGATE_APP"),
             websockets,
         })
+    }
+
+    fn tidegate(&self, token: &str) -> Tidegate {
+        let mut builder = Tidegate::builder(&self.api, token);
+        if let Some(authority) = authority() {
+            builder = builder.authorities(&authority).unwrap();
+        }
+        builder.build().unwrap()
     }
 
     async fn clients(&self) -> (Client, Client) {
@@ -74,7 +88,7 @@ fn reached(done: Result<Reached, Error>) -> u64 {
 #[tokio::test]
 async fn every_operation_does_what_it_says_on_two_gateways() {
     let Some(world) = World::find() else { return };
-    let tidegate = Tidegate::new(&world.api, &world.token).unwrap();
+    let tidegate = world.tidegate(&world.token);
     let app = tidegate.app("default", &world.app);
     let (mut ann, mut bob) = world.clients().await;
     let (a, b) = (ann.id.clone(), bob.id.clone());
@@ -161,7 +175,7 @@ async fn every_operation_does_what_it_says_on_two_gateways() {
 #[tokio::test]
 async fn problems_are_told_and_a_key_stands_for_one_command() {
     let Some(world) = World::find() else { return };
-    let tidegate = Tidegate::new(&world.api, &world.token).unwrap();
+    let tidegate = world.tidegate(&world.token);
     let app = tidegate.app("default", &world.app);
     let (mut ann, _bob) = world.clients().await;
     let to = || Audience::client(&*ann.id);
@@ -174,7 +188,7 @@ async fn problems_are_told_and_a_key_stands_for_one_command() {
     assert_eq!(kind(app.put_session(&ann.id, json!([])).await.unwrap_err()), "refused");
     assert_eq!(kind(tidegate.app("default", "none").count(Audience::All).await.unwrap_err()), "no-such-app");
     assert_eq!(kind(tidegate.app("acme", "x").count(Audience::All).await.unwrap_err()), "forbidden");
-    let stranger = Tidegate::new(&world.api, "tg_nonsense").unwrap().app("default", &world.app);
+    let stranger = world.tidegate("tg_nonsense").app("default", &world.app);
     assert_eq!(kind(stranger.count(Audience::All).await.unwrap_err()), "unauthorized");
     app.send(to(), "twice").await.unwrap();
     assert_eq!((ann.text().await, ann.text().await), ("once".into(), "twice".into()));
@@ -183,7 +197,7 @@ async fn problems_are_told_and_a_key_stands_for_one_command() {
 #[tokio::test]
 async fn the_description_of_the_api_has_no_push_that_this_crate_lacks() {
     let Some(world) = World::find() else { return };
-    let document = Tidegate::new(&world.api, &world.token).unwrap().openapi().await.unwrap();
+    let document = world.tidegate(&world.token).openapi().await.unwrap();
     let source = [include_str!("../src/app.rs"), include_str!("../src/command.rs")].concat();
     let mut pushes = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -202,4 +216,17 @@ async fn the_description_of_the_api_has_no_push_that_this_crate_lacks() {
         }
     }
     assert!(pushes >= 24, "{pushes}");
+}
+
+#[tokio::test]
+async fn a_server_of_an_unknown_authority_is_not_talked_to() {
+    let Some(world) = World::find() else { return };
+    assert!(Tidegate::builder(&world.api, &world.token).authorities(b"nothing").is_err());
+    if authority().is_none() {
+        // It speaks plain HTTP: nobody vouches for it.
+        return;
+    }
+    let tidegate = Tidegate::builder(&world.api, &world.token).retries(0).build().unwrap();
+    let error = tidegate.openapi().await.unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
 }

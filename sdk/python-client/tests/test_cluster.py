@@ -1,16 +1,23 @@
 """Against a real cluster. It is named by the environment: TIDEGATE_API, TIDEGATE_TOKEN, TIDEGATE_APP, and TIDEGATE_WS with the
-addresses of two gateways, whose app tells each client its id. The repository's own tests start one and run this."""
+addresses of two gateways, whose app tells each client its id; TIDEGATE_CA with a file if its API speaks TLS. The repository's own tests start one and run this."""
 
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import unittest
-from typing import Any, List, Set, Tuple
+from typing import Any, List, Optional, Set, Tuple
 
 import tidegate_client as tg
 from tidegate_client import EVERYBODY, Tidegate, clients, groups, uids
 from websocket import WebSocket
+
+
+def trusting() -> Optional[ssl.SSLContext]:
+    """Who vouches for the API, if it speaks TLS."""
+    authority = os.environ.get("TIDEGATE_CA")
+    return ssl.create_default_context(cafile=authority) if authority else None
 
 
 class Recording(Tidegate):
@@ -33,7 +40,7 @@ class Recording(Tidegate):
 @unittest.skipUnless("TIDEGATE_WS" in os.environ, "TIDEGATE_WS does not name a cluster")
 class Cluster(unittest.TestCase):
     def setUp(self) -> None:
-        self.tidegate = Recording(os.environ["TIDEGATE_API"], os.environ["TIDEGATE_TOKEN"])
+        self.tidegate = Recording(os.environ["TIDEGATE_API"], os.environ["TIDEGATE_TOKEN"], tls=trusting())
         self.addCleanup(self.tidegate.close)
         self.app = self.tidegate.app(os.environ["TIDEGATE_APP"])
         sockets = [WebSocket(url) for url in os.environ["TIDEGATE_WS"].split(",")]
@@ -151,8 +158,15 @@ class Cluster(unittest.TestCase):
             self.app.send(clients("xyz"), "hello")
         with self.assertRaises(tg.TooLarge):
             self.app.send(EVERYBODY, "x" * 3_000_000)
-        with Tidegate(os.environ["TIDEGATE_API"], "tg_nonsense") as stranger:
+        with Tidegate(os.environ["TIDEGATE_API"], "tg_nonsense", tls=trusting()) as stranger:
             with self.assertRaises(tg.Unauthorized):
+                stranger.app("test").count(EVERYBODY)
+
+    def test_a_server_of_an_unknown_authority_is_not_talked_to(self) -> None:
+        if trusting() is None:
+            return  # It speaks plain HTTP: nobody vouches for it.
+        with Tidegate(os.environ["TIDEGATE_API"], os.environ["TIDEGATE_TOKEN"]) as stranger:
+            with self.assertRaisesRegex(tg.Unreachable, "CERTIFICATE_VERIFY_FAILED"):
                 stranger.app("test").count(EVERYBODY)
 
     def test_a_command_with_a_key_is_carried_out_once(self) -> None:

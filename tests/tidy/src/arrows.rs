@@ -41,7 +41,7 @@ const HOST: [(&str, &[&str]); 19] = [
             "build",
         ],
     ),
-    ("cli", &["base", "contract", "wire", "telemetry", "link", "runtime", "build", "bench", "node"]),
+    ("cli", &["base", "contract", "wire", "telemetry", "http", "link", "runtime", "build", "bench", "node"]),
 ];
 
 /// Crates of `host/` that the tests of a crate may use besides.
@@ -51,10 +51,12 @@ const FOR_TESTS: [(&str, &str); 1] = [
 ];
 
 /// An outside crate and the only crates of `host/` that may name it.
-const WRAPPED: [(&str, &[&str]); 7] = [
+const WRAPPED: [(&str, &[&str]); 8] = [
     ("quinn", &["link"]),
     ("quinn-proto", &["link"]),
-    ("rustls", &["link"]),
+    // QUIC's and that of the HTTP API.
+    ("rustls", &["link", "http"]),
+    ("tokio-rustls", &["http"]),
     ("wasmtime", &["runtime"]),
     ("wasmtime-wasi", &["runtime"]),
     ("wasmparser", &["contract"]),
@@ -188,6 +190,7 @@ mod tests {
             ("host/base", "tokio"),
             ("host/wire", "quinn"),
             ("host/contract", "wasmtime"),
+            ("host/admin", "rustls"),
         ];
         for (from, to) in outside {
             assert_eq!(broken_arrows(&package(from, to, None)), [format!("{from} must not use {to}")]);

@@ -77,8 +77,11 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     pub binary: bool,
     /// Where the HTTP API is (default: that of the node on this machine)
-    #[arg(long, value_name = "http://HOST:PORT", env = "TIDEGATE_API")]
+    #[arg(long, value_name = "http[s]://HOST:PORT", env = "TIDEGATE_API")]
     pub api: Option<String>,
+    /// A PEM file with the authority of the API's certificate (default: those that this machine trusts)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_CA")]
+    pub ca: Option<PathBuf>,
     /// A file with the token (default: TIDEGATE_TOKEN, or what `dev` wrote into the data folder)
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,

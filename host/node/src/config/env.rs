@@ -10,7 +10,7 @@ use super::file::{Admin, File};
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 43] = [
+pub const VARIABLES: [&str; 45] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -43,6 +43,8 @@ pub const VARIABLES: [&str; 43] = [
     "TIDEGATE_METRICS_HISTOGRAMS_MAX",
     "TIDEGATE_ADMIN_LISTEN",
     "TIDEGATE_ADMIN_HOSTS",
+    "TIDEGATE_ADMIN_CERT",
+    "TIDEGATE_ADMIN_KEY",
     "TIDEGATE_ADMIN_BODY_BYTES_MAX",
     "TIDEGATE_ADMIN_BATCH_MAX",
     "TIDEGATE_ADMIN_CONNECTIONS_MAX",
@@ -132,6 +134,8 @@ fn set_admin(admin: &mut Admin, name: &str, text: &str) -> Result<(), String> {
     match name {
         "TIDEGATE_ADMIN_LISTEN" => put(&mut admin.listen, text),
         "TIDEGATE_ADMIN_HOSTS" => list(&mut admin.hosts, text),
+        "TIDEGATE_ADMIN_CERT" => path(&mut admin.cert, text),
+        "TIDEGATE_ADMIN_KEY" => path(&mut admin.key, text),
         "TIDEGATE_ADMIN_BODY_BYTES_MAX" => put(&mut admin.body_bytes_max, text),
         "TIDEGATE_ADMIN_BATCH_MAX" => put(&mut admin.batch_max, text),
         "TIDEGATE_ADMIN_CONNECTIONS_MAX" => put(&mut admin.connections_max, text),
@@ -205,6 +209,8 @@ mod tests {
         ("TIDEGATE_METRICS_HISTOGRAMS_MAX", "2", "2", "1"),
         ("TIDEGATE_ADMIN_LISTEN", "10.0.0.1:2", "\"10.0.0.1:2\"", "\"10.0.0.1:1\""),
         ("TIDEGATE_ADMIN_HOSTS", "a.example, b.example", "[\"a.example\", \"b.example\"]", "[]"),
+        ("TIDEGATE_ADMIN_CERT", "/c/2", "\"/c/2\"", "\"/c/1\""),
+        ("TIDEGATE_ADMIN_KEY", "/k/2", "\"/k/2\"", "\"/k/1\""),
         ("TIDEGATE_ADMIN_BODY_BYTES_MAX", "512", "512", "256"),
         ("TIDEGATE_ADMIN_BATCH_MAX", "2", "2", "1"),
         ("TIDEGATE_ADMIN_CONNECTIONS_MAX", "2", "2", "1"),

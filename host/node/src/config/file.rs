@@ -91,6 +91,8 @@ pub(super) struct Metrics {
 pub(super) struct Admin {
     pub listen: Option<Address>,
     pub hosts: Option<Vec<String>>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
     pub body_bytes_max: Option<Within<256, { 64 * 1024 * 1024 }>>,
     pub batch_max: Option<Within<1, 10_000>>,
     pub connections_max: Option<Within<1, 100_000>>,
@@ -110,6 +112,8 @@ impl Admin {
         let Self {
             listen,
             hosts,
+            cert,
+            key,
             body_bytes_max,
             batch_max,
             connections_max,
@@ -124,6 +128,8 @@ impl Admin {
         } = self;
         listen.is_none()
             && hosts.is_none()
+            && cert.is_none()
+            && key.is_none()
             && body_bytes_max.is_none()
             && batch_max.is_none()
             && connections_max.is_none()

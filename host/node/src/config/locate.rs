@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A mistake at a place in a settings file.
@@ -81,12 +82,27 @@ impl Source<'_> {
         found.map(|(key, _)| key.span())
     }
 
+    /// The text that a key of a section is set to, and where it stands.
+    pub fn text_of(&self, section: &str, key: &str) -> Option<(Range<usize>, String)> {
+        let (table, _) = DeTable::parse_recoverable(self.text);
+        let DeValue::Table(table) = find(table.get_ref(), section)?.get_ref() else { return None };
+        let value = find(table, key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some((value.span(), text.to_string())),
+            _ => None,
+        }
+    }
+
     fn key_at(&self, offset: usize) -> String {
         let (table, _) = DeTable::parse_recoverable(self.text);
         let mut path = String::new();
         find_in_table(table.get_ref(), offset, &mut path);
         path
     }
+}
+
+fn find<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t Spanned<DeValue<'a>>> {
+    table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
 }
 
 /// Descends to the innermost key whose name or value covers the offset; the spans of tables do not cover their bodies.

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_admin::AdminSettings;
+use tidegate_admin::{AdminSettings, Tls};
 use tidegate_base::{AppName, CpuShare, Label, NodeName, Quotas, Role, Setting, limits};
 use tidegate_bridge::{BridgeSettings, Network};
 use tidegate_gateway::settings::{AppLimits, ListenerSettings, SharedSettings, Times};
@@ -161,10 +161,12 @@ pub struct WorkerConfig {
 }
 
 /// How the HTTP API is set up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct AdminConfig {
     /// What it takes in.
     pub settings: AdminSettings,
+    /// Its certificate. None: it speaks HTTP without TLS.
+    pub tls: Option<Tls>,
     /// What its pushes may use.
     pub push: PushSettings,
     /// No setting: `dev` sets it. Another port will do if this one is taken, and a token for the apps that are there is

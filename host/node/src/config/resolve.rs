@@ -20,7 +20,8 @@ use super::{AppConfig, Config, ConfigError, Overrides, Place, admin, bridge, mis
 impl File {
     /// Makes the paths of the file absolute.
     pub fn resolve_paths(&mut self, folder: &Path) {
-        let own = [&mut self.node.data_dir, &mut self.cluster.identity];
+        let File { node, cluster, admin, .. } = self;
+        let own = [&mut node.data_dir, &mut cluster.identity, &mut admin.cert, &mut admin.key];
         let apps = self.app.iter_mut().map(|app| &mut app.as_mut().web);
         for path in own.into_iter().chain(apps).flatten() {
             *path = folder.join(&path);
@@ -109,7 +110,7 @@ pub(super) fn resolve(file: File, source: Source<'_>, folder: &Path) -> Result<C
     let client_ids = gateway.client_ids;
     apply_gateway(&mut config, gateway)?;
     apply_worker(&mut config, worker)?;
-    config.admin = admin::resolve(admin, &config.place)?;
+    config.admin = admin::resolve(admin, &config.place, source, folder)?;
     for file in bridges {
         let span = file.span();
         let bridge = bridge::resolve(file.into_inner(), &config.place, config.bridges.len())

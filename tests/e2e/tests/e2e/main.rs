@@ -9,6 +9,7 @@ mod binary;
 mod bridge;
 mod broken;
 mod callbacks;
+mod certified;
 mod clients;
 mod closing;
 mod density;

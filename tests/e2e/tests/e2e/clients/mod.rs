@@ -3,6 +3,7 @@
 pub mod node;
 mod python;
 mod rust;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde_json::json;
 use tidegate_harness::{Client, eventually};
 
 use crate::binary::{Node, Operator, cluster_folder, run, said};
+use crate::certified::{self, certify};
 
 /// A cluster with an HTTP API, and a token for it.
 pub struct Cluster {
@@ -19,16 +21,28 @@ pub struct Cluster {
     gateways: Vec<Node>,
     _worker: Node,
     token: String,
+    tls: bool,
     folder: tempfile::TempDir,
 }
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::speaking(false).await
+    }
+
+    /// One whose API speaks TLS.
+    pub async fn start_tls() -> Self {
+        Self::speaking(true).await
+    }
+
+    async fn speaking(tls: bool) -> Self {
         let folder = cluster_folder();
         let at = folder.path();
+        certify(at);
+        let more = if tls { certified::SETTINGS } else { "" };
         let settings = at.join("register.toml");
         let text = std::fs::read_to_string(&settings).unwrap();
-        std::fs::write(&settings, format!("{text}[admin]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
+        std::fs::write(&settings, format!("{text}[admin]\nlisten = \"127.0.0.1:0\"\n{more}")).unwrap();
         let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
         let registers = register.register();
         let gateways: Vec<_> = ["gateway.toml", "gateway-2.toml"]
@@ -39,7 +53,7 @@ impl Cluster {
         let made = operator.run(&["tokens", "create", "default"]);
         assert_eq!(made.code, 0, "{}", made.stderr);
         let token = made.stdout.trim().to_owned();
-        let cluster = Self { register, gateways, _worker: worker, token, folder };
+        let cluster = Self { register, gateways, _worker: worker, token, tls, folder };
         cluster.linked().await;
         cluster
     }
@@ -56,7 +70,10 @@ impl Cluster {
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.register.admin())
+        match self.tls {
+            true => format!("https://localhost:{}", self.register.admin().port()),
+            false => format!("http://{}", self.register.admin()),
+        }
     }
 
     /// A command that finds the cluster in its environment.
@@ -71,15 +88,33 @@ impl Cluster {
             .env("TIDEGATE_APP", "test")
             .env("TIDEGATE_WS", websockets.join(","))
             .stdin(Stdio::null());
+        if self.tls {
+            command.env("TIDEGATE_CA", self.folder.path().join("api-ca.pem"));
+        }
         command
     }
 }
 
-/// Waits until a push to all clients of an app reaches so many and misses no gateway. The token is in the file `token`.
+/// Waits until a push to all clients of an app reaches so many and misses no gateway. The token is in the file `token`, whoever
+/// vouches for an API with TLS in `api-ca.pem`.
 pub async fn pushes_reach(at: &Path, api: &str, app: &str, clients: u64) {
     let reach = || {
-        let pushed =
-            run(at, &["push", app, "hello", "--all", "--api", api, "--token-file", "token", "--json"]);
+        let pushed = run(
+            at,
+            &[
+                "push",
+                app,
+                "hello",
+                "--all",
+                "--api",
+                api,
+                "--token-file",
+                "token",
+                "--ca",
+                "api-ca.pem",
+                "--json",
+            ],
+        );
         (pushed.code == 0 && said(&pushed) == json!({"reached": clients, "missing": []})).then_some(())
     };
     eventually("a push reaches every gateway", reach).await;

@@ -1,10 +1,11 @@
 //! `sdk/client`.
 
+use std::process::Command;
+
 use super::{Cluster, sdk, succeeds};
 
-#[tokio::test]
-async fn the_rust_client_does_everything_that_the_api_describes() {
-    let cluster = Cluster::start().await;
+/// `cargo test` of the client, against this cluster.
+pub fn cargo_test(cluster: &Cluster) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let folder = sdk("client");
     let mut tests = cluster.command(cargo, &folder);
@@ -17,6 +18,12 @@ async fn the_rust_client_does_everything_that_the_api_describes() {
             tests.env_remove(name);
         }
     }
-    let told = succeeds(tests);
+    tests
+}
+
+#[tokio::test]
+async fn the_rust_client_does_everything_that_the_api_describes() {
+    let cluster = Cluster::start().await;
+    let told = succeeds(cargo_test(&cluster));
     assert!(told.contains("the_description_of_the_api_has_no_push_that_this_crate_lacks ... ok"), "{told}");
 }

@@ -99,6 +99,7 @@ const BLOCKS: &[(&str, &str, How)] = &[
     ("docs/guide/plugin.md", "#[derive(Default, Serialize", COMPILED),
     ("docs/guide/plugin.md", "let mut gateway = testing", COMPILED),
     ("docs/guide/push.md", "# in the settings", By("the_guide_to_pushes_does_what_it_says")),
+    ("docs/guide/push.md", "[admin]", CHECKED),
     ("docs/guide/push.md", "$ export TIDEGATE_TOKEN", By("the_guide_to_pushes_does_what_it_says")),
     ("docs/guide/push.md", "{\"commands\"", By("the_guide_to_pushes_does_what_it_says")),
     ("docs/guide/push.md", "{\"type\"", By("the_guide_to_pushes_does_what_it_says")),

@@ -8,7 +8,7 @@ use super::{block, runs};
 const APP: &str = "[[app]]\nname = \"chat\"\nplugin = \"chat.wasm\"\nlisten = [\"ws://127.0.0.1:7272\"]\n";
 
 /// Each with what it needs besides to be a whole file.
-const SETTINGS: [(&str, &str, &str); 9] = [
+const SETTINGS: [(&str, &str, &str); 10] = [
     ("docs/guide/coming-from-gatewayworker.md", "[[bridge]]", APP),
     ("docs/guide/coming-from-gatewayworker.md", "[gateway]", APP),
     ("docs/guide/cluster.md", "# register.toml", ""),
@@ -17,14 +17,21 @@ const SETTINGS: [(&str, &str, &str); 9] = [
     ("docs/guide/density.md", "[[app]]", "plugin = \"chat.wasm\"\nlisten = [\"ws://127.0.0.1:7272\"]\n"),
     ("docs/guide/limits.md", "[[listener]]", ""),
     ("docs/guide/operations.md", "[metrics]", APP),
+    ("docs/guide/push.md", "[admin]", APP),
     ("docs/guide/tenants.md", "[[tenant]]", APP),
 ];
 
 #[test]
 fn settings_that_the_documents_show_are_taken() {
     let folder = tempfile::tempdir().unwrap();
-    // What they name: the certificates of a cluster, a page, a plugin and a secret.
+    // What they name: the certificates of a cluster and of a server, a page, a plugin and a secret.
     runs(&block("docs/guide/cluster.md", "tidegate cert init"), folder.path(), &[]);
+    certify(folder.path());
+    let tls = folder.path().join("tls");
+    std::fs::create_dir(&tls).unwrap();
+    for (made, named) in [("api.pem", "push.pem"), ("api-key.pem", "push-key.pem")] {
+        std::fs::rename(folder.path().join(made), tls.join(named)).unwrap();
+    }
     std::fs::create_dir(folder.path().join("web")).unwrap();
     std::fs::write(folder.path().join("chat.wasm"), "").unwrap();
     std::fs::write(folder.path().join("bridge.secret"), "open, please\n").unwrap();
