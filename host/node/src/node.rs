@@ -167,7 +167,8 @@ impl Node {
         let until = tokio::time::Instant::now() + self.stop_wait;
         let outside = self.outside.take();
         if let Some(outside) = &outside {
-            outside.stop().await;
+            // First, while there is somebody who answers; the rest of the time is the clients'.
+            outside.stop(self.stop_wait / 2).await;
         }
         // The gateway first: its clients' last events are for the worker.
         let gateway = self.shared.gateway.write().take();
@@ -186,7 +187,10 @@ impl Node {
         self.close_links().await;
         drop(self.shared.register.write().take());
         let Self { shards, control, plugins, data_dir, exporter, .. } = self;
-        drop(exporter);
+        if let Some(exporter) = exporter {
+            // Until here it has told that the node stops.
+            exporter.stop(until.saturating_duration_since(tokio::time::Instant::now())).await;
+        }
         // Waiting for threads blocks. The folder is let go last.
         let join = move || {
             shards.join();

@@ -145,8 +145,13 @@ impl Outside {
         self.tasks.lock().push(following);
     }
 
-    /// Answers nobody any more, and closes every link.
-    pub async fn stop(&self) {
+    /// Takes no request any more, answers those that it has, at most so long, and closes every link.
+    pub async fn stop(&self, at_most: Duration) {
+        if let Some(admin) = &self.admin
+            && !admin.stop(at_most).await
+        {
+            tracing::warn!("requests to the HTTP API were cut: they were not answered in time");
+        }
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         let endpoints = self.endpoints.lock().take();
         if let Some(endpoints) = endpoints {

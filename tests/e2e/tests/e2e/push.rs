@@ -357,3 +357,42 @@ async fn dev_lays_a_token_where_its_user_alone_finds_it() {
     assert_eq!(client.text().await, "hello");
     assert_eq!(node.process.terminate(), Some(0));
 }
+
+#[tokio::test]
+async fn a_register_that_stops_answers_what_it_was_asked_and_lets_nobody_in() {
+    let cluster = Cluster::start("push_wait_ms = 3000\n").await;
+    let token = cluster.token(&["default"]);
+    let address = cluster.register.admin();
+    let mut http = Http::to(address, &token).await;
+    let _ann = Client::of_callbacks(cluster.gateways[0].listener("ws")).await;
+    let _bob = Client::of_callbacks(cluster.gateways[1].listener("ws")).await;
+    cluster.linked(&mut http).await;
+    let mut idle = Http::to(address, &token).await;
+    idle.post("count", json!({"of": "all"})).await;
+    let asked = || {
+        let status = said(&run(cluster.at(), &["status", "-c", "register.toml", "--json"]));
+        status["counters"]["tidegate_admin_requests_total"].as_u64().unwrap()
+    };
+    let before = asked();
+    // It takes the whole wait: there is time to stop meanwhile.
+    cluster.gateways[1].process.freeze();
+    let pushed = tokio::spawn(async move {
+        let answer = http.post("send", json!({"to": "all", "text": "the last"})).await;
+        (answer, http.stream.read_u8().await.is_err())
+    });
+    eventually("the push is under way", || (asked() > before).then_some(())).await;
+
+    let Cluster { folder: _folder, register, gateways: _gateways, _worker, .. } = cluster;
+    let stopped = tokio::task::spawn_blocking(move || register.process.terminate());
+    assert!(idle.stream.read_u8().await.is_err(), "who has asked nothing is let go of");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody is let in");
+    assert!(!pushed.is_finished(), "it is still being answered");
+    let ((status, said), has_ended) = pushed.await.unwrap();
+    assert_eq!(
+        (status, &said["reached"], &said["missing"][0]["why"]),
+        (200, &json!(1), &json!("late")),
+        "{said}"
+    );
+    assert!(has_ended, "the connection ends with the answer");
+    assert_eq!(stopped.await.unwrap(), Some(0));
+}
