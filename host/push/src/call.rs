@@ -4,6 +4,8 @@ use tidegate_base::{Answer, GatewayId, NodeName, Query};
 use tidegate_wire::command_lane::Said;
 use tidegate_wire::fanout::Fanout;
 
+use crate::hearing::Moment;
+
 /// What became of one command on all gateways together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -72,6 +74,8 @@ pub(crate) struct Call {
     asked: What,
     parts: Vec<Part>,
     waiting: usize,
+    /// Those of them that are worth the whole wait.
+    patient: usize,
 }
 
 #[derive(Debug)]
@@ -85,6 +89,16 @@ struct Part {
     gateway: GatewayId,
     name: NodeName,
     state: State,
+    worth: Worth,
+}
+
+/// How long a gateway is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// As long as a call waits, from this moment of its life on.
+    Whole(Moment),
+    /// A little: it has let a whole wait pass, and has said nothing since.
+    Little,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +113,16 @@ enum State {
 impl Call {
     /// So many commands, none of which has reached anybody yet.
     pub fn of_commands(count: usize) -> Self {
-        Self { asked: What::Commands(vec![Outcome::Reached(0); count]), parts: Vec::new(), waiting: 0 }
+        Self::of(What::Commands(vec![Outcome::Reached(0); count]))
     }
 
     /// A query to those of these gateways that it concerns.
     pub fn of_query(query: &Query, gateways: impl IntoIterator<Item = GatewayId>) -> Self {
-        let fanout = Fanout::new(query, gateways);
-        Self { asked: What::Query(Box::new(fanout), None), parts: Vec::new(), waiting: 0 }
+        Self::of(What::Query(Box::new(Fanout::new(query, gateways)), None))
+    }
+
+    fn of(asked: What) -> Self {
+        Self { asked, parts: Vec::new(), waiting: 0, patient: 0 }
     }
 
     /// The gateways that a query concerns.
@@ -117,10 +134,13 @@ impl Call {
     }
 
     /// A gateway has so many answers to give. Returns the number of its part.
-    pub fn begin_part(&mut self, gateway: GatewayId, name: NodeName, answers: usize) -> u32 {
+    pub fn begin_part(&mut self, gateway: GatewayId, name: NodeName, answers: usize, worth: Worth) -> u32 {
         let state = if answers == 0 { State::Done } else { State::Waiting(answers) };
-        self.waiting += usize::from(answers > 0);
-        self.parts.push(Part { gateway, name, state });
+        if answers > 0 {
+            self.waiting += 1;
+            self.patient += usize::from(worth != Worth::Little);
+        }
+        self.parts.push(Part { gateway, name, state, worth });
         // One for each gateway.
         (self.parts.len() - 1) as u32
     }
@@ -174,6 +194,20 @@ impl Call {
         self.waiting == 0
     }
 
+    /// Whether nobody is waited for any more who is worth the whole wait.
+    pub fn needs_no_patience(&self) -> bool {
+        self.patient == 0
+    }
+
+    /// The whole wait is over: the gateways that have let it pass, and since when they were asked.
+    pub fn waited_out(&self) -> impl Iterator<Item = (GatewayId, Moment)> {
+        let waiting = self.parts.iter().filter(|part| matches!(part.state, State::Waiting(_)));
+        waiting.filter_map(|part| match part.worth {
+            Worth::Whole(asked) => Some((part.gateway, asked)),
+            Worth::Little => None,
+        })
+    }
+
     /// What became of commands.
     pub fn finish_commands(&mut self) -> Result<Pushed, NoSuchApp> {
         let missing = self.missing()?;
@@ -201,7 +235,7 @@ impl Call {
         if !self.parts.is_empty() && self.parts.iter().all(|part| part.state == State::NoApp) {
             return Err(NoSuchApp);
         }
-        let missing = self.parts.iter().filter_map(|Part { gateway, name, state }| {
+        let missing = self.parts.iter().filter_map(|Part { gateway, name, state, .. }| {
             let why = match state {
                 State::Waiting(_) => Why::Late,
                 State::Missing(why) => *why,
@@ -218,6 +252,7 @@ impl Call {
             if was_waiting {
                 part.state = state;
                 self.waiting -= 1;
+                self.patient -= usize::from(part.worth != Worth::Little);
             }
         }
     }
@@ -238,10 +273,31 @@ mod tests {
         NodeName::new("g").unwrap()
     }
 
+    /// A gateway of which nothing is known.
+    const WHOLE: Worth = Worth::Whole(Moment::FIRST);
+
+    #[test]
+    fn who_is_worth_little_is_waited_for_and_named_but_needs_no_patience() {
+        let mut call = Call::of_commands(1);
+        let (a, b) =
+            (call.begin_part(id(0), name(), 1, WHOLE), call.begin_part(id(1), name(), 1, Worth::Little));
+        assert!(!call.needs_no_patience());
+        assert_eq!(call.waited_out().collect::<Vec<_>>(), [(id(0), Moment::FIRST)]);
+        call.on_said(a, 0, Said::Reached(1));
+        assert!(call.needs_no_patience() && !call.is_done());
+        assert_eq!(call.waited_out().count(), 0);
+        let mut late = Call::of_commands(1);
+        late.begin_part(id(1), name(), 1, Worth::Little);
+        assert_eq!(late.finish_commands().unwrap().missing[0].why, Why::Late);
+        call.on_said(b, 0, Said::Reached(2));
+        assert!(call.is_done());
+        assert_eq!(call.finish_commands().unwrap().outcomes, [Outcome::Reached(3)]);
+    }
+
     #[test]
     fn who_has_no_such_app_is_not_missing_unless_all_have_none() {
         let mut call = Call::of_commands(1);
-        let (a, b) = (call.begin_part(id(0), name(), 1), call.begin_part(id(1), name(), 1));
+        let (a, b) = (call.begin_part(id(0), name(), 1, WHOLE), call.begin_part(id(1), name(), 1, WHOLE));
         call.on_no_app(a);
         call.on_said(b, 0, Said::Reached(4));
         assert!(call.is_done());
@@ -250,7 +306,7 @@ mod tests {
             Ok(Pushed { outcomes: vec![Outcome::Reached(4)], missing: vec![] })
         );
         let mut call = Call::of_commands(1);
-        let part = call.begin_part(id(0), name(), 1);
+        let part = call.begin_part(id(0), name(), 1, WHOLE);
         call.on_no_app(part);
         assert_eq!(call.finish_commands(), Err(NoSuchApp));
     }
@@ -259,7 +315,7 @@ mod tests {
     fn a_query_is_merged_and_who_refuses_or_is_late_is_named() {
         let query = Query::CountClients(Audience::All);
         let mut call = Call::of_query(&query, (0..3).map(id));
-        let parts: Vec<u32> = (0..3).map(|n| call.begin_part(id(n), name(), 1)).collect();
+        let parts: Vec<u32> = (0..3).map(|n| call.begin_part(id(n), name(), 1, WHOLE)).collect();
         call.on_said(parts[0], 0, Said::Answer(Answer::Count(2)));
         call.on_said(parts[1], 0, Said::Refused("too much".into()));
         assert!(!call.is_done());
@@ -289,7 +345,7 @@ mod tests {
             let mut call = Call::of_commands(commands);
             let mut expected = vec![0_u64; commands];
             for (n, (end, heard)) in ends.iter().enumerate() {
-                let part = call.begin_part(id(n), name(), commands);
+                let part = call.begin_part(id(n), name(), commands, WHOLE);
                 let heard = if matches!(end, End::Answers) { commands } else { (*heard).min(commands - 1) };
                 for (command, clients) in (0..).zip(expected.iter_mut().take(heard)) {
                     call.on_said(part, command, Said::Reached(3));

@@ -12,6 +12,7 @@ use tidegate_wire::{Carry, FrameError, PushLane};
 
 use crate::call::Why;
 use crate::counters;
+use crate::hearing::Hearing;
 use crate::settings::PushSettings;
 use crate::waiting::{Ticket, Waiting};
 
@@ -20,6 +21,7 @@ use crate::waiting::{Ticket, Waiting};
 pub(crate) struct Lane {
     gateway: GatewayId,
     state: Mutex<State>,
+    hearing: Arc<Mutex<Hearing>>,
 }
 
 #[derive(Debug)]
@@ -46,10 +48,10 @@ pub(crate) enum NotSent {
 }
 
 impl Lane {
-    pub fn new(gateway: GatewayId, app: &AppName, now: Instant) -> Arc<Self> {
+    pub fn new(gateway: GatewayId, app: &AppName, now: Instant, hearing: Arc<Mutex<Hearing>>) -> Arc<Self> {
         let state =
             State { push: PushLane::new(app), waker: None, tx: None, used: now, leaves: false, ended: false };
-        Arc::new(Self { gateway, state: Mutex::new(state) })
+        Arc::new(Self { gateway, state: Mutex::new(state), hearing })
     }
 
     /// Puts commands on it, by their numbers in the call, in order; all or none.
@@ -179,6 +181,9 @@ impl Lane {
                         Ok::<_, FrameError>(())
                     })
                 };
+                if !heard.is_empty() {
+                    self.hearing.lock().on_heard();
+                }
                 if let Some(end) = settle(&mut heard) {
                     return Poll::Ready(end);
                 }

@@ -13,6 +13,7 @@
 
 mod call;
 mod counters;
+mod hearing;
 mod lane;
 mod settings;
 mod table;
@@ -207,10 +208,21 @@ impl Pusher {
         }
     }
 
+    /// Waits. What has not come by then is late, which the call finds out by itself.
     async fn answered(&self, waiting: &Waiting) {
-        let done = poll_fn(|cx| waiting.poll_done(cx));
-        // What has not come by then is late, which the call finds out by itself.
-        let _ = tokio::time::timeout(self.shared.settings.wait, done).await;
+        let PushSettings { wait, .. } = self.shared.settings;
+        let asked = tokio::time::Instant::now();
+        let patient = poll_fn(|cx| waiting.poll_patient(cx));
+        if tokio::time::timeout_at(asked + wait, patient).await.is_ok() {
+            // Whoever is left did not answer others either.
+            let done = poll_fn(|cx| waiting.poll_done(cx));
+            let _ = tokio::time::timeout_at(asked + wait / SILENT_SHARE, done).await;
+            return;
+        }
+        counters::WAITED_OUT.inc();
+        let waited_out: Vec<_> = waiting.with(|call| call.waited_out().collect());
+        let mut table = self.shared.table.lock();
+        waited_out.into_iter().for_each(|(gateway, asked)| table.waited_out(gateway, asked));
     }
 }
 
@@ -232,7 +244,7 @@ impl Shared {
             if count == 0 {
                 continue;
             }
-            let part = waiting.with(|call| call.begin_part(id, gateway.name.clone(), count));
+            let part = waiting.with(|call| call.begin_part(id, gateway.name.clone(), count, gateway.worth()));
             let sent = self
                 .on_lane(gateway, app, |lane| lane.commands(its.clone(), (&waiting, part), &self.settings));
             if let Err(why) = sent {
@@ -249,9 +261,9 @@ impl Shared {
         let waiting = Waiting::new(Call::of_query(query, ids));
         for gateway in gateways {
             let id = gateway.id;
-            let name = gateway.name.clone();
-            let Some(part) = waiting.with(|call| call.concerns(id).then(|| call.begin_part(id, name, 1)))
-            else {
+            let (name, worth) = (gateway.name.clone(), gateway.worth());
+            let begin = |call: &mut Call| call.concerns(id).then(|| call.begin_part(id, name, 1, worth));
+            let Some(part) = waiting.with(begin) else {
                 continue;
             };
             let sent = self.on_lane(gateway, app, |lane| lane.query(query, (&waiting, part), &self.settings));
@@ -340,6 +352,9 @@ fn is_for(command: &Command<'_>, gateway: GatewayId) -> bool {
         Target::All => true,
     }
 }
+
+/// A gateway that has let a whole wait pass is waited for this part of it, until it says something.
+const SILENT_SHARE: u32 = 10;
 
 fn check(commands: &[Command<'_>]) -> Result<(), PushError> {
     for (index, command) in commands.iter().enumerate() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// and 64 bytes for each of `in_flight_max` things that wait for their answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushSettings {
-    /// How long a call waits for gateways. Default: 5 s.
+    /// How long a call waits for gateways; a tenth of it for one that has let a whole wait pass without a word, until it says
+    /// something. Default: 5 s.
     pub wait: Duration,
     /// Commands and queries of one app that one gateway has not answered; it counts as busy beyond. Default: 65,536.
     pub in_flight_max: usize,

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tidegate_base::{AppName, GatewayId, NodeName};
 use tidegate_link::Link;
 
+use crate::call::Worth;
+use crate::hearing::{Hearing, Moment};
 use crate::lane::Lane;
 
 /// Gateways that are listed, linked, or both.
@@ -23,6 +26,8 @@ pub(crate) struct Gateway {
     listed: bool,
     link: Option<Link>,
     lanes: HashMap<AppName, Arc<Lane>>,
+    /// Its lanes tell it what they hear.
+    hearing: Arc<Mutex<Hearing>>,
 }
 
 /// Why there is no lane.
@@ -63,6 +68,14 @@ impl Table {
         let gateway = self.gateway(id, &name);
         gateway.link = Some(link);
         gateway.lanes.clear();
+        gateway.hearing.lock().on_heard();
+    }
+
+    /// A gateway has let a whole wait pass for what was asked of it at this moment.
+    pub fn waited_out(&mut self, id: GatewayId, asked: Moment) {
+        for gateway in self.gateways.iter().filter(|gateway| gateway.id == id) {
+            gateway.hearing.lock().on_waited_out(asked);
+        }
     }
 
     /// This link has ended.
@@ -94,8 +107,8 @@ impl Table {
         let known = self.gateways.iter().position(|gateway| gateway.id == id);
         let at = known.unwrap_or(self.gateways.len());
         if known.is_none() {
-            let lanes = HashMap::new();
-            self.gateways.push(Gateway { id, name: name.clone(), listed: false, link: None, lanes });
+            let (lanes, hearing) = (HashMap::new(), Arc::default());
+            self.gateways.push(Gateway { id, name: name.clone(), listed: false, link: None, lanes, hearing });
         }
         #[expect(clippy::indexing_slicing, reason = "it was found or pushed there in the lines above")]
         &mut self.gateways[at]
@@ -110,6 +123,12 @@ impl Gateway {
     /// Whether it has a link.
     pub fn is_linked(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// How long it is to be waited for.
+    pub fn worth(&self) -> Worth {
+        let hearing = self.hearing.lock();
+        if hearing.is_silent() { Worth::Little } else { Worth::Whole(hearing.now()) }
     }
 
     /// The lane for an app; `anew`: the one that is there has ended.
@@ -129,7 +148,7 @@ impl Gateway {
                 lane.leave();
             }
         }
-        let lane = Lane::new(self.id, app, Instant::now());
+        let lane = Lane::new(self.id, app, Instant::now(), Arc::clone(&self.hearing));
         self.lanes.insert(app.clone(), Arc::clone(&lane));
         Ok(Found::New(lane, link.clone()))
     }

@@ -141,6 +141,38 @@ async fn who_does_not_answer_in_time_or_is_not_linked_is_named_and_the_others_co
 }
 
 #[tokio::test]
+async fn a_gateway_that_hangs_costs_one_whole_wait_until_it_says_something() {
+    let wait = Duration::from_millis(600);
+    let pusher = pusher(PushSettings { wait, ..PushSettings::default() });
+    let (app, other, commands) = (app(), AppName::new("other").unwrap(), [hi(Audience::All)]);
+    let _counts = gateway(&pusher, A, counts).await;
+    let link = gateway(&pusher, B, says_nothing).await;
+    let pushed = async || {
+        let asked = Instant::now();
+        let pushed = pusher.push(&app, &commands).await.unwrap();
+        assert_eq!(pushed.outcomes, [Outcome::Reached(2)], "the other one has it");
+        assert_eq!(whys(&pushed.missing), [(B, Why::Late)]);
+        asked.elapsed()
+    };
+    assert!(pushed().await >= wait);
+    for _ in 0..3 {
+        let took = pushed().await;
+        assert!(took >= wait / SILENT_SHARE && took < wait, "{took:?}");
+    }
+    // It says something, if only that it has no such app: it is waited for again.
+    assert_eq!(pusher.push(&other, &commands).await, Err(PushError::NoSuchApp(other)));
+    assert!(pushed().await >= wait);
+    assert!(pushed().await < wait);
+    // So it is when it has another link.
+    link.close(0, "it is cut");
+    while pusher.linked().0 > 1 {
+        tokio::task::yield_now().await;
+    }
+    let _link = gateway(&pusher, B, says_nothing).await;
+    assert!(pushed().await >= wait);
+}
+
+#[tokio::test]
 async fn a_link_that_is_lost_ends_the_wait_at_once_and_a_new_one_is_used() {
     let pusher = pusher(PushSettings { wait: Duration::from_secs(3600), ..PushSettings::default() });
     let link = gateway(&pusher, A, says_nothing).await;

@@ -21,8 +21,17 @@ impl Waiting {
 
     /// Ready when nothing is to come any more.
     pub fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, Call::is_done)
+    }
+
+    /// Ready when nobody is waited for any more who is worth the whole wait.
+    pub fn poll_patient(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, Call::needs_no_patience)
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, is_over: impl Fn(&Call) -> bool) -> Poll<()> {
         let (call, waker) = &mut *self.inner.lock();
-        if call.is_done() {
+        if is_over(call) {
             return Poll::Ready(());
         }
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -31,12 +40,14 @@ impl Waiting {
         Poll::Pending
     }
 
-    /// Looks at the call, or changes it, and wakes who waits if that was the last thing.
+    /// Looks at the call, or changes it, and wakes who waits if that was the last thing, or the last that is worth the whole
+    /// wait.
     pub fn with<T>(&self, change: impl FnOnce(&mut Call) -> T) -> T {
         let (result, waker) = {
             let (call, waker) = &mut *self.inner.lock();
             let result = change(call);
-            (result, if call.is_done() { waker.take() } else { None })
+            // What is left may be worth no more than a little.
+            (result, if call.needs_no_patience() { waker.take() } else { None })
         };
         if let Some(waker) = waker {
             waker.wake();
