@@ -21,6 +21,21 @@ pub(crate) fn document() -> Bytes {
     MADE.get_or_init(|| serde_json::to_vec(&make()).unwrap_or_default().into()).clone()
 }
 
+/// Whether there is something at this path of a request, with whatever method.
+pub(crate) fn has_path(path: &str) -> bool {
+    let fits = |known: &str| {
+        let named = |part: &str| part.starts_with('{');
+        let mut parts = path.split('/');
+        known.split('/').all(|known| parts.next().is_some_and(|part| named(known) || part == known))
+            && parts.next().is_none()
+    };
+    let (verbs, operations) = (Verb::ALL.into_iter(), Operation::ALL.into_iter());
+    verbs.map(|verb| VERB_PATH.replace("{verb}", verb.path())).any(|known| fits(&known))
+        || operations.map(|operation| operation.facts().path).any(fits)
+        || fits(SESSION_PATH)
+        || fits(DOCUMENT_PATH)
+}
+
 fn make() -> Value {
     let mut paths = Map::new();
     for verb in Verb::ALL {
@@ -228,6 +243,18 @@ mod tests {
                 "{operation:?}"
             );
             assert!(told["responses"]["default"].is_object(), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_that_the_document_has() {
+        for path in
+            ["/openapi.json", "/v1/apps", "/v1/apps/a/b", "/v1/apps/a/b/send", "/v1/apps/a/b/sessions/c"]
+        {
+            assert!(has_path(path), "{path}");
+        }
+        for path in ["/", "/v1", "/v1/apps/a/b/sends", "/v1/apps/a/b/send/c", "/v1/apps/a/b/sessions"] {
+            assert!(!has_path(path), "{path}");
         }
     }
 

@@ -18,7 +18,7 @@ pub enum Kind {
     ForeignHost,
     /// The request comes from a web page of another server.
     ForeignOrigin,
-    /// There is no such path, or not with this method.
+    /// There is no such path.
     NoSuchPath,
     /// No gateway has such an app.
     NoSuchApp,
@@ -72,13 +72,15 @@ pub enum Kind {
     Failed,
     /// Whoever is needed for it is not there.
     Unavailable,
+    /// There is something at this path, but not with this method.
+    NoSuchMethod,
     /// Plain HTTP came to a port that speaks TLS.
     PlainHttp,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::ForeignHost,
@@ -110,6 +112,7 @@ impl Kind {
         Self::NoRoom,
         Self::Failed,
         Self::Unavailable,
+        Self::NoSuchMethod,
         Self::PlainHttp,
     ];
 
@@ -156,6 +159,9 @@ impl Kind {
             Self::NoRoom => (507, "no-room", "The register has no room"),
             Self::Failed => (500, "failed", "The register failed"),
             Self::Unavailable => (503, "unavailable", "It cannot be done now"),
+            Self::NoSuchMethod => {
+                (405, "no-such-method", "There is something here, but not with this method")
+            }
             Self::PlainHttp => (400, "plain-http", "This port speaks TLS"),
         }
     }
@@ -285,6 +291,7 @@ mod tests {
                 (507, "no-room"),
                 (500, "failed"),
                 (503, "unavailable"),
+                (405, "no-such-method"),
                 (400, "plain-http"),
             ]
         );

@@ -109,7 +109,7 @@ impl Service {
             .route(openapi::SESSION_PATH, session)
             .route(openapi::DOCUMENT_PATH, get(document))
             .fallback(nothing)
-            .method_not_allowed_fallback(nothing)
+            .method_not_allowed_fallback(wrong_method)
             .with_state(self)
     }
 
@@ -361,6 +361,25 @@ async fn nothing(State(service): State<Arc<Service>>, request: Request) -> Respo
     .await
 }
 
+/// Something is there, but not with this method.
+async fn wrong_method(State(service): State<Arc<Service>>, request: Request) -> Response<Body> {
+    answered(async {
+        let (parts, _) = request.into_parts();
+        service.admit(&parts)?;
+        // The path of verbs stands for any word.
+        if !openapi::has_path(parts.uri.path()) {
+            return Err(no_such_path(&parts));
+        }
+        let detail = format!(
+            "{} is nothing that can be done here: the header Allow has what can, and {} the rest",
+            parts.method,
+            openapi::DOCUMENT_PATH
+        );
+        Err(Problem::new(Kind::NoSuchMethod, detail))
+    })
+    .await
+}
+
 async fn answered(work: impl Future<Output = Result<Response<Body>, Problem>>) -> Response<Body> {
     work.await.unwrap_or_else(|problem| {
         counters::REFUSED.inc();
@@ -408,9 +427,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key)),
+        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Some(key))
+        }
         _ => {
-            let detail = format!("an Idempotency-Key has 1 to {KEY_BYTES_MAX} visible characters");
+            let detail =
+                format!("an Idempotency-Key has 1 to {KEY_BYTES_MAX} visible characters, and no spaces");
             Err(Problem::new(Kind::Invalid, detail))
         }
     }

@@ -5,7 +5,8 @@ const PREFIX = "urn:tidegate:problem:";
 /** The kinds of problems that there were when this was written; a newer server may have more. */
 export type ProblemKind =
   | "unauthorized" | "forbidden" | "foreign-host" | "foreign-origin" | "no-such-path" | "no-such-app" | "bad-body" | "invalid"
-  | "refused" | "too-large" | "too-slow" | "key-reused" | "key-in-use" | "too-fast" | "busy" | "no-gateway";
+  | "refused" | "too-large" | "too-slow" | "key-reused" | "key-in-use" | "too-fast" | "busy" | "no-gateway"
+  | "no-such-method" | "plain-http";
 
 /** Everything that a request is refused with. */
 export class TidegateError extends Error {

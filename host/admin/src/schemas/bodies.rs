@@ -47,10 +47,11 @@ fn audiences() -> Vec<Named> {
         ("group", names.clone()),
         ("all", json!({"type": "null"})),
     ]);
+    let whole = json!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX});
     vec![
         ("ClientId", json!({"type": "string", "pattern": "^[0-9a-f]{20}$"})),
         ("Clients", one_or_many("ClientId")),
-        ("Name", json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]})),
+        ("Name", json!({"anyOf": [{"type": "string", "minLength": 1}, whole]})),
         ("Names", one_or_many("Name")),
         ("Audience", json!({"anyOf": [{"const": "all"}, some]})),
         (
@@ -76,15 +77,22 @@ fn either(schema: Value, one: &str, other: &str) -> Value {
 
 /// A message is one of three fields.
 fn message() -> [(&'static str, Value); 3] {
-    let base64 = || or_null(json!({"type": "string", "contentEncoding": "base64"}));
+    let base64 = || or_null(json!({"type": "string", "contentEncoding": "base64", "pattern": BASE64}));
     [("text", or_null(text())), ("base64", base64()), ("raw", base64())]
 }
+
+/// Padded, and with no bits that stand for nothing.
+const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 fn with_message(schema: Value) -> Value {
     let mut schema = schema;
     if let Some(parts) = schema.as_object_mut() {
-        let one = message().map(|(name, _)| json!({ "required": [name] }));
-        parts.insert("anyOf".to_owned(), json!(one));
+        // null is as good as nothing.
+        let is_there = |name: &str| {
+            let properties = json!({name: {"type": "string"}});
+            json!({"required": [name], "properties": properties, "additionalProperties": true})
+        };
+        parts.insert("oneOf".to_owned(), json!(message().map(|(name, _)| is_there(name))));
     }
     schema
 }

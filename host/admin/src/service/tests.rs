@@ -205,7 +205,9 @@ async fn nobody_gets_in_without_the_right_token_name_and_origin() {
         (request("POST", "/v1/apps/other/chat/send"), 403, "forbidden"),
         (request("POST", "/v1/apps/acme/none/send"), 404, "no-such-app"),
         (request("POST", "/v1/apps/acme/chat/sned"), 404, "no-such-path"),
-        (request("GET", SEND), 404, "no-such-path"),
+        (request("GET", SEND), 405, "no-such-method"),
+        (request("GET", "/v1/apps/acme/chat/sned"), 404, "no-such-path"),
+        (with("push").header("idempotency-key", "with a space"), 422, "invalid"),
         (bare().uri("/openapi.json"), 401, "unauthorized"),
         (bare().uri("/anything"), 401, "unauthorized"),
     ] {

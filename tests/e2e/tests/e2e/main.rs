@@ -32,6 +32,7 @@ mod ports;
 mod processes;
 mod push;
 mod rates;
+mod schemathesis;
 mod sessions;
 mod slow;
 mod support;
