@@ -6,6 +6,7 @@ mod manage;
 mod outside;
 mod push;
 mod steer;
+mod top;
 mod watching;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ pub(crate) use self::manage::{AppsArgs, AppsCommand, TenantsArgs, TenantsCommand
 pub(crate) use self::outside::{PushArgs, TokensArgs, TokensCommand};
 pub(crate) use self::push::BenchPushArgs;
 pub(crate) use self::steer::{DeployArgs, HistoryArgs, RollbackArgs, SwapArgs, Whom};
+pub(crate) use self::top::TopArgs;
 pub(crate) use self::watching::{ConnectionsArgs, LogsArgs};
 
 #[derive(Debug, Parser)]
@@ -85,6 +87,8 @@ pub(crate) enum Command {
     Connections(ConnectionsArgs),
     /// Show the last lines of an app's log on all workers, and what comes
     Logs(LogsArgs),
+    /// Watch nodes, tenants and apps: rates, latencies, CPU, memory, failures
+    Top(TopArgs),
     /// Measure a WebSocket server
     Bench(BenchArgs),
     #[command(hide = true)]

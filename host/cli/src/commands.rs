@@ -6,7 +6,7 @@ use tidegate_base::Role;
 
 use crate::args::Command;
 use crate::failure::Failure;
-use crate::{ask, bench, build, cert, connections, logs, manage, push, run, steer, tokens};
+use crate::{ask, bench, build, cert, connections, logs, manage, push, run, steer, tokens, top};
 
 pub(crate) fn run(command: Command) -> ExitCode {
     let done = match command {
@@ -31,6 +31,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Status(args) => ask::status(&args),
         Command::Connections(args) => connections::connections(&args),
         Command::Logs(args) => logs::logs(&args),
+        Command::Top(args) => top::top(&args),
         Command::Bench(args) => bench::run(args.command),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

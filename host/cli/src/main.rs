@@ -22,6 +22,7 @@ mod run;
 mod steer;
 mod swap;
 mod tokens;
+mod top;
 mod watch;
 
 use std::process::ExitCode;

@@ -162,19 +162,19 @@ async fn serve(node: &Node, signals: &mut Signals, hang_up: &mut Signal, manager
 /// What the system sends when a file would grow beyond the limit of the process.
 const FILE_SIZE: SignalKind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
 
-/// The signals that end a node.
-struct Signals {
+/// The signals that end a node, and whatever else runs until somebody ends it.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// The number of the next one that ends it.
-    async fn next(&mut self) -> i32 {
+    pub async fn next(&mut self) -> i32 {
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),

@@ -410,6 +410,7 @@ mod tests {
             addresses: crate::status::Addresses::default(),
             apps,
             instances: Some(crate::status::InstancesEntry { count: 1, max: 1, kept_bytes: 0 }),
+            process: crate::status::ProcessEntry::default(),
             counters: std::collections::BTreeMap::new(),
         };
         let crate::config::MetricsConfig { apps_max, histograms_max, .. } = Default::default();

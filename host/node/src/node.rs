@@ -42,6 +42,7 @@ use crate::outside::Outside;
 use crate::shards::Shards;
 use crate::start;
 use crate::status::{Addresses, AppEntry, InstancesEntry, LanesEntry, NodeEntry, SlotsEntry, Status};
+use crate::system;
 
 /// A running node: all roles in one process, or one role of a cluster. End it with [`Node::stop`]; dropping it ends it
 /// without a word to its clients.
@@ -306,6 +307,7 @@ impl Shared {
                 let PoolUse { instances, instances_max, kept_bytes } = worker.pool();
                 InstancesEntry { count: instances, max: instances_max, kept_bytes }
             }),
+            process: system::process(),
             counters: counters.map(|counter| (counter.name().to_owned(), counter.get())).collect(),
         }
     }

@@ -59,8 +59,20 @@ pub struct Status {
     /// The plugin instances of all of them, if this is a worker.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub instances: Option<InstancesEntry>,
+    /// What its process uses. Other nodes in the same process count in.
+    #[serde(default)]
+    pub process: ProcessEntry,
     /// Everything that is counted, by name. Other nodes in the same process count in.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ProcessEntry {
+    /// Milliseconds of CPU time that it has used.
+    pub cpu_ms: u64,
+    /// Bytes of memory that it has in use.
+    pub memory_bytes: u64,
 }
 
 /// The plugin instances of a worker.

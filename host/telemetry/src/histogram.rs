@@ -43,6 +43,39 @@ impl Histogram {
         }
         self.sum_ns = self.sum_ns.saturating_add(more.sum_ns);
     }
+
+    /// What came since `before`, an earlier look at the same. If it has begun anew meanwhile, all of it came.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut new = *self;
+        for (count, before) in new.counts.iter_mut().zip(before.counts) {
+            match count.checked_sub(before) {
+                Some(left) => *count = left,
+                None => return *self,
+            }
+        }
+        new.sum_ns = self.sum_ns.saturating_sub(before.sum_ns);
+        new
+    }
+
+    /// A time that the share `of` (0 to 1) of them does not exceed: the bound of the bucket that it falls into. None: there are
+    /// no times. What is longer than ten seconds counts as ten.
+    pub fn quantile(&self, of: f64) -> Option<Duration> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        // At least the first of them. Counts are far below 2^53.
+        let rank = (count as f64 * of.clamp(0.0, 1.0)).ceil().max(1.0);
+        let mut seen = 0_u64;
+        for (counted, bound) in self.counts.iter().zip(BOUNDS_US) {
+            seen = seen.saturating_add(*counted);
+            if seen as f64 >= rank {
+                return Some(Duration::from_micros(bound));
+            }
+        }
+        BOUNDS_US.last().map(|longest| Duration::from_micros(*longest))
+    }
 }
 
 /// A [`Histogram`] that one writes and others read meanwhile. Who writes pays for a few plain loads and stores: there must not be
@@ -113,5 +146,28 @@ mod tests {
         let other = all;
         all.merge(&other);
         assert_eq!((all.count(), all.sum_ns), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn quantiles_are_bounds_of_buckets() {
+        let mut all = Histogram::default();
+        assert_eq!(all.quantile(0.5), None);
+        all.add(us(5), 98);
+        all.add(us(200), 1);
+        all.add(us(90_000_000), 1);
+        let quantiles = [0.0, 0.5, 0.98, 0.99, 1.0].map(|of| all.quantile(of).unwrap());
+        assert_eq!(quantiles, [us(10), us(10), us(10), us(300), us(10_000_000)]);
+    }
+
+    #[test]
+    fn what_came_since_is_the_difference_unless_it_began_anew() {
+        let mut before = Histogram::default();
+        before.add(us(5), 3);
+        let mut now = before;
+        now.add(us(50), 2);
+        let mut new = Histogram::default();
+        new.add(us(50), 2);
+        assert_eq!(now.since(&before), new);
+        assert_eq!(new.since(&before), new);
     }
 }

@@ -51,7 +51,7 @@ const FOR_TESTS: [(&str, &str); 1] = [
 ];
 
 /// An outside crate and the only crates of `host/` that may name it.
-const WRAPPED: [(&str, &[&str]); 8] = [
+const WRAPPED: [(&str, &[&str]); 9] = [
     ("quinn", &["link"]),
     ("quinn-proto", &["link"]),
     // QUIC's and that of the HTTP API.
@@ -61,6 +61,7 @@ const WRAPPED: [(&str, &[&str]); 8] = [
     ("wasmtime-wasi", &["runtime"]),
     ("wasmparser", &["contract"]),
     ("redb", &["store"]),
+    ("ratatui", &["cli"]),
 ];
 
 /// Crates that stay without I/O and without async.

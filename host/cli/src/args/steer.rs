@@ -138,7 +138,7 @@ fn share(text: &str) -> Result<u8, String> {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || "write a whole number and a unit: 500ms, 30s, 5m or 2h".to_owned();
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(unit_at);

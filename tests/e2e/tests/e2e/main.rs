@@ -39,6 +39,7 @@ mod support;
 mod swap;
 mod systemd;
 mod tenants;
+mod top;
 mod trust;
 mod turns;
 mod worker_apps;

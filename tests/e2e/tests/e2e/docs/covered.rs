@@ -90,6 +90,7 @@ const BLOCKS: &[(&str, &str, How)] = &[
     ("docs/guide/http-api.md", "$ tidegate tokens create '*'", HTTP),
     ("docs/guide/limits.md", "[[listener]]", CHECKED),
     ("docs/guide/operations.md", "tidegate dev [PATH]", By("every_command_of_the_list_is_one")),
+    ("docs/guide/operations.md", "tidegate top", By("what_the_guide_tells_scripts_of_top_is_so")),
     ("docs/guide/operations.md", "[metrics]", CHECKED),
     (
         "docs/guide/plugin.md",

@@ -4,6 +4,8 @@ use tidegate_harness::tidegate;
 use tidegate_node::{Config, Overrides};
 
 use super::{block, runs};
+use crate::binary::{Node, wasm};
+use crate::certified::certify;
 
 const APP: &str = "[[app]]\nname = \"chat\"\nplugin = \"chat.wasm\"\nlisten = [\"ws://127.0.0.1:7272\"]\n";
 
@@ -52,6 +54,19 @@ fn a_cluster_is_set_up_as_the_guide_says() {
             assert!(folder.path().join("certs").join(name).join(file).is_file(), "{name}: {file}");
         }
     }
+}
+
+#[test]
+fn what_the_guide_tells_scripts_of_top_is_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = format!(
+        "[[app]]\nname = \"chat\"\nplugin = \"{}\"\nlisten = [\"ws://127.0.0.1:0\"]\n",
+        wasm("callbacks")
+    );
+    std::fs::write(folder.path().join("tidegate.toml"), app).unwrap();
+    let node = Node::start(folder.path(), &["up", "--json"]);
+    runs(&block("docs/guide/operations.md", "tidegate top"), folder.path(), &[]);
+    assert_eq!(node.process.terminate(), Some(0));
 }
 
 #[test]
