@@ -7,9 +7,10 @@ import os
 import ssl
 import threading
 import unittest
-from typing import Any, List, Optional, Set, Tuple
+from typing import List, Optional
 
 import tidegate_client as tg
+from recording import Recording, described
 from tidegate_client import EVERYBODY, Tidegate, clients, groups, uids
 from websocket import WebSocket
 
@@ -18,23 +19,6 @@ def trusting() -> Optional[ssl.SSLContext]:
     """Who vouches for the API, if it speaks TLS."""
     authority = os.environ.get("TIDEGATE_CA")
     return ssl.create_default_context(cafile=authority) if authority else None
-
-
-class Recording(Tidegate):
-    """Remembers which operations were asked for."""
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.asked: Set[Tuple[str, str]] = set()
-
-    def _ask(self, method: str, path: str, *arguments: Any, **more: Any) -> Any:
-        parts = path.split("/")
-        if len(parts) > 4:
-            parts[3:5] = ["{tenant}", "{app}"]
-        if "sessions" in parts:
-            parts[-1] = "{client}"
-        self.asked.add((method.lower(), "/".join(parts)))
-        return super()._ask(method, path, *arguments, **more)
 
 
 @unittest.skipUnless("TIDEGATE_WS" in os.environ, "TIDEGATE_WS does not name a cluster")
@@ -67,15 +51,9 @@ class Cluster(unittest.TestCase):
         self.assertTrue(self.bob.ended())
         self.assertEqual(self.reached(self.app.send(self.both, "to nobody")), 0)
 
-        described = self.tidegate.openapi()["paths"]
-        operations = {
-            (method, path)
-            for path, operations in described.items()
-            for method in operations
-            if method in ("get", "put", "post", "patch", "delete") and is_push(operations[method])
-        }
-        self.assertGreaterEqual(len(operations), 24)
-        self.assertEqual(operations - self.tidegate.asked, set())
+        pushes = described(self.tidegate.openapi(), pushes=True)
+        self.assertGreaterEqual(len(pushes), 24)
+        self.assertEqual(pushes - self.tidegate.asked, set())
 
     def messages(self, a: str, b: str) -> None:
         app = self.app
@@ -194,13 +172,6 @@ class Cluster(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-
-
-def is_push(operation: Any) -> bool:
-    """Whether this is for who pushes; other operations are for who deploys or operates."""
-    good = operation["responses"].get("200", {})
-    schema = good.get("content", {}).get("application/json", {}).get("schema", {})
-    return schema.get("$ref", "").split("/")[-1] in ("Reached", "Results", "Answer")
 
 
 if __name__ == "__main__":

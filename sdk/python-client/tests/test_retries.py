@@ -64,6 +64,16 @@ def problem(status: int, kind: str) -> bytes:
     return head % (status, len(body)) + body
 
 
+PROBLEM = {"type": "urn:tidegate:problem:failed", "title": "T", "status": 500, "detail": "D"}
+
+
+def lines(*documents: object) -> bytes:
+    """In pieces that are cut anywhere."""
+    text = b"".join(json.dumps(document).encode() + b"\n" for document in documents)
+    pieces = b"".join(b"%x\r\n%s\r\n" % (len(text[at:at + 7]), text[at:at + 7]) for at in range(0, len(text), 7))
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n"
+
+
 def keys_of(heads: List[bytes]) -> List[bytes]:
     lines = [line for head in heads for line in head.split(b"\r\n")]
     return [line.split(b": ")[1] for line in lines if line.lower().startswith(b"idempotency-key:")]
@@ -111,6 +121,52 @@ class Retries(unittest.TestCase):
             tidegate.app("chat").session("a1b2c3d4e5f600000001").patch({})
         script.end()
         self.assertTrue(lost.exception.sent)
+
+    def test_a_deployment_or_an_order_that_was_cut_off_is_told_and_not_repeated(self) -> None:
+        asked = [
+            lambda app: app.deploy(b"\0asm"),
+            lambda app: app.deploy_and_leave(1),
+            lambda app: app.roll_back(),
+            lambda app: app.cancel(),
+            lambda app: app.suspend(),
+            lambda app: app.delete(),
+        ]
+        for ask in asked:
+            script, tidegate = self.run_script(None)
+            with self.assertRaises(tg.Unreachable) as lost:
+                ask(tidegate.app("chat"))
+            script.end()
+            self.assertEqual((lost.exception.sent, len(script.heads)), (True, 1))
+
+    def test_a_deployment_that_has_not_begun_is_tried_again_and_its_news_end_with_the_last(self) -> None:
+        started, ended = {"news": "started", "text": "S"}, {"news": "refused", "text": "R", "problem": PROBLEM}
+        script, tidegate = self.run_script(problem(503, "busy"), lines(started, {"news": "newer", "text": "N"}, ended))
+        with tidegate.app("chat").deploy_and_watch(b"\0asm", note="a b") as deployment:
+            self.assertEqual([news.news for news in deployment], ["started", "newer", "refused"])
+            self.assertEqual(list(deployment), [])
+            with self.assertRaises(tg.StoreFailed):
+                deployment.wait()
+        script.end()
+        self.assertIn(b"/chat/deployments?wait=progress&note=a+b HTTP/1.1\r\n", script.heads[1])
+        self.assertIn(b"application/wasm", script.heads[1])
+
+    def test_news_that_break_off_are_told(self) -> None:
+        for answer in (lines({"news": "started", "text": "S"}), lines()[:-2]):
+            script, tidegate = self.run_script(answer)
+            with self.assertRaises(tg.Unreachable) as lost:
+                tidegate.app("chat").deploy(1)
+            script.end()
+            self.assertTrue(lost.exception.sent)
+        script, tidegate = self.run_script(lines(["no object"]))
+        with self.assertRaises(tg.UnexpectedAnswer):
+            tidegate.app("chat").deploy(1)
+        script.end()
+
+    def test_reads_of_operators_are_tried_again(self) -> None:
+        node = {"role": "gateway", "name": "g", "newer": 1}
+        script, tidegate = self.run_script(None, ok(json.dumps({"nodes": [node]}).encode()))
+        self.assertEqual(tidegate.nodes(), [tg.NodeInfo("gateway", "g")])
+        script.end()
 
     def test_tries_end(self) -> None:
         script, tidegate = self.run_script(*[problem(503, "busy")] * 4)

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, Iterable, List, Mapping, Optional, TypeVar, Union
 from urllib.parse import quote
 
+from ._steering import Steered
 from ._types import (
     Answer,
     Audience,
@@ -94,7 +95,7 @@ class Commands(Generic[R]):
         return self._command("clear-session", {"client": _many(clients)})
 
 
-class App(Commands[Reached]):
+class App(Commands[Reached], Steered):
     """An app. Made by `Tidegate.app`; costs nothing."""
 
     def __init__(self, tidegate: Tidegate, tenant: str, name: str, key: Optional[str] = None) -> None:

@@ -6,15 +6,21 @@ import http.client
 import json
 import os
 import random
+import socket
 import ssl
 import time
 from types import TracebackType
-from typing import Any, Dict, Mapping, Optional, Type, Union
+from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union
 
 from ._app import App
+from ._lines import Lines
+from ._operator import Body, Operator
 from ._errors import Busy, KeyInUse, NoGateway, Problem, TooFast, UnexpectedAnswer, Unreachable, error_of
-from ._pool import Pool
+from ._pool import Connection, Pool
 
+T = TypeVar("T")
+#: What is done with a good answer; the connection is its own from then on.
+Answered = Callable[[Connection, http.client.HTTPResponse, socket.socket], T]
 #: The largest answer that is read, in bytes.
 _ANSWER_BYTES_MAX = 256 * 1024 * 1024
 _FIRST_PAUSE_S = 0.1
@@ -23,7 +29,7 @@ _LONGEST_PAUSE_S = 5.0
 _PASSING = (Busy, TooFast, KeyInUse, NoGateway)
 
 
-class Tidegate:
+class Tidegate(Operator):
     """A server with Tidegate's HTTP API: a register, or a node that runs everything.
 
     `timeout` is for a whole call in seconds, pauses and further tries included. `retries` is how often a request is tried
@@ -82,39 +88,44 @@ class Tidegate:
         self,
         method: str,
         path: str,
-        body: Optional[Mapping[str, Any]],
+        body: Body,
         *,
         key: Optional[str] = None,
         again: bool,
+        timeout: Optional[float] = None,
     ) -> Dict[str, Any]:
         """`again`: it does no harm if it is carried out twice, or it has a key."""
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
-        if key is not None:
-            headers["Idempotency-Key"] = key
-        content = None
-        if body is not None:
-            content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
-            headers["Content-Type"] = "application/json"
-        until = time.monotonic() + self._timeout
+        until = time.monotonic() + (self._timeout if timeout is None else timeout)
+        return self._tried(_Request(method, path, body, "application/json", key, again), until, self._understood)
+
+    def _watch(self, method: str, path: str, body: Body, timeout: float) -> Lines:
+        """Lines of JSON that come one by one. The request is never given twice."""
+        until = time.monotonic() + timeout
+        request = _Request(method, path, body, "application/x-ndjson", None, False)
+
+        def lines(connection: Connection, response: http.client.HTTPResponse, stream: socket.socket) -> Lines:
+            return Lines(self._pool, connection, response, stream, until)
+
+        return self._tried(request, until, lines)
+
+    def _tried(self, request: _Request, until: float, answered: Answered[T]) -> T:
         tries = 0
         while True:
             try:
-                return self._ask_once(method, path, content, headers, until)
+                return self._try(request, until, answered)
             except (Problem, Unreachable) as error:
-                pause = _pause(error, tries, again)
+                pause = _pause(error, tries, request.again)
                 if pause is None or tries >= self._retries or time.monotonic() + pause >= until:
                     raise
                 tries += 1
                 time.sleep(pause)
 
-    def _ask_once(
-        self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str], until: float
-    ) -> Dict[str, Any]:
+    def _try(self, request: _Request, until: float, answered: Answered[T]) -> T:
         try:
             connection = self._pool.take(until)
         except TimeoutError as error:
             raise Unreachable(str(error), sent=False) from error
-        kept, sent = False, False
+        sent, owned = False, True
         try:
             left = max(0.001, until - time.monotonic())
             if connection.sock is None:
@@ -124,36 +135,71 @@ class Tidegate:
             connection.sock.settimeout(left)
             sent = True
             try:
-                connection.request(method, self._pool.prefix + path, body=content, headers=headers)
+                headers = {"Authorization": f"Bearer {self._token}", **request.headers}
+                connection.request(request.method, self._pool.prefix + request.path, body=request.content, headers=headers)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # A body that is too large is not read to its end, and the answer may be there.
-            with connection.getresponse() as response:
-                answer = response.read(_ANSWER_BYTES_MAX + 1)
-                kept = len(answer) <= _ANSWER_BYTES_MAX and not response.will_close
-            return _understood(response, answer)
+            stream = connection.sock
+            response = connection.getresponse()
+            if response.status // 100 == 2:
+                owned = False
+                return answered(connection, response, stream)
+            with response:
+                answer = _read(response)
+            wait = _seconds(response.getheader("Retry-After"))
+            if not response.will_close:
+                owned = False
+                self._pool.give_back(connection)
+            raise error_of(response.status, response.getheader("Content-Type"), answer, wait)
         except (OSError, http.client.HTTPException) as error:
             what = "was cut off" if sent else "could not be made"
             raise Unreachable(f"the connection to the server {what}: {error or type(error).__name__}", sent) from error
+        finally:
+            if owned:
+                self._pool.drop(connection)
+
+    def _understood(self, connection: Connection, response: http.client.HTTPResponse, _: socket.socket) -> Dict[str, Any]:
+        kept = False
+        try:
+            with response:
+                answer = _read(response)
+            kept = not response.will_close
         finally:
             if kept:
                 self._pool.give_back(connection)
             else:
                 self._pool.drop(connection)
+        try:
+            document = json.loads(answer)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise error_of(response.status, None, answer)
+        return document
 
 
-def _understood(response: http.client.HTTPResponse, answer: bytes) -> Dict[str, Any]:
+class _Request:
+    """A request, which may be sent several times."""
+
+    def __init__(self, method: str, path: str, body: Body, accept: str, key: Optional[str], again: bool) -> None:
+        self.method, self.path, self.again = method, path, again
+        self.headers = {"Accept": accept}
+        self.content: Optional[bytes] = None
+        if isinstance(body, bytes):
+            self.content = body
+            self.headers["Content-Type"] = "application/wasm"
+        elif body is not None:
+            self.content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
+            self.headers["Content-Type"] = "application/json"
+        if key is not None:
+            self.headers["Idempotency-Key"] = key
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    answer = response.read(_ANSWER_BYTES_MAX + 1)
     if len(answer) > _ANSWER_BYTES_MAX:
         raise UnexpectedAnswer(response.status, f"the answer has more than {_ANSWER_BYTES_MAX} bytes: ask for less")
-    if response.status != 200:
-        wait = _seconds(response.getheader("Retry-After"))
-        raise error_of(response.status, response.getheader("Content-Type"), answer, wait)
-    try:
-        document = json.loads(answer)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise error_of(response.status, None, answer)
-    return document
+    return answer
 
 
 def _seconds(header: Optional[str]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Dict, Optional, Type
+from typing import Any, Dict, Optional, Type
 
 _PREFIX = "urn:tidegate:problem:"
 
@@ -116,6 +116,66 @@ class NoGateway(Problem):
     """No gateway has announced itself yet."""
 
 
+class BadMediaType(Problem):
+    """The body of a deployment is neither a component nor JSON."""
+
+
+class BadModule(Problem):
+    """It is no plugin, or asks for what no worker has."""
+
+
+class NoSuchVersion(Problem):
+    """The history has no such version, or the register no such module."""
+
+
+class NotDeploying(Problem):
+    """Nothing of the app is being deployed."""
+
+
+class DeploymentUnderway(Problem):
+    """Another deployment goes on, or the end of it is decided."""
+
+
+class RolledBack(Problem):
+    """The deployment did not commit; the detail says why, and where its report is."""
+
+
+class NoCapacity(Problem):
+    """Workers have no room for instances of two versions."""
+
+
+class Suspended(Problem):
+    """The app or its tenant is suspended."""
+
+
+class NoRoom(Problem):
+    """The register's disk or store is full."""
+
+
+class StoreFailed(Problem):
+    """The register's store does not work."""
+
+
+class Unavailable(Problem):
+    """No worker has the app, or the register starts or stops."""
+
+
+class NoSuchTenant(Problem):
+    """There is no such tenant."""
+
+
+class AlreadyThere(Problem):
+    """It is there already."""
+
+
+class Fixed(Problem):
+    """It stands in a settings file."""
+
+
+class QuotaReached(Problem):
+    """A quota of the tenant forbids it."""
+
+
 _CLASSES: Dict[str, Type[Problem]] = {
     "unauthorized": Unauthorized,
     "forbidden": Forbidden,
@@ -133,18 +193,37 @@ _CLASSES: Dict[str, Type[Problem]] = {
     "too-fast": TooFast,
     "busy": Busy,
     "no-gateway": NoGateway,
+    "bad-media-type": BadMediaType,
+    "bad-module": BadModule,
+    "no-such-version": NoSuchVersion,
+    "not-deploying": NotDeploying,
+    "deploying": DeploymentUnderway,
+    "rolled-back": RolledBack,
+    "no-capacity": NoCapacity,
+    "suspended": Suspended,
+    "no-room": NoRoom,
+    "failed": StoreFailed,
+    "unavailable": Unavailable,
+    "no-such-tenant": NoSuchTenant,
+    "exists": AlreadyThere,
+    "fixed": Fixed,
+    "quota": QuotaReached,
 }
+
+
+def problem_of(document: Any, status: int, retry_after: float = 0.0) -> Problem:
+    """What a problem document says."""
+    type = str(document["type"])
+    kind = type[len(_PREFIX):] if type.startswith(_PREFIX) else ""
+    made = _CLASSES.get(kind, Problem)
+    return made(type, str(document["title"]), status, str(document["detail"]), retry_after)
 
 
 def error_of(status: int, content_type: Optional[str], body: bytes, retry_after: float = 0.0) -> TidegateError:
     """What an answer that is no success says."""
     if content_type is not None and content_type.split(";")[0].strip() == "application/problem+json":
         try:
-            document = json.loads(body)
-            type = str(document["type"])
-            kind = type[len(_PREFIX):] if type.startswith(_PREFIX) else ""
-            made = _CLASSES.get(kind, Problem)
-            return made(type, str(document["title"]), status, str(document["detail"]), retry_after)
+            return problem_of(json.loads(body), status, retry_after)
         except (ValueError, KeyError, TypeError):
             pass
     text = body[:200].decode("utf-8", "replace")

@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 _IDLE_MAX_S = 45.0
 
 
+Connection = http.client.HTTPConnection
+
+
 class Pool:
     """At most `size` connections to one server; who finds none free waits."""
 

@@ -12,16 +12,17 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use tidegate_harness::{Client, eventually};
 
-use crate::binary::{Node, Operator, cluster_folder, run, said};
+use crate::binary::{Node, Operator, cluster_folder, run, said, wasm};
 use crate::certified::{self, certify};
 
-/// A cluster with an HTTP API, and a token for it.
+/// A cluster with an HTTP API, and tokens for it: one that pushes, and an operator's.
 pub struct Cluster {
     register: Node,
     gateways: Vec<Node>,
     _worker: Node,
     token: String,
     tls: bool,
+    operator: String,
     folder: tempfile::TempDir,
 }
 
@@ -50,10 +51,13 @@ impl Cluster {
             .into();
         let worker = Node::of_cluster(at, "worker", "worker.toml", &registers);
         let operator = Operator::of_cluster(at, &registers);
-        let made = operator.run(&["tokens", "create", "default"]);
-        assert_eq!(made.code, 0, "{}", made.stderr);
-        let token = made.stdout.trim().to_owned();
-        let cluster = Self { register, gateways, _worker: worker, token, tls, folder };
+        let made = |arguments: &[&str]| {
+            let made = operator.run(&[&["tokens", "create"], arguments].concat());
+            assert_eq!(made.code, 0, "{}", made.stderr);
+            made.stdout.trim().to_owned()
+        };
+        let (token, operator) = (made(&["default"]), made(&["*", "--role", "admin"]));
+        let cluster = Self { register, gateways, _worker: worker, token, tls, operator, folder };
         cluster.linked().await;
         cluster
     }
@@ -85,6 +89,8 @@ impl Cluster {
             .current_dir(folder)
             .env("TIDEGATE_API", self.url())
             .env("TIDEGATE_TOKEN", &self.token)
+            .env("TIDEGATE_OPERATOR_TOKEN", &self.operator)
+            .env("TIDEGATE_MODULE", wasm("callbacks"))
             .env("TIDEGATE_APP", "test")
             .env("TIDEGATE_WS", websockets.join(","))
             .stdin(Stdio::null());

@@ -167,6 +167,7 @@ const BLOCKS: &[(&str, &str, How)] = &[
     ("sdk/js-client/README.md", "import { Connection }", By("what_the_clients_show_of_themselves_runs")),
     ("sdk/python-client/README.md", "$ pip install", By("what_the_clients_show_of_themselves_runs")),
     ("sdk/python-client/README.md", "from tidegate_client", By("what_the_clients_show_of_themselves_runs")),
+    ("sdk/python-client/README.md", "from pathlib", By("what_the_clients_show_of_steering_runs")),
     (
         "sdk/rust/README.md",
         "use tidegate::*;",

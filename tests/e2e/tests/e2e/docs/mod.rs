@@ -9,6 +9,7 @@ mod libraries;
 mod plugins;
 mod push;
 mod settings;
+mod steering;
 mod tenants;
 
 use std::path::{Path, PathBuf};
