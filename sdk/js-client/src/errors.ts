@@ -6,7 +6,9 @@ const PREFIX = "urn:tidegate:problem:";
 export type ProblemKind =
   | "unauthorized" | "forbidden" | "foreign-host" | "foreign-origin" | "no-such-path" | "no-such-app" | "bad-body" | "invalid"
   | "refused" | "too-large" | "too-slow" | "key-reused" | "key-in-use" | "too-fast" | "busy" | "no-gateway"
-  | "no-such-method" | "plain-http";
+  | "no-such-method" | "plain-http"
+  | "bad-media-type" | "bad-module" | "no-such-version" | "not-deploying" | "deploying" | "rolled-back" | "no-capacity"
+  | "suspended" | "no-room" | "failed" | "unavailable" | "no-such-tenant" | "exists" | "fixed" | "quota";
 
 /** Everything that a request is refused with. */
 export class TidegateError extends Error {

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Connection, Tidegate } from "../dist/index.js";
+import { described, recording } from "./recording.js";
 
 const { TIDEGATE_API: url, TIDEGATE_TOKEN: token, TIDEGATE_APP: name, TIDEGATE_WS: addresses } = process.env;
 const skip = addresses ? false : "TIDEGATE_WS does not name a cluster";
@@ -53,14 +54,7 @@ async function known(asked) {
 
 test("every operation of the description does what it says on two gateways", { skip }, async (context) => {
   const asked = new Set();
-  const recording = (address, options) => {
-    const parts = new URL(address).pathname.split("/");
-    if (parts.length > 4) parts.splice(3, 2, "{tenant}", "{app}");
-    if (parts.includes("sessions")) parts[parts.length - 1] = "{client}";
-    asked.add(`${options.method.toLowerCase()} ${parts.join("/")}`);
-    return fetch(address, options);
-  };
-  const tidegate = new Tidegate({ url, token, fetch: recording });
+  const tidegate = new Tidegate({ url, token, fetch: recording(asked) });
   const app = tidegate.app(name);
   const [ann, bob, a, b] = await clients(context);
   const both = { clients: [a, b] };
@@ -120,11 +114,9 @@ test("every operation of the description does what it says on two gateways", { s
   assert.equal((await bob.waiting).closed.code, 1006);
   assert.notEqual(await bob.id(), b, "it came back");
 
-  const { paths } = await tidegate.openapi();
-  const described = Object.entries(paths).flatMap(([path, operations]) =>
-    Object.entries(operations).filter(([, operation]) => isPush(operation)).map(([method]) => `${method} ${path}`));
-  assert.ok(described.length >= 24, String(described));
-  assert.deepEqual(described.filter((operation) => !asked.has(operation)), []);
+  const pushes = described(await tidegate.openapi(), { pushes: true });
+  assert.ok(pushes.length >= 24, String(pushes));
+  assert.deepEqual(pushes.filter((operation) => !asked.has(operation)), []);
 });
 
 test("what waits is sent when the connection comes, and the app answers", { skip }, async (context) => {
@@ -148,9 +140,3 @@ test("problems tell what, where and how to mend it", { skip }, async (context) =
   for (let time = 0; time < 2; time += 1) assert.equal(await reached(app.once(`js-${a}`).send({ clients: a }, "once")), 1);
   await assert.rejects(app.once(`js-${a}`).send({ clients: a }, "another"), { kind: "key-reused" });
 });
-
-/** Whether an operation is for who pushes; others are for who deploys or operates. */
-function isPush(operation) {
-  const schema = operation?.responses?.["200"]?.content?.["application/json"]?.schema?.$ref ?? "";
-  return ["Reached", "Results", "Answer"].includes(schema.split("/").at(-1));
-}

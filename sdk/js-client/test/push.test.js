@@ -12,6 +12,10 @@ function problem(status, kind) {
   return [status, "application/problem+json", JSON.stringify(document)];
 }
 
+function lines(...documents) {
+  return [200, "application/x-ndjson", documents.map((document) => `${JSON.stringify(document)}\n`).join("")];
+}
+
 /** A server with these answers; null: it reads the request and hangs up. */
 async function script(context, ...steps) {
   const requests = [];
@@ -20,11 +24,16 @@ async function script(context, ...steps) {
     request.on("data", (part) => parts.push(part));
     request.on("end", () => {
       const { method, url, headers } = request;
-      requests.push({ method, url, key: headers["idempotency-key"], body: Buffer.concat(parts).toString() });
+      const [key, type] = [headers["idempotency-key"], headers["content-type"]];
+      requests.push({ method, url, key, type, body: Buffer.concat(parts).toString() });
       const step = steps.shift();
       if (!step) return request.socket.destroy();
-      const [status, type, body] = step;
-      response.writeHead(status, { "Content-Type": type, "Retry-After": "0" }).end(body);
+      const [status, kind, body] = step;
+      response.writeHead(status, { "Content-Type": kind, "Retry-After": "0" });
+      // In pieces that are cut anywhere.
+      const bytes = Buffer.from(body);
+      for (let at = 0; at < bytes.length; at += 7) response.write(bytes.subarray(at, at + 7));
+      response.end();
     });
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -70,6 +79,43 @@ test("a merge whose answer is lost is told and not repeated", async (context) =>
   const lost = await app.session("a1b2c3d4e5f600000001").patch({}).catch((error) => error);
   assert.ok(lost instanceof Unreachable && lost.sent);
   assert.equal(requests.length, 1);
+});
+
+test("a deployment or an order that was cut off is told and not repeated", async (context) => {
+  const asked = [
+    (app) => app.deploy(new Uint8Array([0])), (app) => app.deployAndLeave(1), (app) => app.rollBack(), (app) => app.cancel(),
+    (app) => app.suspend(), (app) => app.delete(),
+  ];
+  for (const ask of asked) {
+    const { app, requests } = await script(context, null);
+    const lost = await ask(app).catch((error) => error);
+    assert.ok(lost instanceof Unreachable && lost.sent, String(lost));
+    assert.equal(requests.length, 1);
+  }
+});
+
+test("a deployment that has not begun is tried again, and its news end with the last", async (context) => {
+  const started = { news: "started", text: "S" };
+  const last = { news: "refused", text: "R", problem: { type: "urn:tidegate:problem:failed", title: "T", status: 500, detail: "D" } };
+  const { app, requests } = await script(context, problem(503, "busy"), lines(started, { news: "newer", text: "é".repeat(9) }, last));
+  const deployment = await app.deployAndWatch(new Uint8Array([0, 255]), { note: "a b" });
+  const heard = [];
+  for await (const { news, text } of deployment) heard.push([news, text]);
+  assert.deepEqual(heard, [["started", "S"], ["newer", "é".repeat(9)], ["refused", "R"]]);
+  await assert.rejects(deployment.wait(), { kind: "failed", status: 500 });
+  assert.equal(requests[1].url, "/under/a/path/v1/apps/default/chat/deployments?wait=progress&note=a+b");
+  assert.equal(requests[1].type, "application/wasm");
+});
+
+test("news that break off are told", async (context) => {
+  const [status, type, text] = lines({ news: "started", text: "S" });
+  for (const answer of [[status, type, text], [status, type, text.slice(0, -5)]]) {
+    const { app } = await script(context, answer);
+    const lost = await app.deploy(1).catch((error) => error);
+    assert.ok(lost instanceof Unreachable && lost.sent, String(lost));
+  }
+  const { app } = await script(context, lines(["no object"]));
+  await assert.rejects(app.deploy(1), UnexpectedAnswer);
 });
 
 test("tries end, and so does the time", async (context) => {
