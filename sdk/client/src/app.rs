@@ -13,8 +13,8 @@ use crate::{Audience, Command, Error, Message, Name};
 /// An app. Made by [`Tidegate::app`]; costs nothing. Every method fails as [`Error`] tells.
 #[derive(Debug, Clone)]
 pub struct App {
-    tidegate: Tidegate,
-    path: String,
+    pub(crate) tidegate: Tidegate,
+    pub(crate) path: String,
     key: Option<String>,
 }
 

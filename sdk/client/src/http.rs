@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::lines::Lines;
 use crate::retry::{LONGEST, pause};
 use crate::{App, Error, Problem};
 
@@ -45,7 +46,7 @@ struct Shared {
     authorization: HeaderValue,
     timeout: Duration,
     retries: u32,
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 /// A request, which may be sent several times.
@@ -58,6 +59,34 @@ pub(crate) struct Asked {
     pub key: Option<String>,
     /// Nothing happens if it is carried out twice, or it has a key.
     pub harmless: bool,
+}
+
+/// A request as it is sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub method: Method,
+    pub path: String,
+    /// Its media type, and its bytes.
+    pub content: Option<(&'static str, Bytes)>,
+    pub key: Option<String>,
+    pub harmless: bool,
+    /// The answer is lines that come one by one.
+    pub lines: bool,
+    /// Another time for the whole call.
+    pub timeout: Option<Duration>,
+}
+
+/// A good answer.
+enum Answered {
+    Whole { status: u16, body: Bytes },
+    Lines(Lines),
+}
+
+impl From<Asked> for Outgoing {
+    fn from(Asked { method, path, body, key, harmless }: Asked) -> Self {
+        let content = body.map(|body| ("application/json", body.to_string().into()));
+        Self { method, path, content, key, harmless, lines: false, timeout: None }
+    }
 }
 
 impl Tidegate {
@@ -97,15 +126,32 @@ impl Tidegate {
         self.ask(Asked { method: Method::GET, path, body: None, key: None, harmless: true }).await
     }
 
-    pub(crate) async fn ask<T: DeserializeOwned>(&self, asked: Asked) -> Result<T, Error> {
-        let until = Instant::now() + self.shared.timeout;
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, asked: impl Into<Outgoing>) -> Result<T, Error> {
+        match self.tried(&asked.into()).await? {
+            Answered::Whole { status, body } => {
+                serde_json::from_slice(&body).map_err(|_| unexpected(status, &body))
+            }
+            Answered::Lines(_) => Err(unexpected(200, b"lines that nobody asked for")),
+        }
+    }
+
+    /// Asks for lines that come one by one.
+    pub(crate) async fn watch(&self, asked: Outgoing) -> Result<Lines, Error> {
+        match self.tried(&Outgoing { lines: true, ..asked }).await? {
+            Answered::Lines(lines) => Ok(lines),
+            Answered::Whole { status, body } => Err(unexpected(status, &body)),
+        }
+    }
+
+    async fn tried(&self, outgoing: &Outgoing) -> Result<Answered, Error> {
+        let until = Instant::now() + outgoing.timeout.unwrap_or(self.shared.timeout);
         let mut tries = 0;
         loop {
-            let error = match self.ask_once(&asked, until).await {
+            let error = match self.try_once(outgoing, until).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let pause = pause(&error, tries, asked.harmless, random::<1>()[0]);
+            let pause = pause(&error, tries, outgoing.harmless, random::<1>()[0]);
             match pause {
                 Some(pause) if tries < self.shared.retries && Instant::now() + pause < until => {
                     tries += 1;
@@ -116,22 +162,30 @@ impl Tidegate {
         }
     }
 
-    async fn ask_once<T: DeserializeOwned>(&self, asked: &Asked, until: Instant) -> Result<T, Error> {
+    async fn try_once(&self, outgoing: &Outgoing, until: Instant) -> Result<Answered, Error> {
         let shared = &*self.shared;
         let busy = || unreachable(false, "all connections were busy: raise `connections`");
+        let room = Arc::clone(&shared.room).acquire_owned();
         // Never closed, so it is the time that is up.
-        let permit = tokio::time::timeout_at(until, shared.room.acquire()).await.map_err(|_| busy())?;
-        let _permit = permit.map_err(|_| busy())?;
-        let request = shared.request(asked)?;
+        let permit = tokio::time::timeout_at(until, room).await.map_err(|_| busy())?;
+        let permit = permit.map_err(|_| busy())?;
+        let request = shared.request(outgoing)?;
         let answered = async {
             let response = shared.client.request(request).await.map_err(|error| {
                 let why = error_chain(&error);
                 unreachable(!error.is_connect(), &why)
             })?;
             let (parts, body) = response.into_parts();
+            if outgoing.lines && parts.status.is_success() {
+                return Ok(Answered::Lines(Lines::new(body, permit, until)));
+            }
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| unreachable(true, &error.to_string()))?.to_bytes();
-            understood(parts.status.as_u16(), &parts.headers, &body)
+            let status = parts.status.as_u16();
+            if parts.status.is_success() {
+                return Ok(Answered::Whole { status, body });
+            }
+            Err(refused(status, &parts.headers, &body))
         };
         tokio::time::timeout_at(until, answered).await.map_err(|_| unreachable(true, "the time was up"))?
     }
@@ -226,38 +280,35 @@ impl Builder {
                 authorization,
                 timeout: self.timeout,
                 retries: self.retries,
-                room: Semaphore::new(self.connections),
+                room: Arc::new(Semaphore::new(self.connections)),
             }),
         })
     }
 }
 
 impl Shared {
-    fn request(&self, asked: &Asked) -> Result<Request<Full<Bytes>>, Error> {
-        let body = asked.body.as_ref().map(Value::to_string);
+    fn request(&self, asked: &Outgoing) -> Result<Request<Full<Bytes>>, Error> {
+        let accept = if asked.lines { "application/x-ndjson" } else { "application/json" };
         let mut request = Request::builder()
             .method(asked.method.clone())
             .uri(format!("{}{}", self.address, asked.path))
             .header(AUTHORIZATION, &self.authorization)
-            .header(ACCEPT, "application/json");
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
+            .header(ACCEPT, accept);
+        if let Some((kind, _)) = asked.content {
+            request = request.header(CONTENT_TYPE, kind);
         }
         if let Some(key) = &asked.key {
             request = request.header("Idempotency-Key", key);
         }
-        let made = request.body(Full::new(body.unwrap_or_default().into()));
+        let content = asked.content.as_ref().map(|(_, content)| content.clone());
+        let made = request.body(Full::new(content.unwrap_or_default()));
         made.map_err(|error| unreachable(false, &format!("the request cannot be made: {error}")))
     }
 }
 
-fn understood<T: DeserializeOwned>(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<T, Error> {
+/// What an answer that is no success says.
+fn refused(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let text = |name| headers.get(name).and_then(|value| HeaderValue::to_str(value).ok());
-    if status == 200
-        && let Ok(answer) = serde_json::from_slice(body)
-    {
-        return Ok(answer);
-    }
     let kind = text(CONTENT_TYPE).and_then(|kind| kind.split(';').next());
     if kind == Some("application/problem+json")
         && let Ok(mut problem) = serde_json::from_slice::<Problem>(body)
@@ -266,10 +317,13 @@ fn understood<T: DeserializeOwned>(status: u16, headers: &HeaderMap, body: &[u8]
             .and_then(|after| after.parse().ok())
             .map_or(Duration::ZERO, Duration::from_secs);
         problem.retry_after = after.min(LONGEST);
-        return Err(problem.into());
+        return problem.into();
     }
-    let text = String::from_utf8_lossy(body).chars().take(200).collect();
-    Err(Error::Unexpected { status, text })
+    unexpected(status, body)
+}
+
+pub(crate) fn unexpected(status: u16, body: &[u8]) -> Error {
+    Error::Unexpected { status, text: String::from_utf8_lossy(body).chars().take(200).collect() }
 }
 
 fn by_this_machine() -> Result<rustls::ClientConfig, Error> {
@@ -289,7 +343,7 @@ fn trusting(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig, Error>
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn unreachable(sent: bool, why: &str) -> Error {
+pub(crate) fn unreachable(sent: bool, why: &str) -> Error {
     Error::Unreachable { sent, why: why.to_owned() }
 }
 

@@ -1,4 +1,5 @@
-//! Pushes to the clients of Tidegate's apps, and questions about them, from any program: the HTTP API, typed and asynchronous.
+//! Pushes to the clients of Tidegate's apps, questions about them, deployments and administration, from any program: the HTTP
+//! API, typed and asynchronous.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), tidegate_client::Error> {
@@ -23,7 +24,7 @@
 //! # What is tried again
 //! A request that was not carried out, because no connection could be made or the server said `busy`, `too-fast`, `key-in-use` or
 //! `no-gateway`; and one whose answer was lost, if that does no harm: questions, and commands, each of which has an
-//! `Idempotency-Key` of its own for that. At most [`Builder::retries`] times, within [`Builder::timeout`].
+//! `Idempotency-Key` of its own for that. Deployments and orders whose answer was lost are not. At most [`Builder::retries`] times, within [`Builder::timeout`].
 //!
 //! # Where it runs
 //! In a tokio runtime with I/O and time. Futures may be dropped at any time; a command may have been carried out then.
@@ -37,10 +38,21 @@ mod audience;
 mod command;
 mod error;
 mod http;
+mod lines;
+mod operator;
 mod retry;
+mod steering;
+mod told;
 
 pub use app::{Answer, App, ClientInfo, Effect, Effects, Field, Missing, Reached, Why};
 pub use audience::{Audience, Message, Name};
 pub use command::Command;
 pub use error::{Error, Problem};
 pub use http::{Builder, Tidegate};
+pub use operator::Tenant;
+pub use steering::{Deploy, Deployment, RollBack};
+pub use told::{
+    AppInfo, AppOnNode, Audit, Canary, ClientCounts, Created, Deploying, Failure, News, NodeInfo, Order,
+    Outcome, Pauses, Report, State, Status, Tally, TenantInfo, Trouble, Underway, Usage, Version, VersionRef,
+    Worker,
+};

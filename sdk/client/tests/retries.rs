@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use tidegate_client::{Audience, Error, Tidegate};
+use tidegate_client::{Audience, Deploy, Error, RollBack, Tidegate};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -110,4 +110,47 @@ async fn a_server_that_is_not_there_has_done_nothing_and_a_page_is_no_answer() {
     let (tidegate, _) = script(vec![answer(502, "text/html", &json!("Oops"))]).await;
     let error = tidegate.app("default", "chat").count(Audience::All).await.unwrap_err();
     assert!(matches!(error, Error::Unexpected { status: 502, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_deployment_or_an_order_that_was_cut_off_is_told_and_not_repeated() {
+    let (tidegate, heads) = script(vec![None; 4]).await;
+    let chat = tidegate.app("default", "chat");
+    let errors = [
+        chat.deploy(vec![0]).await.unwrap_err(),
+        chat.deploy_and_leave(1).await.unwrap_err(),
+        chat.cancel().await.unwrap_err(),
+        chat.delete().await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::Unreachable { sent: true, .. }), "{error}");
+    }
+    assert_eq!(heads.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_deployment_that_has_not_begun_is_tried_again_and_news_that_break_off_are_told() {
+    let refused = json!({"type": "urn:tidegate:problem:failed", "title": "T", "status": 500, "detail": "D"});
+    let lines = [json!({"news": "started", "text": "S"}), json!({"news": "newer", "text": "N", "x": 1})];
+    let last = json!({"news": "refused", "text": "R", "problem": refused});
+    let body = |lines: &[serde_json::Value]| {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let length = text.len();
+        Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}"))
+    };
+    let whole = body(&[lines.as_slice(), &[last]].concat());
+    let (tidegate, heads) = script(vec![problem(503, "busy"), whole, body(&lines)]).await;
+    let chat = tidegate.app("default", "chat");
+    let mut deployment = chat.deploy_and_watch(Deploy::from(vec![0, 255]).note("a b")).await.unwrap();
+    for expected in ["started", "newer"] {
+        assert_eq!(deployment.next().await.unwrap().unwrap().news, expected);
+    }
+    assert_eq!(deployment.wait().await.unwrap_err().kind(), Some("failed"));
+    let error = chat.roll_back(RollBack::before()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { sent: true, .. }), "{error}");
+    let heads = heads.lock().unwrap();
+    assert!(
+        heads[1].contains("/chat/deployments?wait=progress&note=a%20b ")
+            && heads[1].contains("application/wasm")
+    );
 }

@@ -162,6 +162,7 @@ const BLOCKS: &[(&str, &str, How)] = &[
         "use tidegate_client",
         By("the_rust_client_does_everything_that_the_api_describes"),
     ),
+    ("sdk/client/README.md", "use serde_json", By("the_rust_client_does_everything_that_the_api_describes")),
     ("sdk/js-client/README.md", "$ npm install", By("what_the_clients_show_of_themselves_runs")),
     ("sdk/js-client/README.md", "import { Tidegate }", By("what_the_clients_show_of_themselves_runs")),
     ("sdk/js-client/README.md", "import { readFile }", By("what_the_clients_show_of_steering_runs")),
