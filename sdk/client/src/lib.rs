@@ -52,7 +52,7 @@ pub use http::{Builder, Tidegate};
 pub use operator::Tenant;
 pub use steering::{Deploy, Deployment, RollBack};
 pub use told::{
-    AppInfo, AppOnNode, Audit, Canary, ClientCounts, Created, Deploying, Failure, News, NodeInfo, Order,
-    Outcome, Pauses, Report, State, Status, Tally, TenantInfo, Trouble, Underway, Usage, Version, VersionRef,
-    Worker,
+    AppInfo, AppOnNode, Audit, Canary, ClientCounts, Connection, Connections, Created, Deploying, Failure,
+    LogLine, Logs, MissingNode, News, NodeInfo, Order, Outcome, Pauses, Report, State, Status, Tally,
+    TenantInfo, Trouble, Underway, Usage, Version, VersionRef, Worker,
 };

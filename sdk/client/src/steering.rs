@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::http::{Asked, Outgoing, escaped, unexpected};
 use crate::lines::Lines;
 use crate::{
-    App, AppInfo, Canary, Deploying, Error, News, Order, Outcome, Problem, Report, Version, VersionRef,
+    App, AppInfo, Canary, Connections, Deploying, Error, Logs, News, Order, Outcome, Problem, Report,
+    Version, VersionRef,
 };
 
 /// What is deployed, and how. Made of a component (`Vec<u8>`), of the number of a version of the app (`u32`), or of the
@@ -196,6 +197,25 @@ impl App {
     /// See [`Error`].
     pub async fn version(&self, number: u32) -> Result<Version, Error> {
         self.tidegate.read(&format!("{}/versions/{number}", self.path)).await
+    }
+
+    /// The connections of its clients at all gateways, so many at most (1 to 10,000); of this uid, if one is named.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn connections(&self, limit: u32, uid: Option<&str>) -> Result<Connections, Error> {
+        let uid = uid.map(|uid| format!("&uid={}", escaped(uid))).unwrap_or_default();
+        self.tidegate.read(&format!("{}/connections?limit={limit}{uid}", self.path)).await
+    }
+
+    /// The last lines of its log on all workers, so many at most (1 to 1,000); or those behind what was read: `after` is then
+    /// the `next` of what was told.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn logs(&self, limit: u32, after: Option<&str>) -> Result<Logs, Error> {
+        let after = after.map(|after| format!("&after={}", escaped(after))).unwrap_or_default();
+        self.tidegate.read(&format!("{}/logs?limit={limit}{after}", self.path)).await
     }
 
     /// Deploys, and waits for the end.

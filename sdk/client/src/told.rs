@@ -339,6 +339,88 @@ told! {
         usage: Usage,
     }
 
+    /// A node that did not answer.
+    MissingNode {
+        /// What it is.
+        role: String,
+        /// Its name.
+        node: String,
+        /// Why.
+        reason: String,
+    }
+
+    /// A client's connection to a gateway.
+    Connection {
+        /// Its id.
+        client: String,
+        /// `tenant/name`.
+        app: String,
+        /// `ws`, `text`, `frame` or `tcp`.
+        protocol: String,
+        /// Where the client is.
+        remote: String,
+        /// For so many seconds.
+        age_s: u64,
+        /// `upgrading`, `open` or `closing`.
+        state: String,
+        /// How many groups it is in.
+        groups: u64,
+        /// What its events under way weigh.
+        in_flight: u64,
+        /// What waits to be written to it.
+        queued_bytes: u64,
+        /// Its uid.
+        uid: Option<String>,
+        /// Where its slot is.
+        worker: Option<String>,
+        /// Its slot there.
+        slot: Option<u32>,
+        /// Why it is not read: `no-slot`, `no-credit`, `in-flight` or `rate`.
+        paused: Option<String>,
+    }
+
+    /// The connections of an app.
+    Connections {
+        /// How many there are, told here or not.
+        total: u64,
+        /// So many of them as were asked for.
+        connections: Vec<Connection>,
+        /// Gateways that did not answer.
+        missing: Vec<MissingNode>,
+    }
+
+    /// A line of an app's log.
+    LogLine {
+        /// Where.
+        worker: String,
+        /// Of the worker's lines of this app.
+        number: u64,
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+        /// `error`, `warn`, `info`, `debug` or `trace`.
+        level: String,
+        /// False: it is said of the plugin.
+        by_plugin: bool,
+        /// The version that ran.
+        version: u32,
+        /// In this slot.
+        slot: u32,
+        /// What.
+        text: String,
+    }
+
+    /// Lines of an app's log on all workers, in the order of their times.
+    Logs {
+        /// The lines.
+        lines: Vec<LogLine>,
+        /// So many were gone before they were asked for.
+        missed: u64,
+        /// What to ask for those that come.
+        next: String,
+        /// Workers that did not answer.
+        missing: Vec<MissingNode>,
+    }
+
     /// An app on the node that answers; None is what the node's roles do not know.
     AppOnNode {
         /// `tenant/name`.

@@ -115,6 +115,12 @@ async fn deployments(app: &App, path: &str, module: &[u8]) {
     assert_eq!((again.version.number, again.again), (number + 3, Some(number + 1)));
     let deployment = app.roll_back_and_watch(RollBack::to(number)).await.unwrap();
     assert_eq!(deployment.wait().await.unwrap().again, Some(number));
+    let connections = app.connections(10, Some("nobody")).await.unwrap();
+    assert!(connections.total == 0 && connections.connections.is_empty() && connections.missing.is_empty());
+    let logs = app.logs(1000, None).await.unwrap();
+    assert!(logs.lines.iter().any(|line| line.version == number), "{logs:?}");
+    assert!(logs.missed == 0 && logs.missing.is_empty(), "{logs:?}");
+    assert!(app.logs(10, Some(&logs.next)).await.unwrap().lines.is_empty());
     let versions = app.versions(2).await.unwrap();
     assert_eq!((versions[0].version.number, versions[1].version.number), (number + 4, number + 3));
     assert_eq!((versions.len(), &*versions[1].note, &versions[1].report), (2, "back", &None));

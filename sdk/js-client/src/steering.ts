@@ -4,7 +4,9 @@ import { Commands, type Reached } from "./commands.js";
 import { Problem, UnexpectedAnswer } from "./errors.js";
 import type { Server } from "./http.js";
 import type { Lines } from "./lines.js";
-import type { AppInfo, AppSpec, Canary, Deploying, News, Order, Report, Version, VersionRef } from "./told.js";
+import type {
+  AppInfo, AppSpec, Canary, Connections, Deploying, LogLevel, Logs, News, Order, Report, Version, VersionRef,
+} from "./told.js";
 
 /** What is deployed: a component, the number of a version of the app, or the `VersionRef` of any app's. */
 export type Module = Uint8Array | number | VersionRef;
@@ -102,6 +104,19 @@ export abstract class Steered extends Commands<Promise<Reached>> {
     return this.#read(`/versions/${encodeURIComponent(number)}`);
   }
 
+  /** The connections of its clients at all gateways: so many at most, by default 1,000; of one client or of one uid. */
+  connections(of: { readonly limit?: number; readonly client?: string; readonly uid?: string | number } = {}): Promise<Connections> {
+    return this.#read(`/connections?${some(of)}`);
+  }
+
+  /**
+   * The last lines of its log on all workers, so many at most (by default 100), as loud as `level` or louder; or those behind
+   * what was read: `after` is then the `next` of what was told.
+   */
+  logs(of: { readonly limit?: number; readonly after?: string; readonly level?: LogLevel } = {}): Promise<Logs> {
+    return this.#read(`/logs?${some(of)}`);
+  }
+
   /** Deploys, and waits for the end; a problem of the kind `rolled-back` if not every slot runs it then. */
   async deploy(module: Module, options: DeployOptions = {}): Promise<Report> {
     return await (await this.deployAndWatch(module, options)).wait();
@@ -197,6 +212,11 @@ function moduleOf(module: Module): object {
 
 function earlier({ to, note }: RollBackOptions): object {
   return { ...(to === undefined ? {} : { to }), ...(note === undefined ? {} : { note }) };
+}
+
+function some(query: Record<string, string | number | undefined>): string {
+  const named = Object.entries(query).filter(([, value]) => value !== undefined);
+  return new URLSearchParams(named.map(([name, value]) => [name, String(value)])).toString();
 }
 
 function queryOf(wait: string, { canary, note }: DeployOptions): string {

@@ -205,6 +205,71 @@ export interface TenantInfo {
   };
 }
 
+/** A node that did not answer. */
+export interface MissingNode {
+  readonly role: string;
+  readonly node: string;
+  readonly reason: string;
+}
+
+/** A client's connection to a gateway. */
+export interface ClientConnection {
+  readonly client: string;
+  readonly app: string;
+  readonly protocol: "ws" | "text" | "frame" | "tcp";
+  readonly remote: string;
+  readonly age_s: number;
+  readonly state: "upgrading" | "open" | "closing";
+  /** How many groups it is in. */
+  readonly groups: number;
+  /** What its events under way weigh. */
+  readonly in_flight: number;
+  /** What waits to be written to it. */
+  readonly queued_bytes: number;
+  readonly uid?: string;
+  /** Where its slot is. */
+  readonly worker?: string;
+  readonly slot?: number;
+  /** Why it is not read. */
+  readonly paused?: "no-slot" | "no-credit" | "in-flight" | "rate";
+}
+
+/** The connections of an app. */
+export interface Connections {
+  /** How many there are, told here or not. */
+  readonly total: number;
+  readonly connections: readonly ClientConnection[];
+  readonly missing: readonly MissingNode[];
+}
+
+/** How loud a line is. */
+export type LogLevel = "error" | "warn" | "info" | "debug" | "trace";
+
+/** A line of an app's log. */
+export interface LogLine {
+  readonly worker: string;
+  /** Of the worker's lines of this app. */
+  readonly number: number;
+  /** When, in milliseconds since 1970. */
+  readonly at_ms: number;
+  readonly level: LogLevel;
+  /** False: it is said of the plugin. */
+  readonly by_plugin: boolean;
+  readonly version: number;
+  readonly slot: number;
+  readonly text: string;
+}
+
+/** Lines of an app's log on all workers, in the order of their times. */
+export interface Logs {
+  readonly lines: readonly LogLine[];
+  /** So many were gone before they were asked for. */
+  readonly missed: number;
+  /** What to ask for those that come. */
+  readonly next: string;
+  readonly missing: readonly MissingNode[];
+}
+
 /** How the node does that answers; of apps what its roles know. */
 export interface Status {
   readonly node: string;

@@ -87,6 +87,11 @@ async function deployments(app, path, module) {
   const again = await app.rollBack({ note: "back" });
   assert.deepEqual([again.version.number, again.again], [first.number + 3, first.number + 1]);
   assert.equal((await (await app.rollBackAndWatch({ to: first.number })).wait()).again, first.number);
+  assert.deepEqual(await app.connections({ uid: "nobody" }), { total: 0, connections: [], missing: [] });
+  const logs = await app.logs({ level: "info" });
+  assert.ok(logs.lines.some((line) => line.version === first.number));
+  assert.deepEqual([logs.missed, logs.missing], [0, []]);
+  assert.deepEqual((await app.logs({ after: logs.next })).lines, []);
   const versions = await app.versions(2);
   assert.deepEqual(versions.map(({ version }) => version.number), [first.number + 4, first.number + 3]);
   assert.deepEqual([versions[1].note, versions[1].report], ["back", undefined]);

@@ -93,6 +93,11 @@ class Steering(unittest.TestCase):
         self.assertEqual((again.version.number, again.again), (first.number + 3, first.number + 1))
         with self.app.roll_back_and_watch(first.number) as deployment:
             self.assertEqual(deployment.wait().again, first.number)
+        self.assertEqual(self.app.connections(), tg.Connections(0, (), ()))
+        logs = self.app.logs(level="info")
+        self.assertIn(first.number, [line.version for line in logs.lines])
+        self.assertEqual((logs.missed, logs.missing), (0, ()))
+        self.assertEqual(self.app.logs(after=logs.next).lines, ())
         versions = self.app.versions(limit=2)
         self.assertEqual([version.version.number for version in versions], [first.number + 4, first.number + 3])
         self.assertEqual((versions[1].note, versions[1].report), ("back", None))

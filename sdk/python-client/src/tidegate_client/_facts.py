@@ -287,6 +287,85 @@ class AppOnNode:
 
 
 @dataclass(frozen=True)
+class MissingNode:
+    """A node that did not answer."""
+
+    role: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client's connection to a gateway."""
+
+    #: Its id.
+    client: str
+    #: `tenant/name`.
+    app: str
+    #: `ws`, `text`, `frame` or `tcp`.
+    protocol: str
+    #: Where the client is.
+    remote: str
+    #: For so many seconds.
+    age_s: int
+    #: `upgrading`, `open` or `closing`.
+    state: str
+    #: How many groups it is in.
+    groups: int
+    #: What its events under way weigh.
+    in_flight: int
+    #: What waits to be written to it.
+    queued_bytes: int
+    uid: Optional[str] = None
+    #: Where its slot is.
+    worker: Optional[str] = None
+    slot: Optional[int] = None
+    #: Why it is not read: `no-slot`, `no-credit`, `in-flight` or `rate`.
+    paused: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Connections:
+    """The connections of an app."""
+
+    #: How many there are, told here or not.
+    total: int
+    connections: Tuple[Connection, ...]
+    missing: Tuple[MissingNode, ...]
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of an app's log."""
+
+    worker: str
+    #: Of the worker's lines of this app.
+    number: int
+    #: When, in milliseconds since 1970.
+    at_ms: int
+    #: `error`, `warn`, `info`, `debug` or `trace`.
+    level: str
+    #: False: it is said of the plugin.
+    by_plugin: bool
+    version: int
+    slot: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Lines of an app's log on all workers, in the order of their times."""
+
+    lines: Tuple[LogLine, ...]
+    #: So many were gone before they were asked for.
+    missed: int
+    #: What to ask for those that come.
+    next: str
+    missing: Tuple[MissingNode, ...]
+
+
+@dataclass(frozen=True)
 class Status:
     """How the node does that answers."""
 

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 from urllib.parse import urlencode
 
 from ._errors import NotDeploying, RolledBack, problem_of
-from ._facts import AppInfo, Canary, Deploying, News, Order, Report, Version, VersionRef, made
+from ._facts import (
+    AppInfo,
+    Canary,
+    Connections,
+    Deploying,
+    Logs,
+    News,
+    Order,
+    Report,
+    Version,
+    VersionRef,
+    made,
+)
 from ._lines import Lines
 
 if TYPE_CHECKING:
@@ -80,6 +92,19 @@ class Steered:
     def version(self, number: int) -> Version:
         """One deployment with the report of its swap."""
         return made(Version, self._tidegate._ask("GET", f"{self._path}/versions/{number:d}", None, again=True))
+
+    def connections(
+        self, limit: int = 1000, *, client: Optional[str] = None, uid: Union[str, int, None] = None
+    ) -> Connections:
+        """The connections of its clients at all gateways: so many at most, of one client or of one uid."""
+        query = _some(limit=limit, client=client, uid=uid)
+        return made(Connections, self._tidegate._ask("GET", f"{self._path}/connections?{query}", None, again=True))
+
+    def logs(self, limit: int = 100, *, after: str = "", level: Optional[str] = None) -> Logs:
+        """The last lines of its log on all workers, so many at most, as loud as `level` or louder; or those behind what was
+        read: `after` is then the `next` of what was told."""
+        query = _some(limit=limit, after=after or None, level=level)
+        return made(Logs, self._tidegate._ask("GET", f"{self._path}/logs?{query}", None, again=True))
 
     def deploy(
         self, module: Module, *, canary: Optional[Canary] = None, note: str = "", timeout: float = DEPLOYMENT_S
@@ -163,6 +188,10 @@ def _module(module: Module) -> Union[bytes, Dict[str, Any]]:
     if isinstance(module, (bytes, bytearray, memoryview)):
         return bytes(module)
     raise TypeError(f"a module is bytes, a version's number or a VersionRef, not {type(module).__name__}: open the file")
+
+
+def _some(**query: Any) -> str:
+    return urlencode({name: value for name, value in query.items() if value is not None})
 
 
 def _query(wait: str, canary: Optional[Canary], note: str) -> str:

@@ -1,6 +1,5 @@
 //! The real binary: one process, and three with certificates.
 
-
 use serde_json::json;
 use tidegate_harness::{Client, eventually};
 
