@@ -353,7 +353,7 @@ fn operators_run_no_nodes_and_missing_certificates_are_named() {
 #[test]
 fn flags_are_stronger_than_the_environment_which_is_stronger_than_the_file() {
     let folder = certificate(Role::Worker);
-    let text = "[node]\nname = \"f\"\ndata_dir = \"f\"\nroles = [\"gateway\"]\nshards = 1\nlog = \"f\"\n[cluster]\n\
+    let text = "[node]\nname = \"f\"\ndata_dir = \"f\"\nroles = [\"gateway\"]\nshards = 1\nlog = \"warn\"\n[cluster]\n\
                 registers = [\"127.0.0.1:1\"]\nidentity = \"f\"\n";
     let variables: Vec<(OsString, OsString)> = [
         ("TIDEGATE_NODE_NAME", "e"),
