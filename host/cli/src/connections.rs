@@ -26,6 +26,9 @@ pub(crate) fn connections(args: &ConnectionsArgs) -> Outcome {
     }
     rows.extend(connections.iter().map(row));
     print(&columns(&rows));
+    if total == 0 && missing.is_empty() {
+        note("nobody is connected, or nobody whom the flags mean");
+    }
     if total > connections.len() as u64 {
         note(format_args!(
             "{} of {total} connections: --limit shows more, the other flags look for some",

@@ -14,6 +14,7 @@ mod process;
 mod server;
 
 pub use family::{Family, Kind, text};
+pub use process::ProcessUse;
 pub use server::{CONNECTIONS_MAX, Exporter};
 
 /// What is measured. Asked for each scrape, on the thread of the server: it must not block for long.

@@ -1,6 +1,25 @@
 //! CPU time, memory and open files of this process, by the names that everybody uses.
 
+use std::time::Duration;
+
 use crate::{Family, Kind};
+
+/// What this process uses. What the system does not tell is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessUse {
+    /// Time of processors.
+    pub cpu: Duration,
+    /// Bytes of memory that it has in use.
+    pub resident_bytes: u64,
+}
+
+impl ProcessUse {
+    /// As it is now.
+    pub fn now() -> Self {
+        let resident_bytes = Stat::now().map_or(0, Stat::resident_bytes);
+        Self { cpu: cpu_time(), resident_bytes }
+    }
+}
 
 /// What can be read of it; on systems without `/proc` that is nothing.
 pub(crate) fn families() -> Vec<Family> {
@@ -20,12 +39,11 @@ fn numbers() -> Vec<Number> {
 #[cfg(target_os = "linux")]
 fn numbers() -> Vec<Number> {
     use Kind::{Counter, Gauge};
-    let stat = std::fs::read_to_string("/proc/self/stat").ok();
-    let stat = stat.as_deref().and_then(Stat::parse);
+    let stat = Stat::now();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     // Exact up to 2^53.
     let whole = |number: u64| number as f64;
-    let cpu = Some(cpu_seconds());
+    let cpu = Some(cpu_time().as_secs_f64());
     [
         (Counter, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", cpu),
         (Gauge, "process_max_fds", "Maximum number of open file descriptors.", limit.map(whole)),
@@ -34,7 +52,7 @@ fn numbers() -> Vec<Number> {
             Gauge,
             "process_resident_memory_bytes",
             "Resident memory size in bytes.",
-            stat.map(|stat| whole(stat.resident_pages) * rustix::param::page_size() as f64),
+            stat.map(|stat| whole(stat.resident_bytes())),
         ),
         (
             Gauge,
@@ -61,10 +79,10 @@ fn numbers() -> Vec<Number> {
 }
 
 /// From the system's own clock: the ticks of `/proc` are a hundredth of a second.
-#[cfg(target_os = "linux")]
-fn cpu_seconds() -> f64 {
+fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    // Both parts are never negative.
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Linux tells their number as the folder's size since 6.2; before that they are counted, which takes a while for very many.
@@ -100,6 +118,15 @@ struct Stat {
 }
 
 impl Stat {
+    /// None: there is no `/proc`.
+    fn now() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
+    }
+
+    fn resident_bytes(self) -> u64 {
+        self.resident_pages.saturating_mul(rustix::param::page_size() as u64)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         // The name of the program stands in parentheses, and may hold anything, parentheses too.
         let (_, fields) = text.rsplit_once(')')?;
@@ -127,6 +154,17 @@ mod tests {
         assert_eq!(Stat::parse(&format!("77 (a) S 1 (b) {rest}")), Some(expected));
         assert_eq!(Stat::parse("77 (tidegate) S 1 2"), None);
         assert_eq!(Stat::parse(""), None);
+    }
+
+    #[test]
+    fn a_process_uses_memory_and_time() {
+        let begun = ProcessUse::now();
+        assert!(begun.resident_bytes > 100_000, "{begun:?}");
+        let mut sum = 0_u64;
+        while ProcessUse::now().cpu == begun.cpu {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(ProcessUse::now().cpu > begun.cpu);
     }
 
     #[cfg(target_os = "linux")]

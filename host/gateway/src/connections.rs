@@ -32,11 +32,13 @@ impl Lookout {
     /// Connections of this gateway. They are of slightly different moments. On a tokio runtime.
     pub async fn connections(&self, of: &ConnectionFilter) -> ConnectionList {
         let registry = &self.context.registry;
-        let apps = match &of.app {
-            Some(name) => registry.get(name).into_iter().collect(),
-            None => registry.all(),
+        let (apps, only) = match &of.app {
+            None => (registry.all(), None),
+            Some(name) => match registry.get(name) {
+                Some(app) => (vec![Arc::clone(&app)], Some(app.number)),
+                None => return ConnectionList::default(),
+            },
         };
-        let only = of.app.as_ref().map(|_| apps.first().map_or(NO_APP, |app| app.number));
         let mut found = Found::new(of.limit.min(CONNECTIONS_MAX));
         let until = Instant::now() + LOOK_WAIT;
         let total = match (of.client, &of.uid) {
@@ -115,9 +117,6 @@ impl Lookout {
         next
     }
 }
-
-/// No app has it.
-const NO_APP: u32 = 0;
 
 /// What was seen so far.
 struct Found {

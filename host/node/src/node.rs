@@ -41,8 +41,9 @@ use crate::membership::View;
 use crate::outside::Outside;
 use crate::shards::Shards;
 use crate::start;
-use crate::status::{Addresses, AppEntry, InstancesEntry, LanesEntry, NodeEntry, SlotsEntry, Status};
-use crate::system;
+use crate::status::{
+    Addresses, AppEntry, InstancesEntry, LanesEntry, NodeEntry, ProcessEntry, SlotsEntry, Status,
+};
 
 /// A running node: all roles in one process, or one role of a cluster. End it with [`Node::stop`]; dropping it ends it
 /// without a word to its clients.
@@ -307,7 +308,7 @@ impl Shared {
                 let PoolUse { instances, instances_max, kept_bytes } = worker.pool();
                 InstancesEntry { count: instances, max: instances_max, kept_bytes }
             }),
-            process: system::process(),
+            process: ProcessEntry::now(),
             counters: counters.map(|counter| (counter.name().to_owned(), counter.get())).collect(),
         }
     }

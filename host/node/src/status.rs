@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use tidegate_base::Role;
+use tidegate_exporter::ProcessUse;
 use tidegate_gateway::Bound;
 use tidegate_telemetry::Histogram;
 use tidegate_wire::control::NodeInfo;
@@ -73,6 +74,14 @@ pub struct ProcessEntry {
     pub cpu_ms: u64,
     /// Bytes of memory that it has in use.
     pub memory_bytes: u64,
+}
+
+impl ProcessEntry {
+    /// Of this process, as it is now.
+    pub(crate) fn now() -> Self {
+        let ProcessUse { cpu, resident_bytes } = ProcessUse::now();
+        Self { cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX), memory_bytes: resident_bytes }
+    }
 }
 
 /// The plugin instances of a worker.

@@ -6,8 +6,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_base::GatewayId;
 use tidegate_bridge::Network;
 
-use crate::status::ProcessEntry;
-
 /// Raises the soft limit on open files to the hard one: every client is a file.
 pub(crate) fn raise_open_files() {
     let now = getrlimit(Resource::Nofile);
@@ -15,17 +13,6 @@ pub(crate) fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(limit = ?now.current, %error, "the limit on open files stays; `ulimit -n` raises it");
     }
-}
-
-/// What this process uses. What the system does not tell is 0.
-pub(crate) fn process() -> ProcessEntry {
-    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let cpu_ms = u64::try_from(used.tv_sec * 1_000 + used.tv_nsec / 1_000_000).unwrap_or(0);
-    // All pages, and those that are in memory.
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let resident = pages.split_ascii_whitespace().nth(1).and_then(|count| count.parse::<u64>().ok());
-    let memory_bytes = resident.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64);
-    ProcessEntry { cpu_ms, memory_bytes }
 }
 
 /// Blocks of this many bytes and more are mapped on their own, and unmapped when they are freed. Less than a module as
@@ -87,17 +74,6 @@ pub(crate) fn check_free(address: SocketAddr) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_uses_memory_and_time() {
-        let begun = process();
-        assert!(begun.memory_bytes > 100_000, "{begun:?}");
-        let mut sum = 0_u64;
-        while process().cpu_ms == begun.cpu_ms {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        assert!(process().cpu_ms > begun.cpu_ms);
-    }
 
     #[test]
     fn a_port_that_somebody_listens_on_is_not_free() {

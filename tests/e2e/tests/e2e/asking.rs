@@ -11,15 +11,31 @@ use tidegate_wire::question::ConnectionFilter;
 
 use crate::binary::{Node, cluster_folder, run, said, wasm};
 
+/// Everybody whose settings are in the folder of a cluster.
+struct Members {
+    _register: Node,
+    /// Where it is.
+    registers: String,
+    gateways: [Node; 2],
+    workers: [Node; 2],
+}
+
+impl Members {
+    fn start(at: &Path) -> Self {
+        let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
+        let registers = register.register();
+        let start = |role, file| Node::of_cluster(at, role, file, &registers);
+        let gateways = ["gateway.toml", "gateway-2.toml"].map(|file| start("gateway", file));
+        let workers = ["worker.toml", "worker-2.toml"].map(|file| start("worker", file));
+        Self { _register: register, registers, gateways, workers }
+    }
+}
+
 #[tokio::test]
 async fn the_status_of_every_node_is_told_from_anywhere_and_one_that_hangs_costs_only_its_own() {
     let folder = cluster_folder();
     let at = folder.path();
-    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
-    let registers = register.register();
-    let start = |role, file| Node::of_cluster(at, role, file, &registers);
-    let gateways = [start("gateway", "gateway.toml"), start("gateway", "gateway-2.toml")];
-    let workers = [start("worker", "worker.toml"), start("worker", "worker-2.toml")];
+    let Members { _register, registers, gateways, workers } = Members::start(at);
     let _client = Client::of_callbacks(gateways[1].listener("ws")).await;
 
     let from_outside = ["status", "--register", &registers, "--identity", "certs/ann", "--json"];
@@ -53,11 +69,7 @@ async fn the_status_of_every_node_is_told_from_anywhere_and_one_that_hangs_costs
 async fn the_connections_of_all_gateways_are_listed_and_looked_for() {
     let folder = cluster_folder();
     let at = folder.path();
-    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
-    let registers = register.register();
-    let start = |role, file| Node::of_cluster(at, role, file, &registers);
-    let gateways = [start("gateway", "gateway.toml"), start("gateway", "gateway-2.toml")];
-    let _workers = [start("worker", "worker.toml"), start("worker", "worker-2.toml")];
+    let Members { _register, registers, gateways, workers: _workers } = Members::start(at);
     let (mut ann, mut bob) = (
         Client::of_callbacks(gateways[0].listener("ws")).await,
         Client::of_callbacks(gateways[1].listener("ws")).await,
@@ -171,15 +183,19 @@ fn lines(printed: &str) -> Vec<Value> {
     printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Which of the plugin's lines it is.
+fn number(line: &Value) -> u32 {
+    line["text"]
+        .as_str()
+        .and_then(|text| text.strip_prefix("line ")?.parse().ok())
+        .unwrap_or_else(|| panic!("{line}"))
+}
+
 #[tokio::test]
 async fn the_log_of_an_app_is_read_and_followed_over_all_workers_through_a_deployment_and_a_restart() {
     let folder = cluster_folder();
     let at = folder.path();
-    let register = Node::start(at, &["register", "-c", "register.toml", "--json"]);
-    let registers = register.register();
-    let start = |role, file| Node::of_cluster(at, role, file, &registers);
-    let gateways = [start("gateway", "gateway.toml"), start("gateway", "gateway-2.toml")];
-    let workers = [start("worker", "worker.toml"), start("worker", "worker-2.toml")];
+    let Members { _register, registers, gateways, workers } = Members::start(at);
     let operator = ["--register", &registers, "--identity", "certs/ann"];
     let logs = |more: &[&str]| run(at, &[&["logs", "test", "--json"], more, &operator[..]].concat());
     all_slots_are_known(at).await;
@@ -200,7 +216,9 @@ async fn the_log_of_an_app_is_read_and_followed_over_all_workers_through_a_deplo
         assert!(of_plugin.iter().any(|line| line["text"] == *text && line["level"] == "info"), "{all:?}");
     }
     for worker in ["worker-1", "worker-2"] {
-        assert!(of_plugin.iter().any(|line| line["worker"] == worker), "{all:?}");
+        let its: Vec<_> =
+            of_plugin.iter().filter(|line| line["worker"] == worker).map(|line| number(line)).collect();
+        assert!(!its.is_empty() && its.is_sorted(), "{all:?}");
     }
     assert_eq!(lines(&logs(&["-n", "3"]).stdout), all[all.len() - 3..]);
 
@@ -231,7 +249,7 @@ async fn the_log_of_an_app_is_read_and_followed_over_all_workers_through_a_deplo
     // The other worker is another one afterwards, with a log of its own.
     let [first, second] = workers;
     assert_eq!(second.process.terminate(), Some(0));
-    let _second = start("worker", "worker-2.toml");
+    let _second = Node::of_cluster(at, "worker", "worker-2.toml", &registers);
     assert_eq!(first.process.terminate(), Some(0));
     clients[2].call("log", json!({"level": "warn", "line": "on the other one"})).await;
     assert_eq!(comes("on the other one")["worker"], "worker-2");
