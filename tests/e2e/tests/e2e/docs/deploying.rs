@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidegate_harness::{Client, DEADLINE};
 use tokio::task::JoinHandle;
 
-use super::{block, here, root, runs};
+use super::{Block, block, here, root, runs};
 use crate::binary::{Node, Operator, cluster_folder, run, said, wasm};
 use crate::clients::is_there;
 
@@ -40,22 +40,35 @@ impl Place {
         Self { _folder: folder, at, node }
     }
 
-    /// People who keep talking, so that a canary has something to be judged by.
+    /// People who keep talking, some in each slot, so that a canary has something to be judged by.
     async fn talk(&self) -> Talk {
         let stop = Arc::new(AtomicBool::new(false));
         let mut people = Vec::new();
-        for _ in 0..2 * SLOTS {
+        while !self.has_people_in_each_slot() {
+            // Each takes the emptier of two slots that are drawn.
+            assert!(people.len() < 100 * SLOTS, "a slot gets nobody");
             let mut client = Client::connect(self.node.listener("ws")).await;
+            asks_who_is_there(&mut client).await;
             let stop = Arc::clone(&stop);
             people.push(tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    client.send(r#"{"type":"who"}"#).await;
-                    client.json_where(|said| said["type"] == "who" || said["type"] == "error").await;
+                    asks_who_is_there(&mut client).await;
                 }
             }));
         }
         Talk { people, stop }
     }
+
+    fn has_people_in_each_slot(&self) -> bool {
+        let status = said(&run(&self.at, &["status", "--json"]));
+        let slots = status["apps"][0]["clients_per_slot"].as_array().cloned().unwrap_or_default();
+        slots.len() == SLOTS && slots.iter().all(|clients| clients.as_u64() > Some(0))
+    }
+}
+
+async fn asks_who_is_there(client: &mut Client) {
+    client.send(r#"{"type":"who"}"#).await;
+    client.json_where(|said| said["type"] == "who" || said["type"] == "error").await;
 }
 
 struct Talk {
@@ -100,8 +113,13 @@ async fn the_guide_to_deploying_does_what_it_says() {
     runs(&canary, at, &[("--for 30s", "--for 1s --events-min 20")]);
     let mut going = operator.start(&["deploy", "chat", "chat.wasm", "--canary", "25%", "--for", "600s"]);
     going.tells("canary").await;
-    runs(&block(PAGE, "tidegate deploy chat --cancel"), at, &[("--to 4", "--to 1")]);
+    let cancel = block(PAGE, "tidegate deploy chat --cancel");
+    let (first, rest) = cancel.text.split_once('\n').unwrap();
+    let of = |text: &str| Block { text: text.to_owned(), ..cancel.clone() };
+    runs(&of(first), at, &[]);
+    // It says that it turns round, not that it is back.
     assert_eq!(going.end().await.code, 70);
+    runs(&of(rest), at, &[("--to 4", "--to 1")]);
     talk.end().await;
 
     let report = run(at, &["deploy", "chat", "chat.wasm"]).stdout;
