@@ -159,6 +159,7 @@ impl Gateway {
                 inboxes: context.inboxes.clone(),
                 sockets,
                 unrouted_max: settings.unrouted_max / shards.len(),
+                io_uring: settings.io_uring,
                 times: settings.times,
                 serving: serving.clone(),
                 clock,

@@ -26,6 +26,9 @@ pub struct GatewaySettings {
     /// Connections on shared ports that have not said yet what they want, on all of them together. When there are more, the
     /// oldest of them are closed: whoever sends its request at once is not kept out by those who do not.
     pub unrouted_max: usize,
+    /// Whether many clients are written by one call of the kernel, where it has io_uring. If not, or if it has none, each
+    /// client is written by a call of its own.
+    pub io_uring: bool,
     /// The times that bound every wait for a client.
     pub times: Times,
 }
@@ -33,7 +36,14 @@ pub struct GatewaySettings {
 impl GatewaySettings {
     /// A gateway without apps and ports.
     pub fn new(id: GatewayId) -> Self {
-        Self { id, apps: Vec::new(), listeners: Vec::new(), unrouted_max: 16_384, times: Times::default() }
+        Self {
+            id,
+            apps: Vec::new(),
+            listeners: Vec::new(),
+            unrouted_max: 16_384,
+            io_uring: true,
+            times: Times::default(),
+        }
     }
 }
 

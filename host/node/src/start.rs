@@ -394,6 +394,7 @@ impl<'a> Parts<'a> {
             apps,
             listeners: gateway.listeners.clone(),
             unrouted_max: gateway.unrouted_max,
+            io_uring: gateway.io_uring,
             times: gateway.times,
         };
         let gateway = Gateway::start(settings, &self.shards)?;

@@ -41,6 +41,7 @@ pub struct ClusterBuilder {
     change_apps: ChangeApps,
     shared: bool,
     unrouted_max: Option<usize>,
+    io_uring: bool,
     on_workers: Vec<AppName>,
     limits: AppLimits,
     times: Times,
@@ -151,6 +152,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Gateways write each client by a call of its own.
+    pub fn without_io_uring(mut self) -> Self {
+        self.io_uring = false;
+        self
+    }
+
     /// Apps of these names besides, which gateways have and no worker has yet.
     pub fn later(mut self, names: &[&str]) -> Self {
         self.later = names.iter().map(|name| AppName::new(name).unwrap()).collect();
@@ -245,6 +252,7 @@ impl ClusterBuilder {
             let mut settings = GatewaySettings::new(next_gateway_id());
             settings.apps = self.apps.iter().chain(&self.later).enumerate().map(app).collect();
             settings.times = self.times;
+            settings.io_uring = self.io_uring;
             settings.unrouted_max = self.unrouted_max.unwrap_or(settings.unrouted_max);
             if self.shared {
                 settings.listeners.push(shared_listener(&self.origins));
@@ -277,6 +285,7 @@ impl Cluster {
             change_apps: Box::new(|_, _| {}),
             shared: false,
             unrouted_max: None,
+            io_uring: true,
             on_workers: Vec::new(),
             limits: AppLimits::default(),
             // A test ends its cluster before its clients, which do not answer a farewell that nobody reads.

@@ -51,7 +51,7 @@ const FOR_TESTS: [(&str, &str); 1] = [
 ];
 
 /// An outside crate and the only crates of `host/` that may name it.
-const WRAPPED: [(&str, &[&str]); 9] = [
+const WRAPPED: [(&str, &[&str]); 10] = [
     ("quinn", &["link"]),
     ("quinn-proto", &["link"]),
     // QUIC's and that of the HTTP API.
@@ -62,6 +62,7 @@ const WRAPPED: [(&str, &[&str]); 9] = [
     ("wasmparser", &["contract"]),
     ("redb", &["store"]),
     ("ratatui", &["cli"]),
+    ("io-uring", &["gateway"]),
 ];
 
 /// Crates that stay without I/O and without async.

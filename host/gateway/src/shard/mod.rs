@@ -22,6 +22,8 @@ mod lifecycle;
 pub(crate) mod look;
 mod outflow;
 mod output;
+#[cfg_attr(not(target_os = "linux"), path = "no_ring.rs")]
+mod ring;
 mod routing;
 mod upgrade;
 
@@ -44,7 +46,8 @@ use self::conn::{Conn, Phase};
 use self::deadlines::{Deadlines, Due};
 use self::inbox::{Inbox, RemoteOp, ShardMsg};
 use self::lanes::LaneEnd;
-use self::output::Batch;
+use self::output::{Batch, Posted};
+use self::ring::Ring;
 use self::routing::Unrouted;
 use crate::app::Lane;
 use crate::counters;
@@ -75,6 +78,11 @@ pub(crate) struct Shard {
     unrouted: Unrouted,
     lanes: Slab<LaneEnd>,
     batch: Batch,
+    /// Writes many clients by one call; none where the kernel has no such thing.
+    ring: Option<Ring>,
+    may_ring: bool,
+    posted: Vec<Posted>,
+    taken: Vec<Option<usize>>,
     /// Lanes with events that are not handed to the link.
     dirty: Vec<Arc<Lane>>,
     /// Clients that may go on.
@@ -116,6 +124,8 @@ pub(crate) struct ShardParts {
     pub sockets: Vec<(Serves, ListenerSettings, std::net::TcpListener)>,
     /// Connections whose app is not known yet.
     pub unrouted_max: usize,
+    /// Whether it may write by io_uring.
+    pub io_uring: bool,
     pub times: Times,
     /// The number of shards, shared by them.
     pub serving: Arc<AtomicUsize>,
@@ -150,6 +160,10 @@ impl Shard {
             unrouted: Unrouted::new(parts.unrouted_max),
             lanes: Slab::new(),
             batch: Batch::default(),
+            ring: None,
+            may_ring: parts.io_uring,
+            posted: Vec::new(),
+            taken: Vec::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
             left_over: Vec::new(),
@@ -173,6 +187,8 @@ impl Shard {
 
     /// Serves until it is told to stop and every client is gone.
     pub async fn run(mut self) {
+        // A ring belongs to the thread that makes it, which is this one only from here on.
+        self.ring = self.may_ring.then(Ring::new).flatten();
         let sleep = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(sleep);
         let (mut messages, mut ready_lanes) = (Vec::new(), Vec::new());
@@ -320,9 +336,7 @@ impl Shard {
         while let Some(key) = self.resumed.pop() {
             self.pump(key);
         }
-        while let Some(key) = self.batch.pop_touched() {
-            self.write_batch(key);
-        }
+        self.write_touched();
         self.batch.clear();
         // Writing may end clients, which sends events.
         while let Some(lane) = self.dirty.pop() {

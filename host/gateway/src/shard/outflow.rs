@@ -1,19 +1,24 @@
 //! What goes out to one client: noted in the batch, or queued behind what its socket or its pace holds back.
 
 use std::net::Shutdown;
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use tidegate_base::CloseReason;
 
 use super::conn::Phase;
 use super::deadlines::Due;
-use super::output::{Encoded, Queued};
+use super::output::{Encoded, Posted, Queued};
+use super::ring::SENDS_MAX;
 use super::{Shard, is_open};
 use crate::counters;
 use crate::limits::Portion;
 
 /// How much a batch may hold for one client before it is written.
 const NOTED_BYTES_MAX: usize = 256 * 1024;
+/// Fewer clients are not worth a list.
+const POSTED_MIN: usize = 2;
 
 impl Shard {
     /// Sends one message to one client.
@@ -78,6 +83,64 @@ impl Shard {
         {
             self.write_more(key);
         }
+    }
+
+    /// Writes every client that has something noted.
+    pub(super) fn write_touched(&mut self) {
+        let together = self.batch.touched() >= POSTED_MIN;
+        while let Some(key) = self.batch.pop_touched() {
+            if !(together && self.post(key)) {
+                self.write_batch(key);
+            }
+            if self.posted.len() == SENDS_MAX {
+                self.send_posted();
+            }
+        }
+        self.send_posted();
+    }
+
+    /// Leaves a client to the ring. False: it must be written alone.
+    fn post(&mut self, key: usize) -> bool {
+        if self.ring.is_none() {
+            return false;
+        }
+        // Something is done after the last write to those that are closing.
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| is_open(conn)) else { return false };
+        let Some(range) = self.batch.take_single(&mut conn.mark) else { return false };
+        self.posted.push(Posted { key, range });
+        true
+    }
+
+    /// Writes the posted clients by one call, and those that it could not write one by one.
+    fn send_posted(&mut self) {
+        let mut posted = std::mem::take(&mut self.posted);
+        posted.retain(|post| self.conns.get(post.key).is_some_and(|conn| conn.stream.is_some()));
+        if let Some(ring) = &mut self.ring {
+            let sends = posted.iter().filter_map(|post| {
+                let stream = self.conns.get(post.key)?.stream.as_ref()?;
+                Some((stream.as_fd(), self.batch.bytes(&post.range)))
+            });
+            if let Err(error) = ring.send(sends, &mut self.taken) {
+                tracing::error!(%error, "io_uring failed: from here on clients are written one by one");
+                self.ring = None;
+            }
+        }
+        for (at, post) in posted.drain(..).enumerate() {
+            let taken = self.taken.get(at).copied().flatten().unwrap_or(0);
+            if taken < post.range.len() {
+                self.write_rest(post.key, &(post.range.start + taken..post.range.end));
+            }
+        }
+        self.taken.clear();
+        self.posted = posted;
+    }
+
+    /// The socket is full or broken: the call for this client alone says which.
+    fn write_rest(&mut self, key: usize, range: &Range<usize>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(stream) = &mut conn.stream else { return };
+        let written = conn.out.write_now(stream, self.batch.bytes(range));
+        self.after_write(key, written.is_ok());
     }
 
     pub(super) fn write_batch(&mut self, key: usize) {

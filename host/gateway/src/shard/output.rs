@@ -35,6 +35,13 @@ struct Stretch {
     total: usize,
 }
 
+/// A client whose one stretch is to be written together with those of others.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    pub key: usize,
+    pub range: Range<usize>,
+}
+
 /// A client's part in the batch: its last stretch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark(u32);
@@ -86,6 +93,18 @@ impl Batch {
     /// A client that has something noted and is not written yet.
     pub fn pop_touched(&mut self) -> Option<usize> {
         self.touched.pop()
+    }
+
+    /// Takes what is noted for a client, if that is one stretch.
+    pub fn take_single(&self, mark: &mut Mark) -> Option<Range<usize>> {
+        let last = self.stretches.get(mark.0 as usize).filter(|last| last.before == NONE)?;
+        *mark = Mark::default();
+        Some(last.range.clone())
+    }
+
+    /// Clients that are to be written.
+    pub fn touched(&self) -> usize {
+        self.touched.len()
     }
 
     /// Writes what is noted for a client; the rest goes to its queue.
@@ -216,7 +235,11 @@ impl OutQueue {
         Ok(flushed)
     }
 
-    fn write_now(&mut self, stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    /// Writes as much as the socket takes, if nothing waits already; the rest waits.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn write_now(&mut self, stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match stream.write(rest) {

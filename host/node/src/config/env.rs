@@ -10,7 +10,7 @@ use super::file::{Admin, File};
 use super::locate::closest;
 
 /// Every variable with its meaning in `[section] key`.
-pub const VARIABLES: [&str; 45] = [
+pub const VARIABLES: [&str; 46] = [
     "TIDEGATE_NODE_NAME",
     "TIDEGATE_NODE_DATA_DIR",
     "TIDEGATE_NODE_ROLES",
@@ -28,6 +28,7 @@ pub const VARIABLES: [&str; 45] = [
     "TIDEGATE_GATEWAY_SLOT_WAIT_MS",
     "TIDEGATE_GATEWAY_LINGER_MS",
     "TIDEGATE_GATEWAY_UNROUTED_MAX",
+    "TIDEGATE_GATEWAY_IO_URING",
     "TIDEGATE_GATEWAY_CLIENT_IDS",
     "TIDEGATE_WORKER_LABELS",
     "TIDEGATE_WORKER_INSTANCES",
@@ -113,6 +114,7 @@ fn set(file: &mut File, name: &str, text: &str) -> Result<(), String> {
         "TIDEGATE_GATEWAY_SLOT_WAIT_MS" => put(&mut gateway.slot_wait_ms, text),
         "TIDEGATE_GATEWAY_LINGER_MS" => put(&mut gateway.linger_ms, text),
         "TIDEGATE_GATEWAY_UNROUTED_MAX" => put(&mut gateway.unrouted_max, text),
+        "TIDEGATE_GATEWAY_IO_URING" => truth(&mut gateway.io_uring, text),
         "TIDEGATE_GATEWAY_CLIENT_IDS" => put(&mut gateway.client_ids, text),
         "TIDEGATE_WORKER_LABELS" => list(&mut worker.labels, text),
         "TIDEGATE_WORKER_INSTANCES" => put(&mut worker.instances, text),
@@ -159,6 +161,11 @@ fn put<T: FromStr<Err = String>>(into: &mut Option<T>, text: &str) -> Result<(),
     Ok(())
 }
 
+fn truth(into: &mut Option<bool>, text: &str) -> Result<(), String> {
+    *into = Some(text.parse().map_err(|_| format!("expected true or false, found {text:?}"))?);
+    Ok(())
+}
+
 fn list<T: FromStr<Err: ToString>>(into: &mut Option<Vec<T>>, text: &str) -> Result<(), String> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     *into = Some(items.map(str::parse).collect::<Result<_, T::Err>>().map_err(|error| error.to_string())?);
@@ -194,6 +201,7 @@ mod tests {
         ("TIDEGATE_GATEWAY_SLOT_WAIT_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_LINGER_MS", "2", "2", "1"),
         ("TIDEGATE_GATEWAY_UNROUTED_MAX", "2", "2", "1"),
+        ("TIDEGATE_GATEWAY_IO_URING", "false", "false", "true"),
         ("TIDEGATE_GATEWAY_CLIENT_IDS", "127.0.0.0/8:2900", "\"127.0.0.0/8:2900\"", "\"10.77.0.0/16:1\""),
         ("TIDEGATE_WORKER_LABELS", "a, b", "[\"a\", \"b\"]", "[\"c\"]"),
         ("TIDEGATE_WORKER_INSTANCES", "2", "2", "1"),

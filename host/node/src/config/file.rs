@@ -75,6 +75,7 @@ pub(super) struct Gateway {
     pub slot_wait_ms: Option<Millis>,
     pub linger_ms: Option<Millis>,
     pub unrouted_max: Option<Within<1, 1_000_000>>,
+    pub io_uring: Option<bool>,
     pub client_ids: Option<BridgeDoors>,
 }
 

@@ -130,6 +130,8 @@ pub struct GatewayConfig {
     pub listeners: Vec<ListenerSettings>,
     /// Connections on those whose app is not known yet.
     pub unrouted_max: usize,
+    /// Whether clients are written by io_uring, where the kernel has it.
+    pub io_uring: bool,
     /// The times that bound every wait for a client.
     pub times: Times,
     /// Where its id is drawn from, so that PHP's GatewayClient can use the ids of its clients as plugins know them. None: 48
@@ -304,6 +306,7 @@ impl Config {
                 advertise: None,
                 listeners: Vec::new(),
                 unrouted_max: gateway.unrouted_max,
+                io_uring: gateway.io_uring,
                 times: gateway.times,
                 client_ids: None,
             },

@@ -239,6 +239,7 @@ fn apply_gateway(config: &mut Config, file: file::Gateway) -> Result<(), ConfigE
     set(&mut gateway.times.slot, file.slot_wait_ms.map(millis));
     set(&mut gateway.times.linger, file.linger_ms.map(millis));
     set(&mut gateway.unrouted_max, file.unrouted_max.map(size));
+    set(&mut gateway.io_uring, file.io_uring);
     if let Place::Member { identity, .. } = &config.place
         && identity.uri().role() == Role::Gateway
     {

@@ -57,6 +57,7 @@ fn every_key_is_read() {
         slot_wait_ms = 6
         linger_ms = 7
         unrouted_max = 35
+        io_uring = false
         [worker]
         labels = ["gpu", "eu"]
         instances = 8
@@ -123,8 +124,9 @@ fn every_key_is_read() {
     assert_eq!(config.data_dir, Path::new("/etc/tidegate/var"));
     let ms = Duration::from_millis;
     assert_eq!((config.stop_wait, config.register_listen.port()), (ms(1), 1));
-    let GatewayConfig { listen, advertise, listeners, unrouted_max, times, client_ids } = config.gateway;
-    assert_eq!(client_ids, None);
+    let GatewayConfig { listen, advertise, listeners, unrouted_max, io_uring, times, client_ids } =
+        config.gateway;
+    assert_eq!((client_ids, io_uring), (None, false));
     let [shared] = &listeners[..] else { panic!("one listener") };
     assert_eq!((shared.address.port(), shared.heartbeat.as_ref().unwrap().interval), (8080, ms(36)));
     assert!(matches!(shared.origins, Origins::Any) && unrouted_max == 35);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_base::Protocol::{Text, Ws};
 use tidegate_gateway::settings::{Heartbeat, SlowPolicy};
-use tidegate_harness::{Client, Cluster, RawClient, RawWs};
+use tidegate_harness::{Client, Cluster, ClusterBuilder, RawClient, RawWs};
 
 use crate::support::observer;
 
@@ -17,11 +17,15 @@ const QUEUE: usize = 256 * 1024;
 const SOCKETS: usize = 8 * 1024 * 1024;
 
 async fn cluster(policy: SlowPolicy) -> Cluster {
+    builder(policy).start().await
+}
+
+fn builder(policy: SlowPolicy) -> ClusterBuilder {
     let limits = move |l: &mut tidegate_gateway::settings::AppLimits| {
         l.slow_policy = policy;
         l.out_bytes_max = QUEUE;
     };
-    Cluster::of("callbacks").limits(limits).start().await
+    Cluster::of("callbacks").limits(limits)
 }
 
 /// A message that can be told from the others, as large as the others.
@@ -77,6 +81,18 @@ async fn drop_newest_keeps_what_came_first_and_the_client_stays() {
     // Once it reads, it is served as before.
     fast.tell("send_to_group", json!({"groups": ["feed"], "message": "again"})).await;
     while slow.text().await != "again" {}
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn where_the_kernel_has_no_io_uring_everybody_is_served_just_so() {
+    let cluster = builder(SlowPolicy::DropNewest).without_io_uring().start().await;
+    let mut fast = cluster.client(0).await;
+    fast.call("join_group", json!({"groups": ["feed"]})).await;
+    let mut slow = slow_reader(&cluster).await;
+    broadcast(&mut fast, 0..MESSAGES).await;
+    let heard = heard_by(&mut slow).await;
+    assert!(heard.iter().copied().eq(0..heard.len()) && heard.len() < MESSAGES, "{heard:?}");
     cluster.stop().await;
 }
 
