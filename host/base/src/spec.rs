@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grants::{Grants, InvalidGrants};
 use crate::id::Label;
 use crate::limits;
 use crate::secret::Setting;
@@ -83,6 +84,8 @@ pub struct AppSpec {
     pub require: Vec<Label>,
     /// What the plugin reads as its settings.
     pub settings: BTreeMap<String, Setting>,
+    /// What the plugin may reach beyond the base.
+    pub grants: Grants,
     /// Pages of which origins may connect on ports that apps share. None: as the port says.
     pub origins: Option<OriginsSpec>,
     /// How silent clients are found on ports that apps share. None: as the port does.
@@ -191,7 +194,7 @@ impl AppSpec {
         if bytes > limits::SETTINGS_BYTES_MAX {
             return Err(InvalidSpec::Settings { bytes });
         }
-        Ok(())
+        Ok(self.grants.check(&self.settings)?)
     }
 
     /// Every key that takes a whole number in settings files as well, with its range.
@@ -291,6 +294,9 @@ pub enum InvalidSpec {
         /// How large they are.
         bytes: usize,
     },
+    /// What is granted breaks a rule.
+    #[error(transparent)]
+    Grants(#[from] InvalidGrants),
     /// A secret's text is missing.
     #[error(
         "the setting `{key}` is a secret whose text is not here: give it as a file, an environment variable or a text"

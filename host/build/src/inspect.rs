@@ -47,6 +47,11 @@ impl fmt::Display for Inspection {
         writeln!(f, "callbacks  {}", callbacks.join(", "))?;
         writeln!(f, "imports    {}", imported(Provider::Contract))?;
         write!(f, "base       {}", imported(Provider::Base))?;
+        for import in imports {
+            if let Provider::Grant(capability) = import.provider {
+                write!(f, "\nneeds      `{}` in [app.grants], for {}", capability.line(), import.name)?;
+            }
+        }
         if !other_exports.is_empty() {
             write!(f, "\nunused     {}", other_exports.join(", "))?;
         }
@@ -56,7 +61,7 @@ impl fmt::Display for Inspection {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_base::Exports;
+    use tidegate_base::{Capability, Exports};
     use tidegate_contract::{CONTRACT_VERSION, Import};
 
     use super::*;
@@ -74,6 +79,7 @@ mod tests {
                 imports: vec![
                     import("wasi:io/poll@0.2.6", Provider::Base),
                     import("tidegate:plugin/log@0.1.0", Provider::Contract),
+                    import("wasi:config/store@0.2.0-rc.1", Provider::Grant(Capability::Config)),
                 ],
                 other_exports: Vec::new(),
             },
@@ -81,7 +87,8 @@ mod tests {
         let text = inspection.to_string();
         assert!(text.contains("callbacks  on-message, on-close"), "{text}");
         assert!(text.contains("imports    tidegate:plugin/log@0.1.0"), "{text}");
-        assert!(text.ends_with("base       wasi:io/poll@0.2.6"), "{text}");
+        let needs = "needs      `config = true` in [app.grants], for wasi:config/store@0.2.0-rc.1";
+        assert!(text.ends_with(&format!("base       wasi:io/poll@0.2.6\n{needs}")), "{text}");
     }
 
     #[test]

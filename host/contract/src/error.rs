@@ -125,6 +125,15 @@ pub enum ContractError {
         /// The function.
         function: String,
     },
+    /// `wasi:config` in a version that the host does not have.
+    #[error(
+        "the plugin imports `{name}`, but this Tidegate has wasi:config/store@0.2.0-rc.1: build the plugin with that \
+         version, or read settings by the SDK"
+    )]
+    WrongConfigVersion {
+        /// The import.
+        name: String,
+    },
     /// A capability that needs a grant, which this version cannot give.
     #[error(
         "the plugin imports `{name}` ({purpose}), and no app can be granted {package} in this version of Tidegate; \

@@ -1,6 +1,7 @@
 //! What a plugin may import, and from whom it comes.
 
 use serde::{Deserialize, Serialize};
+use tidegate_base::Capability;
 
 use crate::callback::PACKAGE;
 use crate::version::{InterfaceName, Version};
@@ -24,6 +25,8 @@ pub enum Provider {
     Base,
     /// The contract: `tidegate:plugin`.
     Contract,
+    /// The host, for apps that are granted this.
+    Grant(Capability),
 }
 
 /// The functions of each host interface of the contract; `types` has none.
@@ -87,9 +90,12 @@ const BASE: &[(&str, &[&str])] = &[
     ("wasi:random", &["insecure", "insecure-seed", "random"]),
 ];
 
-/// Packages that an app has to be granted, and what they are for. No grant exists yet in this version.
+/// Interfaces that the host answers for apps that are granted what they stand for, by their full names: drafts of WASI are
+/// compatible with nothing else.
+const GRANTED: &[(&str, Capability)] = &[("wasi:config/store@0.2.0-rc.1", Capability::Config)];
+
+/// Packages that need a grant which does not exist yet in this version, or in none of these versions.
 const GRANTABLE: &[(&str, &str)] = &[
-    ("wasi:config", "reading configuration"),
     ("wasi:http", "outgoing HTTP requests"),
     ("wasi:keyvalue", "key-value buckets"),
     ("wasi:sockets", "network sockets"),
@@ -107,11 +113,18 @@ pub(crate) fn classify<'a>(
     let provider = if parsed.package == PACKAGE {
         check_host_interface(name, &parsed, functions, newest)?;
         Provider::Contract
+    } else if let Some(capability) = capability(name) {
+        Provider::Grant(capability)
     } else {
         check_base(name, &parsed)?;
         Provider::Base
     };
     Ok(Import { name: name.to_owned(), provider })
+}
+
+/// What an app has to be granted so that its plugin may import this interface, given by its full name.
+pub fn capability(import: &str) -> Option<Capability> {
+    GRANTED.iter().find(|(name, _)| *name == import).map(|(_, capability)| *capability)
 }
 
 fn check_host_interface<'a>(
@@ -134,6 +147,9 @@ fn check_host_interface<'a>(
 }
 
 fn check_base(name: &str, parsed: &InterfaceName<'_>) -> Result<(), ContractError> {
+    if parsed.package == "wasi:config" {
+        return Err(ContractError::WrongConfigVersion { name: name.to_owned() });
+    }
     if let Some((package, purpose)) = GRANTABLE.iter().find(|(package, _)| *package == parsed.package) {
         return Err(ContractError::NotGranted { name: name.to_owned(), package, purpose });
     }
@@ -184,15 +200,22 @@ mod tests {
 
     #[test]
     fn what_would_need_a_grant_is_refused_by_name() {
-        for name in [
-            "wasi:http/outgoing-handler@0.2.3",
-            "wasi:sockets/tcp@0.2.0",
-            "wasi:keyvalue/store@0.2.0-draft",
-            "wasi:config/runtime@0.2.0",
-        ] {
+        for name in
+            ["wasi:http/outgoing-handler@0.2.3", "wasi:sockets/tcp@0.2.0", "wasi:keyvalue/store@0.2.0-draft"]
+        {
             let error = classify(name).unwrap_err();
             assert!(matches!(error, ContractError::NotGranted { .. }), "{name}");
             assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_granted_is_taken_in_the_version_that_the_host_has() {
+        let import = classify("wasi:config/store@0.2.0-rc.1").unwrap();
+        assert_eq!(import.provider, Provider::Grant(Capability::Config));
+        for name in ["wasi:config/runtime@0.2.0", "wasi:config/store@0.2.0-draft", "wasi:config/store"] {
+            let error = classify(name).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("0.2.0-rc.1"), "{error}");
         }
     }
 

@@ -10,7 +10,7 @@ use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build
 use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, Module, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
-use tidegate_worker::{ModuleTooLarge, WorkerApp};
+use tidegate_worker::{MissingGrant, ModuleTooLarge, WorkerApp};
 
 use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
 use crate::tenants::TenantBudgets;
@@ -52,6 +52,9 @@ pub enum PluginError {
     /// It is larger than the app's may be.
     #[error(transparent)]
     TooLarge(#[from] ModuleTooLarge),
+    /// It needs what the app is not granted.
+    #[error(transparent)]
+    NotGranted(#[from] MissingGrant),
     /// A module is named by its digest.
     #[error(
         "app {app}: sha256:{digest} is not in the store of this node's data folder: name the .wasm file as `plugin`"
@@ -128,6 +131,7 @@ pub(crate) fn replace(
         ModuleTooLarge::check(&app, component.len() as u64, loaded.app.module_bytes_max)?;
         let module =
             modules.load(&component).map_err(|error| PluginError::Load { app: app.clone(), error })?;
+        MissingGrant::check(&app, &module, &loaded.app.grants)?;
         loaded.app.module = Some(module);
         tracing::info!(%app, %version, "the version that was deployed last is loaded instead");
         loaded.component = component;
@@ -154,6 +158,7 @@ pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.on_failure = app.on_failure;
     let exposed = |(key, value): (&String, &Setting)| Some((key.clone(), value.expose()?.to_owned()));
     worker.settings = app.settings.iter().filter_map(exposed).collect();
+    worker.grants.clone_from(&app.grants);
     worker
 }
 
@@ -174,6 +179,7 @@ impl<'a> Loader<'a> {
         };
         // Of apps with the same plugin, one may have less.
         ModuleTooLarge::check(&app.name, component.len() as u64, app.module_bytes_max)?;
+        MissingGrant::check(&app.name, &module, &app.grants)?;
         tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
         let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module));
         worker.version = 0;

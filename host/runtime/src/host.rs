@@ -2,7 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tidegate_base::{Addresses, Answered, Command, Query};
+use tidegate_base::{Addresses, Answered, Capability, Command, Query};
 
 /// What a plugin asks for, as the runtime hands it to the worker. One value per instance.
 ///
@@ -54,6 +54,16 @@ pub trait PluginHost: Send + 'static {
 
     /// All of the app's settings in order of key.
     fn settings(&self) -> Vec<(String, String)>;
+
+    /// Whether the app is granted this now.
+    fn is_granted(&self, _: Capability) -> bool {
+        false
+    }
+
+    /// The environment variables that an instance starts with.
+    fn environment(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// How loud a log line is.

@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tidegate_base::{Digest, Exports};
+use tidegate_base::{Capability, Digest, Exports};
 use wasmtime::component::Component;
 
 use crate::cache::{Artifact, Key, ModuleCache};
@@ -22,6 +22,7 @@ struct Loaded {
     digest: Digest,
     bytes: u64,
     exports: Exports,
+    needs: Vec<Capability>,
     /// What it is linked to.
     linked: PerHost,
 }
@@ -40,6 +41,11 @@ impl Module {
     /// The callbacks that it exports.
     pub fn exports(&self) -> Exports {
         self.inner.exports
+    }
+
+    /// What an app must be granted to run it.
+    pub fn needs(&self) -> &[Capability] {
+        &self.inner.needs
     }
 
     pub(crate) fn component(&self) -> &Component {
@@ -142,8 +148,8 @@ impl Modules {
     }
 
     fn keep(&self, digest: Digest, bytes: u64, component: Component) -> Module {
-        let exports = exports(&component);
-        let inner = Arc::new(Loaded { component, digest, bytes, exports, linked: PerHost::default() });
+        let (exports, needs) = (exports(&component), needs(&self.engine, &component));
+        let inner = Arc::new(Loaded { component, digest, bytes, exports, needs, linked: PerHost::default() });
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, module| module.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&inner));
@@ -210,6 +216,15 @@ fn exports(component: &Component) -> Exports {
     let has = |interface: &str| component.get_export_index(None, &*contract_interface(interface)).is_some();
     let found = Exports::NAMES.iter().filter(|(_, interface)| has(interface));
     found.fold(Exports::empty(), |all, (export, _)| all.with(*export))
+}
+
+fn needs(engine: &Engine, component: &Component) -> Vec<Capability> {
+    let ty = component.component_type();
+    let mut needs: Vec<_> =
+        ty.imports(engine.wasm()).filter_map(|(name, _)| tidegate_contract::capability(name)).collect();
+    needs.sort_unstable();
+    needs.dedup();
+    needs
 }
 
 /// The full name of an interface of the contract.

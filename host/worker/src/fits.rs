@@ -1,7 +1,7 @@
 //! Whether an app fits a worker, and why not.
 
-use tidegate_base::{AppName, Label};
-use tidegate_runtime::Engine;
+use tidegate_base::{AppName, Capability, Grants, Label};
+use tidegate_runtime::{Engine, Module};
 use tidegate_wire::control::{Failure, Stage};
 
 use crate::capacity::NoCapacity;
@@ -22,6 +22,9 @@ pub enum DoesNotFit {
     /// Its module is larger than the app's may be.
     #[error(transparent)]
     Module(#[from] ModuleTooLarge),
+    /// It is not granted what its module needs.
+    #[error(transparent)]
+    Grants(#[from] MissingGrant),
 }
 
 impl DoesNotFit {
@@ -29,6 +32,7 @@ impl DoesNotFit {
     pub(crate) fn check(engine: &Engine, worker: &WorkerSettings, app: &WorkerApp) -> Result<(), Self> {
         if let Some(module) = &app.module {
             ModuleTooLarge::check(&app.name, module.component_bytes(), app.module_bytes_max)?;
+            MissingGrant::check(&app.name, module, &app.grants)?;
         }
         MissingLabels::check(worker, app)?;
         Ok(TooMuchMemory::check(engine, app)?)
@@ -66,6 +70,41 @@ impl ModuleTooLarge {
 /// As a deployment is told.
 impl From<ModuleTooLarge> for Failure {
     fn from(error: ModuleTooLarge) -> Self {
+        Self::new(None, Stage::Verify, error.to_string())
+    }
+}
+
+/// A module that needs what its app is not granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the plugin of app {app} needs a grant for {}: write `{}` into [app.grants] (of a file for `apps create`, [grants]), or \
+     remove the code or the dependency that uses it",
+    missing.purpose(),
+    missing.line()
+)]
+pub struct MissingGrant {
+    /// The app.
+    pub app: AppName,
+    /// What it needs.
+    pub missing: Capability,
+}
+
+impl MissingGrant {
+    /// Whether all that a module needs is granted.
+    ///
+    /// # Errors
+    /// Something is not.
+    pub fn check(app: &AppName, module: &Module, grants: &Grants) -> Result<(), Self> {
+        match module.needs().iter().find(|needed| !grants.has(**needed)) {
+            Some(missing) => Err(Self { app: app.clone(), missing: *missing }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As a deployment is told.
+impl From<MissingGrant> for Failure {
+    fn from(error: MissingGrant) -> Self {
         Self::new(None, Stage::Verify, error.to_string())
     }
 }

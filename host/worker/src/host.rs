@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_base::{Addresses, Answered, Command, Query};
+use tidegate_base::{Addresses, Answered, Capability, Command, Query};
 use tidegate_runtime::{LogLevel, PluginHost};
 
 use crate::core::SlotCore;
@@ -172,5 +172,15 @@ impl PluginHost for SlotHost {
 
     fn settings(&self) -> Vec<(String, String)> {
         self.app().map(|app| app.settings.all().to_vec()).unwrap_or_default()
+    }
+
+    fn is_granted(&self, capability: Capability) -> bool {
+        self.app().is_some_and(|app| app.grants.has(capability))
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let Some(app) = self.app() else { return Vec::new() };
+        let names = app.grants.environment.iter();
+        names.filter_map(|name| Some((name.clone(), app.settings.get(name)?.to_owned()))).collect()
     }
 }

@@ -42,7 +42,7 @@ mod worker;
 pub use self::apps::{AddAppError, ConfigureAppError};
 pub use self::capacity::NoCapacity;
 pub use self::conductor::{Loading, ModuleSource, Orders};
-pub use self::fits::{DoesNotFit, MissingLabels, ModuleTooLarge, TooMuchMemory};
+pub use self::fits::{DoesNotFit, MissingGrant, MissingLabels, ModuleTooLarge, TooMuchMemory};
 pub use self::links::is_stopped;
 pub use self::settings::{OnFailure, PluginSettings, WorkerApp, WorkerSettings};
 pub use self::slot::SlotStartError;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use tidegate_base::OnFailure;
-use tidegate_base::{AppName, CpuShare, Exports, Label, NodeName, limits};
+use tidegate_base::{AppName, CpuShare, Exports, Grants, Label, NodeName, limits};
 use tidegate_runtime::{CpuBudget, Limits, Module};
 use tidegate_wire::Grant;
 
@@ -93,6 +93,8 @@ pub struct WorkerApp {
     pub on_failure: OnFailure,
     /// The strings that the plugin reads as settings.
     pub settings: PluginSettings,
+    /// What the plugin may reach beyond the base.
+    pub grants: Grants,
 }
 
 /// The strings that a plugin reads as settings. Some may be secret, so none is ever printed.
@@ -152,6 +154,7 @@ impl WorkerApp {
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
             settings: PluginSettings::default(),
+            grants: Grants::default(),
         }
     }
 
@@ -191,7 +194,9 @@ impl WorkerApp {
 
     /// Whether some of the settings `now` would hold only in instances to come.
     pub(crate) fn waits_for(&self, now: &Self) -> bool {
-        self.limits != now.limits || self.settings != now.settings
+        self.limits != now.limits
+            || self.settings != now.settings
+            || self.grants.environment != now.grants.environment
     }
 
     /// The settings alone, without what is deployed.

@@ -225,6 +225,7 @@ pub(super) struct App {
     pub log_lines_per_s: Option<Within<1, 1_000_000>>,
     pub on_failure: Option<Failing>,
     pub settings: Settings,
+    pub grants: tidegate_base::Grants,
 }
 
 #[derive(Debug, Clone, Deserialize)]

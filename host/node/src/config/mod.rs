@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_admin::{AdminSettings, Tls};
-use tidegate_base::{AppName, CpuShare, Label, NodeName, Quotas, Role, Setting, limits};
+use tidegate_base::{AppName, CpuShare, Grants, Label, NodeName, Quotas, Role, Setting, limits};
 use tidegate_bridge::{BridgeSettings, Network};
 use tidegate_gateway::settings::{AppLimits, ListenerSettings, SharedSettings, Times};
 use tidegate_link::certs::{Identity, IdentityError};
@@ -228,6 +228,8 @@ pub struct AppConfig {
     pub on_failure: OnFailure,
     /// What the plugin reads as its settings.
     pub settings: BTreeMap<String, Setting>,
+    /// What it may reach beyond the base.
+    pub grants: Grants,
 }
 
 /// What the command line sets over the file and the environment. Paths are relative to the current folder.
@@ -399,6 +401,7 @@ impl AppConfig {
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
             settings: BTreeMap::new(),
+            grants: Grants::default(),
         }
     }
 }

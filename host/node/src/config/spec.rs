@@ -69,6 +69,7 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
         routes: file.routes.iter().flatten().map(|route| route.0.to_string()).collect(),
         origins: file.origins.as_ref().map(|origins| origins_spec(&origins.0)),
         heartbeat: file.heartbeat.as_ref().map(heartbeat_spec),
+        grants: file.grants.clone(),
         ..AppSpec::default()
     };
     for label in file.require.iter().flatten() {
@@ -166,6 +167,7 @@ impl AppConfig {
         set(&mut limits.slow_policy, spec.slow_policy);
         self.require.clone_from(&spec.require);
         self.settings.clone_from(&spec.settings);
+        self.grants.clone_from(&spec.grants);
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! One module per interface of `tidegate:plugin`, and [`state`] with what they work on.
 
+mod config;
 mod gateway;
 mod log;
 mod query;
@@ -20,9 +21,11 @@ use crate::PluginHost;
 use crate::module::contract_interface;
 use state::State;
 
-/// Links everything that a plugin may import without a grant.
+/// Links everything that a plugin may import. What needs a grant is linked for all, and asks for it at every call; whoever
+/// loads a module sees by [`Module::needs`](crate::Module::needs) what its app must be granted.
 pub(crate) fn link<H: PluginHost>(linker: &mut Linker<State<H>>) -> Result<()> {
     wasi::link(linker)?;
+    config::link(&mut linker.instance(config::INTERFACE)?)?;
     gateway::link(&mut interface(linker, "gateway")?)?;
     log::link(&mut interface(linker, "log")?)?;
     query::link(&mut interface(linker, "query")?)?;

@@ -56,13 +56,14 @@ pub(crate) struct State<H> {
 }
 
 impl<H: PluginHost> State<H> {
-    /// The base of WASI: no files, no environment, no arguments, no network.
+    /// The base of WASI: no files, no arguments, no network; of the environment what is granted.
     pub(crate) fn new(host: H, limits: &Limits, exports: Exports) -> Self {
         let stdio = Stdio::default();
         let wasi = WasiCtx::builder()
             .stdout(stdio.stream(LogLevel::Info))
             .stderr(stdio.stream(LogLevel::Warn))
             .max_random_size(RANDOM_BYTES_MAX)
+            .envs(&host.environment())
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);

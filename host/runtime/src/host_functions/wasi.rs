@@ -1,4 +1,4 @@
-//! The base of WASI 0.2 that every plugin gets: cli, io, clocks, random and an empty file system. What reaches further
+//! The base of WASI 0.2 that every plugin gets: cli (with no environment but what is granted), io, clocks, random and an empty file system. What reaches further
 //! (sockets, http) is not linked at all, so that a plugin which imports it without a grant does not even load.
 
 use wasmtime::Result;

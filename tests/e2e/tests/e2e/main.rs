@@ -20,6 +20,7 @@ mod failing;
 mod fairness;
 mod fake_gateway;
 mod fake_worker;
+mod grants;
 mod hostile;
 mod http_api;
 mod isolation;
