@@ -181,7 +181,9 @@ fn settings() -> Vec<Named> {
         &[("misses_max", within(0, 255)), ("payload", or_null(text()))],
     );
     let origins = json!({"anyOf": [words(&["any", "same"]), strict(&[("list", list(text()))], &[])]});
+    let grants = [("config", json!({"type": "boolean"})), ("environment", list(text()))];
     fields.extend([
+        ("grants", strict(&[], &grants)),
         ("cpu_share_millis", share.clone()),
         ("on_failure", or_null(words(&["restart", "suspend"]))),
         ("slow_policy", or_null(words(&["disconnect", "drop-newest", "drop-oldest"]))),
