@@ -70,11 +70,6 @@ pub enum InvalidGrants {
 }
 
 impl Grants {
-    /// Nothing is granted.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Whether this is granted.
     pub const fn has(&self, capability: Capability) -> bool {
         match capability {

@@ -84,8 +84,7 @@ pub struct AppSpec {
     pub require: Vec<Label>,
     /// What the plugin reads as its settings.
     pub settings: BTreeMap<String, Setting>,
-    /// What the plugin may reach beyond the base. Not written if that is nothing: nodes of before know no such key.
-    #[serde(skip_serializing_if = "Grants::is_nothing")]
+    /// What the plugin may reach beyond the base.
     pub grants: Grants,
     /// Pages of which origins may connect on ports that apps share. None: as the port says.
     pub origins: Option<OriginsSpec>,
