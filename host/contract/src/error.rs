@@ -125,14 +125,16 @@ pub enum ContractError {
         /// The function.
         function: String,
     },
-    /// `wasi:config` in a version that the host does not have.
+    /// A package that can be granted, in an interface or version that the host does not have.
     #[error(
-        "the plugin imports `{name}`, but this Tidegate has wasi:config/store@0.2.0-rc.1: build the plugin with that \
-         version, or read settings by the SDK"
+        "the plugin imports `{name}`, but of that package this Tidegate has just `{known}`: build the plugin with that one, or \
+         remove the code or the dependency that uses the other"
     )]
-    WrongConfigVersion {
+    AnotherVersion {
         /// The import.
         name: String,
+        /// What there is.
+        known: &'static str,
     },
     /// A capability that needs a grant, which this version cannot give.
     #[error(

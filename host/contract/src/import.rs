@@ -90,11 +90,14 @@ const BASE: &[(&str, &[&str])] = &[
     ("wasi:random", &["insecure", "insecure-seed", "random"]),
 ];
 
+/// The interface of [`Capability::Config`].
+pub const WASI_CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
+
 /// Interfaces that the host answers for apps that are granted what they stand for, by their full names: drafts of WASI are
 /// compatible with nothing else.
-const GRANTED: &[(&str, Capability)] = &[("wasi:config/store@0.2.0-rc.1", Capability::Config)];
+const GRANTED: &[(&str, Capability)] = &[(WASI_CONFIG, Capability::Config)];
 
-/// Packages that need a grant which does not exist yet in this version, or in none of these versions.
+/// Packages that would need a grant, and what they are for. This version has no such grant yet.
 const GRANTABLE: &[(&str, &str)] = &[
     ("wasi:http", "outgoing HTTP requests"),
     ("wasi:keyvalue", "key-value buckets"),
@@ -147,8 +150,9 @@ fn check_host_interface<'a>(
 }
 
 fn check_base(name: &str, parsed: &InterfaceName<'_>) -> Result<(), ContractError> {
-    if parsed.package == "wasi:config" {
-        return Err(ContractError::WrongConfigVersion { name: name.to_owned() });
+    let granted = GRANTED.iter().filter_map(|(known, _)| Some((*known, InterfaceName::parse(known)?)));
+    if let Some((known, _)) = granted.into_iter().find(|(_, known)| known.package == parsed.package) {
+        return Err(ContractError::AnotherVersion { name: name.to_owned(), known });
     }
     if let Some((package, purpose)) = GRANTABLE.iter().find(|(package, _)| *package == parsed.package) {
         return Err(ContractError::NotGranted { name: name.to_owned(), package, purpose });

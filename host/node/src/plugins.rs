@@ -10,7 +10,7 @@ use tidegate_build::{BuildError, BuildRequest, Progress, Silent, Terminal, build
 use tidegate_runtime::{CacheError, CacheSettings, Engine, LoadError, Module, ModuleCache, Modules};
 use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
-use tidegate_worker::{MissingGrant, ModuleTooLarge, WorkerApp};
+use tidegate_worker::{DoesNotFit, ModuleTooLarge, WorkerApp};
 
 use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
 use crate::tenants::TenantBudgets;
@@ -52,9 +52,9 @@ pub enum PluginError {
     /// It is larger than the app's may be.
     #[error(transparent)]
     TooLarge(#[from] ModuleTooLarge),
-    /// It needs what the app is not granted.
+    /// The app may not run it.
     #[error(transparent)]
-    NotGranted(#[from] MissingGrant),
+    DoesNotFit(#[from] DoesNotFit),
     /// A module is named by its digest.
     #[error(
         "app {app}: sha256:{digest} is not in the store of this node's data folder: name the .wasm file as `plugin`"
@@ -131,7 +131,7 @@ pub(crate) fn replace(
         ModuleTooLarge::check(&app, component.len() as u64, loaded.app.module_bytes_max)?;
         let module =
             modules.load(&component).map_err(|error| PluginError::Load { app: app.clone(), error })?;
-        MissingGrant::check(&app, &module, &loaded.app.grants)?;
+        DoesNotFit::check_module(&loaded.app, &module)?;
         loaded.app.module = Some(module);
         tracing::info!(%app, %version, "the version that was deployed last is loaded instead");
         loaded.component = component;
@@ -177,11 +177,10 @@ impl<'a> Loader<'a> {
             Some(known) => known.clone(),
             None => self.load(app, plugin)?,
         };
+        let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module.clone()));
         // Of apps with the same plugin, one may have less.
-        ModuleTooLarge::check(&app.name, component.len() as u64, app.module_bytes_max)?;
-        MissingGrant::check(&app.name, &module, &app.grants)?;
+        DoesNotFit::check_module(&worker, &module)?;
         tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");
-        let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module));
         worker.version = 0;
         Ok(Some(LoadedApp { app: worker, component }))
     }

@@ -113,7 +113,10 @@ impl PerHost {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// An import has nothing to stand for it.
-    #[error("the plugin cannot be linked: {0}; it may import `tidegate:plugin@0.1` and the base of WASI 0.2")]
+    #[error(
+        "the plugin cannot be linked: {0}; it may import `tidegate:plugin@0.1`, the base of WASI 0.2, and \
+             what its app can be granted"
+    )]
     Import(String),
     /// It is no plugin.
     #[error("the component does not export `tidegate:plugin/message` with `on-message`: it is not a plugin")]

@@ -10,7 +10,7 @@ use tidegate_wire::{Do, Rollout};
 use tokio::runtime::Handle;
 
 use crate::edition::{Edition, Idle};
-use crate::fits::{MissingGrant, ModuleTooLarge};
+use crate::fits::DoesNotFit;
 use crate::inbox::SlotMsg;
 use crate::places::Places;
 use crate::prepare::{Hand, Prepared, Switched, Unswitched};
@@ -143,17 +143,15 @@ impl Conducted {
     /// A module is here that was asked for.
     pub fn loaded(&mut self, module: Module) {
         let digest = module.digest();
-        let bytes_max = self.module_bytes_max();
-        let app = self.rollout.app();
-        let fits = ModuleTooLarge::check(app, module.component_bytes(), bytes_max)
-            .map_err(Failure::from)
-            .and_then(|()| Ok(MissingGrant::check(app, &module, &self.settings.grants)?));
-        match fits {
+        match DoesNotFit::check_module(&self.settings, &module) {
             Ok(()) => {
                 self.modules.insert(digest, module);
                 self.rollout.module_ready(digest);
             }
-            Err(error) => self.rollout.module_failed(digest, error),
+            Err(error) => {
+                let failure = Failure::new(None, Stage::Verify, error.to_string());
+                self.rollout.module_failed(digest, failure);
+            }
         }
     }
 

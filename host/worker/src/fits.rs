@@ -1,6 +1,6 @@
 //! Whether an app fits a worker, and why not.
 
-use tidegate_base::{AppName, Capability, Grants, Label};
+use tidegate_base::{AppName, Capability, Label};
 use tidegate_runtime::{Engine, Module};
 use tidegate_wire::control::{Failure, Stage};
 
@@ -31,11 +31,22 @@ impl DoesNotFit {
     /// Whether an app may be on a worker, places aside.
     pub(crate) fn check(engine: &Engine, worker: &WorkerSettings, app: &WorkerApp) -> Result<(), Self> {
         if let Some(module) = &app.module {
-            ModuleTooLarge::check(&app.name, module.component_bytes(), app.module_bytes_max)?;
-            MissingGrant::check(&app.name, module, &app.grants)?;
+            Self::check_module(app, module)?;
         }
         MissingLabels::check(worker, app)?;
         Ok(TooMuchMemory::check(engine, app)?)
+    }
+
+    /// Whether an app may run a module.
+    ///
+    /// # Errors
+    /// The module is too large, or needs what the app is not granted.
+    pub fn check_module(app: &WorkerApp, module: &Module) -> Result<(), Self> {
+        ModuleTooLarge::check(&app.name, module.component_bytes(), app.module_bytes_max)?;
+        match module.needs().iter().find(|needed| !app.grants.has(**needed)) {
+            Some(missing) => Err(MissingGrant { app: app.name.clone(), missing: *missing }.into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -87,26 +98,6 @@ pub struct MissingGrant {
     pub app: AppName,
     /// What it needs.
     pub missing: Capability,
-}
-
-impl MissingGrant {
-    /// Whether all that a module needs is granted.
-    ///
-    /// # Errors
-    /// Something is not.
-    pub fn check(app: &AppName, module: &Module, grants: &Grants) -> Result<(), Self> {
-        match module.needs().iter().find(|needed| !grants.has(**needed)) {
-            Some(missing) => Err(Self { app: app.clone(), missing: *missing }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// As a deployment is told.
-impl From<MissingGrant> for Failure {
-    fn from(error: MissingGrant) -> Self {
-        Self::new(None, Stage::Verify, error.to_string())
-    }
 }
 
 /// An app that a worker does not run, since it is not marked with what the app requires.

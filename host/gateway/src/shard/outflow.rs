@@ -113,6 +113,9 @@ impl Shard {
 
     /// Writes the posted clients by one call, and those that it could not write one by one.
     fn send_posted(&mut self) {
+        if self.posted.is_empty() {
+            return;
+        }
         let mut posted = std::mem::take(&mut self.posted);
         posted.retain(|post| self.conns.get(post.key).is_some_and(|conn| conn.stream.is_some()));
         if let Some(ring) = &mut self.ring {

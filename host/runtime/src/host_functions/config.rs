@@ -7,8 +7,6 @@ use wasmtime::{Result, StoreContextMut};
 use super::state::State;
 use crate::PluginHost;
 
-pub(super) const INTERFACE: &str = "wasi:config/store@0.2.0-rc.1";
-
 /// As the interface has it.
 #[derive(ComponentType, Lower)]
 #[component(variant)]

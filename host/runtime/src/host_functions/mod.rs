@@ -25,7 +25,7 @@ use state::State;
 /// loads a module sees by [`Module::needs`](crate::Module::needs) what its app must be granted.
 pub(crate) fn link<H: PluginHost>(linker: &mut Linker<State<H>>) -> Result<()> {
     wasi::link(linker)?;
-    config::link(&mut linker.instance(config::INTERFACE)?)?;
+    config::link(&mut linker.instance(tidegate_contract::WASI_CONFIG)?)?;
     gateway::link(&mut interface(linker, "gateway")?)?;
     log::link(&mut interface(linker, "log")?)?;
     query::link(&mut interface(linker, "query")?)?;

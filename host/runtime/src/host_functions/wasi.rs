@@ -1,5 +1,5 @@
-//! The base of WASI 0.2 that every plugin gets: cli (with no environment but what is granted), io, clocks, random and an empty file system. What reaches further
-//! (sockets, http) is not linked at all, so that a plugin which imports it without a grant does not even load.
+//! The base of WASI 0.2 that every plugin gets: cli (with no environment but what is granted), io, clocks, random and an empty
+//! file system. Sockets and http are not linked at all, so that a plugin which imports them does not even load.
 
 use wasmtime::Result;
 use wasmtime::component::Linker;
