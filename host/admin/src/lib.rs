@@ -20,6 +20,7 @@ mod counters;
 mod deeds;
 mod guard;
 mod idempotency;
+mod intake;
 mod news;
 mod openapi;
 mod operation;

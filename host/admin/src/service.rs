@@ -31,7 +31,7 @@ use crate::steer::Call;
 use crate::steering::Steering;
 use crate::upload::Uploads;
 use crate::verb::Verb;
-use crate::{counters, openapi};
+use crate::{counters, intake, openapi};
 
 /// What a [`Backend`] answers, later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -163,10 +163,9 @@ impl Service {
     /// Takes a body.
     pub(crate) async fn read(&self, body: Body) -> Result<Bytes, Problem> {
         let max = self.settings.body_bytes_max;
-        let read = tokio::time::timeout(self.settings.read_wait, axum::body::to_bytes(body, max)).await;
-        match read {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(_)) => {
+        match tokio::time::timeout(self.settings.read_wait, intake::whole(body, max)).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => {
                 let detail = format!(
                     "the body has more than {max} bytes, or was cut: send less at once, or raise `body_bytes_max` in [admin]"
                 );

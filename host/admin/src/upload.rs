@@ -1,17 +1,16 @@
 //! A module that comes in as the body of a request.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use parking_lot::Mutex;
 use tidegate_wire::request::{BadModule, MODULE_BYTES_MAX};
 use tokio::time::timeout;
 
+use crate::intake;
 use crate::problem::{Kind, Problem};
 
 /// Modules that come in, or wait to be stored, at a time.
@@ -104,34 +103,43 @@ impl Form {
 /// Takes a module. Memory is taken for what has come, not for what is announced; `step` is how long it may be silent.
 pub(crate) async fn take(
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     step: Duration,
     place: Place,
 ) -> Result<Bytes, Problem> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > MODULE_BYTES_MAX) {
-        return Err(too_large(announced.unwrap_or_default()));
-    }
-    match timeout(UPLOAD_WAIT, take_all(body, step)).await {
+    let announced: Option<u64> =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced_too_large = announced.filter(|bytes| *bytes > MODULE_BYTES_MAX);
+    let taken = async {
+        let taken = match announced_too_large {
+            Some(bytes) => Err(too_large(bytes)),
+            None => take_all(&mut body, step).await,
+        };
+        // Who asked first whether to send is answered before it does; who says nothing more is not waited for.
+        let asked_first = headers.contains_key(header::EXPECT) && announced_too_large.is_some();
+        if taken.as_ref().is_err_and(|problem| problem.kind == Kind::TooLarge) && !asked_first {
+            let _ = timeout(step, intake::discard(&mut body)).await;
+        }
+        taken
+    };
+    match timeout(UPLOAD_WAIT, taken).await {
         Ok(taken) => taken.map(|module| Bytes::from_owner(Placed { module, _place: place })),
         Err(_) => Err(too_slow(UPLOAD_WAIT)),
     }
 }
 
-async fn take_all(mut body: Body, step: Duration) -> Result<Vec<u8>, Problem> {
+async fn take_all(body: &mut Body, step: Duration) -> Result<Vec<u8>, Problem> {
     let mut module = Vec::new();
     loop {
-        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let frame = match timeout(step, frame).await {
+        let part = match timeout(step, intake::part(body)).await {
             Err(_) => return Err(too_slow(step)),
             Ok(None) => return Ok(module),
             Ok(Some(Err(error))) => {
                 let detail = format!("the module did not come over whole: {error}; deploy it again");
                 return Err(Problem::new(Kind::BadBody, detail));
             }
-            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Ok(part))) => part,
         };
-        let Ok(part) = frame.into_data() else { continue };
         let bytes = (module.len() as u64).saturating_add(part.len() as u64);
         if bytes > MODULE_BYTES_MAX {
             return Err(too_large(bytes));

@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, prlimit, waitpid,
+};
 use serde_json::Value;
 
 /// The real `tidegate`, built once per test run with the tests' own profile.
@@ -138,6 +140,8 @@ impl Process {
     /// Stops it in its tracks: it answers nothing and ends nothing.
     pub fn freeze(&self) {
         kill_process(self.pid(), Signal::STOP).expect("a process of its own");
+        // The signal stops its threads one by one: on a busy machine, one could still answer after it was sent.
+        waitpid(Some(self.pid()), WaitOptions::UNTRACED).expect("a process of its own");
     }
 
     fn pid(&self) -> Pid {

@@ -137,7 +137,7 @@ class Tidegate(Operator):
             try:
                 headers = {"Authorization": f"Bearer {self._token}", **request.headers}
                 connection.request(request.method, self._pool.prefix + request.path, body=request.content, headers=headers)
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 pass  # A body that is too large is not read to its end, and the answer may be there.
             stream = connection.sock
             response = connection.getresponse()
