@@ -5,19 +5,15 @@ use std::pin::Pin;
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::{BodyExt, Limited};
+use tokio::time::{Instant, timeout_at};
 
 /// Most of a body that is refused which is read all the same.
 const DISCARD_BYTES_MAX: u64 = 64 << 20;
 
 /// A body of at most `max` bytes. None: it has more, or was cut.
-pub(crate) async fn whole(mut body: Body, max: usize) -> Option<Bytes> {
-    match Limited::new(&mut body, max).collect().await {
-        Ok(taken) => Some(taken.to_bytes()),
-        Err(_) => {
-            discard(&mut body).await;
-            None
-        }
-    }
+pub(crate) async fn whole(body: &mut Body, max: usize) -> Option<Bytes> {
+    let taken = Limited::new(body, max).collect().await;
+    taken.ok().map(|taken| taken.to_bytes())
 }
 
 /// What comes next of a body. None: that was all.
@@ -34,13 +30,13 @@ pub(crate) async fn part(body: &mut Body) -> Option<Result<Bytes, axum::Error>> 
     }
 }
 
-/// Reads what still comes of a body that is refused.
+/// Reads what still comes of a body that is refused, until then at the latest.
 ///
 /// Whoever closes a connection before it read all that came resets it, and the reset overtakes the answer: a client that is
 /// still writing would see an error of its connection, and never why.
-pub(crate) async fn discard(body: &mut Body) {
+pub(crate) async fn discard(body: &mut Body, until: Instant) {
     let mut left = DISCARD_BYTES_MAX;
-    while let Some(Ok(part)) = part(body).await {
+    while let Ok(Some(Ok(part))) = timeout_at(until, part(body)).await {
         match left.checked_sub(part.len() as u64) {
             Some(less) => left = less,
             None => return,

@@ -17,6 +17,7 @@ use tidegate_base::{
 };
 use tidegate_push::{Answered, PushError, Pushed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 
 use crate::body::{Batch, Deed};
 use crate::deeds::{Deeds, effects};
@@ -161,11 +162,13 @@ impl Service {
     }
 
     /// Takes a body.
-    pub(crate) async fn read(&self, body: Body) -> Result<Bytes, Problem> {
+    pub(crate) async fn read(&self, mut body: Body) -> Result<Bytes, Problem> {
         let max = self.settings.body_bytes_max;
-        match tokio::time::timeout(self.settings.read_wait, intake::whole(body, max)).await {
+        let until = tokio::time::Instant::now() + self.settings.read_wait;
+        match timeout_at(until, intake::whole(&mut body, max)).await {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => {
+                intake::discard(&mut body, until).await;
                 let detail = format!(
                     "the body has more than {max} bytes, or was cut: send less at once, or raise `body_bytes_max` in [admin]"
                 );

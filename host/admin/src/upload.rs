@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use parking_lot::Mutex;
 use tidegate_wire::request::{BadModule, MODULE_BYTES_MAX};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::intake;
 use crate::problem::{Kind, Problem};
@@ -107,25 +107,21 @@ pub(crate) async fn take(
     step: Duration,
     place: Place,
 ) -> Result<Bytes, Problem> {
-    let announced: Option<u64> =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let announced_too_large = announced.filter(|bytes| *bytes > MODULE_BYTES_MAX);
-    let taken = async {
-        let taken = match announced_too_large {
-            Some(bytes) => Err(too_large(bytes)),
-            None => take_all(&mut body, step).await,
-        };
-        // Who asked first whether to send is answered before it does; who says nothing more is not waited for.
-        let asked_first = headers.contains_key(header::EXPECT) && announced_too_large.is_some();
-        if taken.as_ref().is_err_and(|problem| problem.kind == Kind::TooLarge) && !asked_first {
-            let _ = timeout(step, intake::discard(&mut body)).await;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let refused = announced.filter(|bytes| *bytes > MODULE_BYTES_MAX).map(too_large);
+    // Who asked first whether to send is answered before it does.
+    let asked_first = refused.is_some() && headers.contains_key(header::EXPECT);
+    let taken = match refused {
+        Some(refused) => Err(refused),
+        None => {
+            let taken = timeout(UPLOAD_WAIT, take_all(&mut body, step)).await;
+            taken.unwrap_or_else(|_| Err(too_slow(UPLOAD_WAIT)))
         }
-        taken
     };
-    match timeout(UPLOAD_WAIT, taken).await {
-        Ok(taken) => taken.map(|module| Bytes::from_owner(Placed { module, _place: place })),
-        Err(_) => Err(too_slow(UPLOAD_WAIT)),
+    if taken.as_ref().is_err_and(|refused| refused.kind == Kind::TooLarge) && !asked_first {
+        intake::discard(&mut body, Instant::now() + step).await;
     }
+    taken.map(|module| Bytes::from_owner(Placed { module, _place: place }))
 }
 
 async fn take_all(body: &mut Body, step: Duration) -> Result<Vec<u8>, Problem> {

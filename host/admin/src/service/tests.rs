@@ -5,9 +5,13 @@ mod conforms;
 mod played;
 mod steering;
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::HttpBody;
+use hyper::body::Frame;
 use serde_json::{Value, json};
 use tidegate_base::{Answer, GatewayId, NodeName};
 use tidegate_push::{Missing, Outcome, Why};
@@ -114,7 +118,11 @@ fn server() -> Server {
 
 impl Server {
     async fn call(&self, request: axum::http::request::Builder, body: &str) -> (u16, Value) {
-        let request = request.body(Body::from(body.to_owned())).unwrap();
+        self.call_with(request, Body::from(body.to_owned())).await
+    }
+
+    async fn call_with(&self, request: axum::http::request::Builder, body: Body) -> (u16, Value) {
+        let request = request.body(body).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
@@ -304,6 +312,33 @@ async fn bodies_batches_and_requests_at_a_time_are_bounded() {
         second
     });
     assert_eq!((first.0, second.0, kind(&second.1)), (200, 503, "busy"));
+}
+
+/// The body of somebody who goes silent before its end.
+struct Stalls(Option<Bytes>);
+
+impl HttpBody for Stalls {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |part| Poll::Ready(Some(Ok(Frame::data(part)))))
+    }
+}
+
+#[tokio::test]
+async fn who_goes_silent_in_a_body_that_is_too_large_is_told_its_size_and_not_its_pace() {
+    let (body_bytes_max, read_wait) = (300, Duration::from_millis(1));
+    let server =
+        server_with(Fake::default(), AdminSettings { body_bytes_max, read_wait, ..AdminSettings::default() });
+    for (length, expected) in [(299, (408, "too-slow")), (301, (413, "too-large"))] {
+        let body = Body::new(Stalls(Some(vec![b' '; length].into())));
+        let (status, told) = server.call_with(request("POST", SEND), body).await;
+        assert_eq!((status, kind(&told)), expected, "{length}");
+    }
 }
 
 /// What GatewayClient 3.1.1 has.

@@ -138,7 +138,7 @@ class Tidegate(Operator):
                 headers = {"Authorization": f"Bearer {self._token}", **request.headers}
                 connection.request(request.method, self._pool.prefix + request.path, body=request.content, headers=headers)
             except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                pass  # A body that is too large is not read to its end, and the answer may be there.
+                pass  # A body that is far too large is not read to its end, and the answer may be there.
             stream = connection.sock
             response = connection.getresponse()
             if response.status // 100 == 2:
