@@ -15,6 +15,8 @@ pub struct Grants {
     pub config: bool,
     /// Settings that the plugin sees as environment variables of the same name. At most as many as an app has settings.
     pub environment: Vec<String>,
+    /// Buckets of keys that the plugin may open by `wasi:keyvalue`: at most 64.
+    pub keys: Vec<String>,
 }
 
 /// What a plugin needs to be granted, because it imports an interface that stands for it.
@@ -23,6 +25,8 @@ pub struct Grants {
 pub enum Capability {
     /// `wasi:config`.
     Config,
+    /// `wasi:keyvalue`.
+    Keys,
 }
 
 impl Capability {
@@ -30,6 +34,7 @@ impl Capability {
     pub const fn line(self) -> &'static str {
         match self {
             Self::Config => "config = true",
+            Self::Keys => "keys = [\"default\"]",
         }
     }
 
@@ -37,6 +42,7 @@ impl Capability {
     pub const fn purpose(self) -> &'static str {
         match self {
             Self::Config => "reading the app's settings by wasi:config",
+            Self::Keys => "keeping keys in buckets of these names by wasi:keyvalue",
         }
     }
 }
@@ -67,14 +73,35 @@ pub enum InvalidGrants {
         /// How many there are.
         count: usize,
     },
+    /// No bucket can be called that.
+    #[error(
+        "`grants.keys` has {name:?}, which is no name of a bucket: it has 1 to {} bytes, none of them a control character",
+        limits::BUCKET_BYTES_MAX
+    )]
+    Bucket {
+        /// The name.
+        name: String,
+    },
+    /// More buckets than an app may have.
+    #[error("`grants.keys` has {count} buckets, at most {} are allowed", limits::BUCKETS_MAX)]
+    ManyBuckets {
+        /// How many there are.
+        count: usize,
+    },
 }
 
 impl Grants {
     /// Whether this is granted.
-    pub const fn has(&self, capability: Capability) -> bool {
+    pub fn has(&self, capability: Capability) -> bool {
         match capability {
             Capability::Config => self.config,
+            Capability::Keys => !self.keys.is_empty(),
         }
+    }
+
+    /// Whether a bucket of this name is granted.
+    pub fn has_bucket(&self, name: &str) -> bool {
+        self.keys.iter().any(|known| known == name)
     }
 
     /// Checks them beside the app's settings.
@@ -93,7 +120,16 @@ impl Grants {
                 return Err(InvalidGrants::NoSuchSetting { name: name.clone() });
             }
         }
-        Ok(())
+        if self.keys.len() > limits::BUCKETS_MAX {
+            return Err(InvalidGrants::ManyBuckets { count: self.keys.len() });
+        }
+        let is_bucket = |name: &&String| {
+            (1..=limits::BUCKET_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
+        };
+        match self.keys.iter().find(|name| !is_bucket(name)) {
+            Some(name) => Err(InvalidGrants::Bucket { name: name.clone() }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -124,5 +160,18 @@ mod tests {
         assert!(check("").unwrap_err().contains("empty"));
         let many = Grants { environment: vec!["TZ".into(); 257], ..Grants::default() };
         assert_eq!(many.check(&settings), Err(InvalidGrants::Many { count: 257 }));
+    }
+
+    #[test]
+    fn buckets_have_names_that_can_be_read_and_there_are_not_too_many() {
+        let check = |keys: Vec<String>| Grants { keys, ..Grants::default() }.check(&BTreeMap::new());
+        let grants = Grants { keys: vec!["history".into()], ..Grants::default() };
+        assert!(grants.has(Capability::Keys) && !Grants::default().has(Capability::Keys));
+        assert_eq!((grants.has_bucket("history"), grants.has_bucket("")), (true, false));
+        assert_eq!(check(vec!["a room".into(), "x".repeat(63)]), Ok(()));
+        for name in ["", "a\nb", &"x".repeat(64)] {
+            assert_eq!(check(vec![name.to_owned()]), Err(InvalidGrants::Bucket { name: name.to_owned() }));
+        }
+        assert_eq!(check(vec!["b".into(); 65]), Err(InvalidGrants::ManyBuckets { count: 65 }));
     }
 }

@@ -212,6 +212,11 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as a label: every worker has its own.
+    pub fn to_label(&self) -> Label {
+        Label(self.0.clone())
+    }
 }
 
 impl fmt::Display for NodeName {

@@ -7,6 +7,7 @@ mod digest;
 mod event;
 mod grants;
 mod id;
+mod keys;
 pub mod limits;
 mod query;
 mod quota;
@@ -23,6 +24,10 @@ pub use digest::{Digest, InvalidDigest};
 pub use event::{Addresses, CloseInfo, Event, Exports, Protocol, UpgradeDecision, UpgradeRequest};
 pub use grants::{Capability, Grants, InvalidGrants};
 pub use id::{AppName, ClientId, GatewayId, InvalidId, InvalidName, InvalidRole, Label, NodeName, Role};
+pub use keys::{
+    InvalidKeyOp, KeyAnswer, KeyError, KeyOp, KeyUsage, KeyValue, KeyVersion, check_key, check_key_count,
+    check_key_value,
+};
 pub use query::{Answer, Answered, ClientFields, ClientInfo, Query};
 pub use quota::{OverQuota, Quota, Quotas, Usage};
 pub use rate::{Rate, RateMeter};

@@ -30,6 +30,23 @@ pub const HEARTBEAT_BYTES_MAX: usize = 1024;
 /// Most labels that an app may require of a worker, and that a worker may have.
 pub const LABELS_MAX: usize = 32;
 
+/// Longest key of a bucket, in bytes. The shortest has one.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Largest value of a key, in bytes.
+pub const KEY_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Most keys that one call may name.
+pub const KEY_BATCH_MAX: usize = 1000;
+/// Most bytes of keys and values that one call may set.
+pub const KEY_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of values that one call answers.
+pub const KEY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most buckets of an app.
+pub const BUCKETS_MAX: usize = 64;
+/// Longest name of a bucket, in bytes.
+pub const BUCKET_BYTES_MAX: usize = 63;
+/// Default of the bytes that an app's keys and values may have together.
+pub const KEYS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// Default of an app's slots on each worker.
 pub const SLOTS: u32 = 1;
 /// Default of how long a slot that may sleep serves nobody before it does, in milliseconds.

@@ -42,6 +42,8 @@ pub struct AppSpec {
     pub state_bytes_max: Option<u64>,
     /// Bytes of its component: 1 to 32 MiB.
     pub module_bytes_max: Option<u64>,
+    /// Bytes of all its keys and values: 1 to 1 TiB.
+    pub keys_bytes_max: Option<u64>,
     /// Lines a second that it may write into a worker's log: 1 to 1,000,000.
     pub log_lines_per_s: Option<u64>,
     /// What becomes of a slot whose instances keep failing.
@@ -198,7 +200,7 @@ impl AppSpec {
     }
 
     /// Every key that takes a whole number in settings files as well, with its range.
-    pub fn numbers(&self) -> [Number; 27] {
+    pub fn numbers(&self) -> [Number; 28] {
         const GIB: u64 = 1 << 30;
         const RATE: RangeInclusive<u64> = 0..=1_000_000_000_000;
         [
@@ -213,6 +215,7 @@ impl AppSpec {
             ("timers_max", self.timers_max, 0..=1_000_000),
             ("state_bytes_max", self.state_bytes_max, 0..=GIB),
             ("module_bytes_max", self.module_bytes_max, 1..=limits::MODULE_BYTES_MAX),
+            ("keys_bytes_max", self.keys_bytes_max, 1..=1024 * GIB),
             ("log_lines_per_s", self.log_lines_per_s, 1..=1_000_000),
             ("connections_max", self.connections_max, 1..=100_000_000),
             ("client_events_max", self.client_events_max, 1..=1_000_000),

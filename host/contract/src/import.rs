@@ -93,14 +93,36 @@ const BASE: &[(&str, &[&str])] = &[
 /// The interface of [`Capability::Config`].
 pub const WASI_CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
 
+/// The interfaces of [`Capability::Keys`]: buckets, what happens to a key at once, and several keys in one call.
+pub const WASI_KEYVALUE: WasiKeyvalue = WasiKeyvalue {
+    store: "wasi:keyvalue/store@0.2.0-draft2",
+    atomics: "wasi:keyvalue/atomics@0.2.0-draft2",
+    batch: "wasi:keyvalue/batch@0.2.0-draft2",
+};
+
+/// The names of [`WASI_KEYVALUE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WasiKeyvalue {
+    /// `store`.
+    pub store: &'static str,
+    /// `atomics`.
+    pub atomics: &'static str,
+    /// `batch`.
+    pub batch: &'static str,
+}
+
 /// Interfaces that the host answers for apps that are granted what they stand for, by their full names: drafts of WASI are
 /// compatible with nothing else.
-const GRANTED: &[(&str, Capability)] = &[(WASI_CONFIG, Capability::Config)];
+const GRANTED: &[(&str, Capability)] = &[
+    (WASI_CONFIG, Capability::Config),
+    (WASI_KEYVALUE.store, Capability::Keys),
+    (WASI_KEYVALUE.atomics, Capability::Keys),
+    (WASI_KEYVALUE.batch, Capability::Keys),
+];
 
 /// Packages that would need a grant, and what they are for. This version has no such grant yet.
 const GRANTABLE: &[(&str, &str)] = &[
     ("wasi:http", "outgoing HTTP requests"),
-    ("wasi:keyvalue", "key-value buckets"),
     ("wasi:sockets", "network sockets"),
 ];
 
@@ -205,7 +227,7 @@ mod tests {
     #[test]
     fn what_would_need_a_grant_is_refused_by_name() {
         for name in
-            ["wasi:http/outgoing-handler@0.2.3", "wasi:sockets/tcp@0.2.0", "wasi:keyvalue/store@0.2.0-draft"]
+            ["wasi:http/outgoing-handler@0.2.3", "wasi:sockets/tcp@0.2.0", "wasi:sockets/udp@0.2.0"]
         {
             let error = classify(name).unwrap_err();
             assert!(matches!(error, ContractError::NotGranted { .. }), "{name}");
@@ -217,6 +239,11 @@ mod tests {
     fn what_can_be_granted_is_taken_in_the_version_that_the_host_has() {
         let import = classify("wasi:config/store@0.2.0-rc.1").unwrap();
         assert_eq!(import.provider, Provider::Grant(Capability::Config));
+        for name in [WASI_KEYVALUE.store, WASI_KEYVALUE.atomics, WASI_KEYVALUE.batch] {
+            assert_eq!(classify(name).unwrap().provider, Provider::Grant(Capability::Keys));
+        }
+        let error = classify("wasi:keyvalue/store@0.2.0-draft").unwrap_err().to_string();
+        assert!(error.contains("0.2.0-draft2"), "{error}");
         for name in ["wasi:config/runtime@0.2.0", "wasi:config/store@0.2.0-draft", "wasi:config/store"] {
             let error = classify(name).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("0.2.0-rc.1"), "{error}");

@@ -22,7 +22,7 @@ use tidegate_base::Exports;
 
 pub use callback::{CALLBACKS, Callback};
 pub use error::ContractError;
-pub use import::{Import, Provider, WASI_CONFIG, capability};
+pub use import::{Import, Provider, WASI_CONFIG, WASI_KEYVALUE, WasiKeyvalue, capability};
 pub use version::Version;
 
 /// The version of `tidegate:plugin` that this host speaks. A plugin may be built against any patch version of the

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_base::{AppName, AppSpec, CpuShare, Label, Role, Usage};
 use tidegate_gateway::settings::{AppSettings, AppState};
+use tidegate_keys::Keys;
 use tidegate_runtime::CpuBudget;
 use tidegate_wire::control::{Catalog, CatalogApp, FixedApp, TROUBLES_MAX, Trouble};
 use tidegate_worker::{ConfigureAppError, Worker, WorkerApp};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::accept::SharedGateway;
-use crate::config::{AppConfig, shared_settings};
+use crate::config::{AppConfig, Solitude, shared_settings};
 use crate::dial::SharedWorker;
 use crate::plugins::worker_app;
 use crate::tenants::TenantBudgets;
@@ -30,8 +31,17 @@ pub(crate) struct Applied {
 pub(crate) enum Place {
     /// At a gateway, which has ports that apps share or has none.
     Gateway(SharedGateway, bool),
-    /// At a worker with these labels, whose tenants have budgets.
-    Worker(SharedWorker, Vec<Label>, Arc<TenantBudgets>),
+    /// At a worker.
+    Worker(WorkerPlace),
+}
+
+/// A worker, as apps come to it.
+pub(crate) struct WorkerPlace {
+    pub worker: SharedWorker,
+    pub labels: Vec<Label>,
+    pub solitude: Solitude,
+    pub tenants: Arc<TenantBudgets>,
+    pub keys: Arc<dyn Keys>,
 }
 
 /// The apps of one role of a node.
@@ -126,9 +136,10 @@ impl Apps {
 
     /// What could not be done is tried again with every list.
     async fn carry_out(&self, catalog: Catalog, have: &mut BTreeMap<AppName, Here>) -> Vec<Trouble> {
-        if let Place::Worker(.., tenants) = &self.place {
-            tenants.set(&catalog.shares);
+        if let Place::Worker(place) = &self.place {
+            place.tenants.set(&catalog.shares);
         }
+        let all: BTreeSet<_> = catalog.apps.iter().map(|app| app.app.clone()).collect();
         let fixed: BTreeSet<&AppName> = self.fixed.iter().map(|fixed| &fixed.app).collect();
         let (own, both): (Vec<_>, Vec<_>) =
             catalog.apps.into_iter().partition(|app| !fixed.contains(&app.app));
@@ -152,6 +163,10 @@ impl Apps {
         }
         gone.iter().for_each(|app| drop(have.remove(app)));
         self.place.remove(gone).await;
+        if let Place::Worker(place) = &self.place {
+            // Those that are suspended or on another worker are there, and keep what they have.
+            place.keys.retain(catalog.revision, all);
+        }
         // What one of them needs, a route for instance, another may give up after it.
         let again = self.put(puts, have).await.into_iter().map(|(app, _)| app).collect();
         let failed = self.put(again, have).await.into_iter();
@@ -214,8 +229,9 @@ impl Place {
     fn part(&self, app: CatalogApp) -> Option<CatalogApp> {
         match self {
             Self::Gateway(..) => Some(CatalogApp { spec: gateway_part(app.spec), ..app }),
-            Self::Worker(_, labels, _) => {
-                let is_wanted = !app.suspended && app.spec.require.iter().all(|label| labels.contains(label));
+            Self::Worker(place) => {
+                let has = |label: &Label| place.labels.contains(label);
+                let is_wanted = !app.suspended && app.spec.require.iter().all(has);
                 is_wanted.then(|| CatalogApp { empty: false, spec: worker_part(app.spec), ..app })
             }
         }
@@ -229,8 +245,8 @@ impl Place {
                 Self::Gateway(gateway, _) => {
                     gateway.read().as_ref().map(|gateway| gateway.remove_app(&app));
                 }
-                Self::Worker(worker, ..) => {
-                    if let Some(worker) = worker.read().clone() {
+                Self::Worker(place) => {
+                    if let Some(worker) = place.worker.read().clone() {
                         going.spawn(async move { worker.remove_app(&app).await });
                     }
                 }
@@ -243,7 +259,7 @@ impl Place {
     fn budget_of(&self, app: &AppName) -> Option<Arc<CpuBudget>> {
         match self {
             Self::Gateway(..) => None,
-            Self::Worker(.., tenants) => Some(tenants.budget_of(app, CpuShare::default())),
+            Self::Worker(place) => Some(place.tenants.budget_of(app, CpuShare::default())),
         }
     }
 
@@ -256,10 +272,12 @@ impl Place {
                 let added = gateway.read().as_ref().map(|gateway| gateway.add_app(&settings));
                 added.unwrap_or(Ok(())).map(|()| None).map_err(|error| error.to_string())
             }
-            Self::Worker(worker, ..) => {
-                let worker = worker.read().clone();
+            Self::Worker(place) => {
+                let worker = place.worker.read().clone();
                 let (Some(worker), Some(budget)) = (worker, budget) else { return Ok(None) };
-                put_on_worker(&worker, &config, budget).await
+                let empty = WorkerApp { born: app.born, ..WorkerApp::empty(config.name.clone()) };
+                let wanted = worker_app(&config, &place.solitude, empty);
+                put_on_worker(&worker, &config, WorkerApp { budget: Arc::clone(budget), ..wanted }).await
             }
         }
     }
@@ -273,10 +291,9 @@ const WAITS: &str = "`memory_mib`, `turn_cpu_ms`, `turn_wall_ms` and [settings] 
 async fn put_on_worker(
     worker: &Worker,
     config: &AppConfig,
-    budget: &Arc<CpuBudget>,
+    app: WorkerApp,
 ) -> Result<Option<String>, String> {
-    let mut app = worker_app(config, WorkerApp::empty(config.name.clone()));
-    app.budget = Arc::clone(budget);
+    let budget = Arc::clone(&app.budget);
     match worker.configure_app(&app).await {
         Ok(waits) => {
             budget.set_share(config.cpu_share);
@@ -331,6 +348,7 @@ fn gateway_part(spec: AppSpec) -> AppSpec {
         timers_max: None,
         state_bytes_max: None,
         module_bytes_max: None,
+        keys_bytes_max: None,
         log_lines_per_s: None,
         on_failure: None,
         require: Vec::new(),
@@ -359,7 +377,6 @@ fn worker_part(spec: AppSpec) -> AppSpec {
         routes: Vec::new(),
         origins: None,
         heartbeat: None,
-        require: Vec::new(),
         ..spec
     }
 }

@@ -55,6 +55,9 @@ pub enum NodeError {
     /// The register's store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The keys of the worker's apps cannot be used.
+    #[error(transparent)]
+    Keys(#[from] tidegate_keys::OpenError),
     /// The register cannot say which versions of the apps run.
     #[error("the plugins that the settings name cannot become versions: {0}")]
     Versions(Refusal),

@@ -267,7 +267,12 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
     );
     let mut memory = gauge("tidegate_worker_app_memory_bytes", "Linear memory of its plugin instances.");
     let mut version = gauge("tidegate_worker_app_version", "The version that its slots run; 0: none yet.");
+    let mut keys = gauge("tidegate_worker_app_keys", "Keys in its buckets.");
+    let mut key_bytes =
+        gauge("tidegate_worker_app_key_bytes", "Bytes of its keys and their values, of `keys_bytes_max`.");
     for ((tenant, app), slots) in &running {
+        keys.push(&[("tenant", tenant), ("app", app)], slots.keys as f64);
+        key_bytes.push(&[("tenant", tenant), ("app", app)], slots.key_bytes as f64);
         for (state, value) in states {
             slots_now.push(&[("tenant", tenant), ("app", app), ("state", state)], value(slots));
         }
@@ -276,7 +281,7 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
             version.push(&[("tenant", tenant), ("app", app)], f64::from(slots.version));
         }
     }
-    all.extend([slots_now, memory, version]);
+    all.extend([slots_now, memory, version, keys, key_bytes]);
     all
 }
 
@@ -327,6 +332,8 @@ fn added(mut sum: AppEntry, app: &AppEntry) -> AppEntry {
         let all = sum.slots.get_or_insert_default();
         all.count += slots.count;
         all.waiting += slots.waiting;
+        all.keys += slots.keys;
+        all.key_bytes += slots.key_bytes;
         all.suspended += slots.suspended;
         all.asleep += slots.asleep;
         all.without_place += slots.without_place;

@@ -362,6 +362,8 @@ impl Shared {
                     throttled_ms: millis(status.cpu.throttled),
                     throttled: status.is_throttled,
                     memory_bytes: status.memory_bytes,
+                    keys: status.keys.keys,
+                    key_bytes: status.keys.bytes,
                     turn_times: status.turn_times,
                     queue_times: status.queue_times,
                 });

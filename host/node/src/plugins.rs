@@ -12,7 +12,7 @@ use tidegate_store::{Store, StoreError};
 use tidegate_wire::control::VersionRef;
 use tidegate_worker::{DoesNotFit, ModuleTooLarge, WorkerApp};
 
-use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin};
+use crate::config::{AppConfig, BuildOutput, Config, Place, Plugin, Solitude};
 use crate::tenants::TenantBudgets;
 
 /// Why an app's plugin cannot run.
@@ -105,7 +105,8 @@ pub(crate) fn load(config: &Config, engine: &Engine, store: Option<&Store>) -> R
     let modules = Modules::new(engine.clone(), config.worker.compiler.clone(), Some(cache));
     let (here, elsewhere): (Vec<_>, Vec<_>) = config.apps.iter().partition(|app| config.runs_here(app));
     let tenants = Arc::new(TenantBudgets::default());
-    let mut loader = Loader { config, store, modules: &modules, known: HashMap::new() };
+    let solitude = config.solitude();
+    let mut loader = Loader { config, solitude, store, modules: &modules, known: HashMap::new() };
     let apps = here.into_iter().map(|app| {
         loader.app(app).map(|mut loaded| {
             loaded.iter_mut().for_each(|it| it.app.budget = tenants.budget_of(&app.name, app.cpu_share));
@@ -141,7 +142,8 @@ pub(crate) fn replace(
 }
 
 /// An app as a worker is told of it; its module, version and budget stay as they are.
-pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
+pub(crate) fn worker_app(app: &AppConfig, solitude: &Solitude, mut worker: WorkerApp) -> WorkerApp {
+    worker.is_only_here = solitude.is_only_here(app);
     worker.require = app.require.clone();
     worker.slots = app.slots;
     worker.min_slots = app.min_slots;
@@ -154,6 +156,7 @@ pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
     worker.timers_max = app.timers_max;
     worker.state_bytes_max = app.state_bytes_max;
     worker.module_bytes_max = app.module_bytes_max;
+    worker.keys_bytes_max = app.keys_bytes_max;
     worker.log_lines_per_s = app.log_lines_per_s;
     worker.on_failure = app.on_failure;
     let exposed = |(key, value): (&String, &Setting)| Some((key.clone(), value.expose()?.to_owned()));
@@ -165,6 +168,7 @@ pub(crate) fn worker_app(app: &AppConfig, mut worker: WorkerApp) -> WorkerApp {
 /// Loads plugins, and knows those that it has loaded.
 struct Loader<'a> {
     config: &'a Config,
+    solitude: Solitude,
     store: Option<&'a Store>,
     modules: &'a Modules,
     known: HashMap<&'a Plugin, (Module, Bytes)>,
@@ -177,7 +181,7 @@ impl<'a> Loader<'a> {
             Some(known) => known.clone(),
             None => self.load(app, plugin)?,
         };
-        let mut worker = worker_app(app, WorkerApp::new(app.name.clone(), module.clone()));
+        let mut worker = worker_app(app, &self.solitude, WorkerApp::new(app.name.clone(), module.clone()));
         // Of apps with the same plugin, one may have less.
         DoesNotFit::check_module(&worker, &module)?;
         tracing::info!(app = %app.name, digest = %module.digest(), "plugin loaded");

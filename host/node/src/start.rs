@@ -10,6 +10,7 @@ use tidegate_base::{AppName, GatewayId, Label, NodeName, Role};
 use tidegate_exporter::{Exporter, Source};
 use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
+use tidegate_keys::{Embedded, EmbeddedSettings, Keys};
 use tidegate_link::certs::Identity;
 use tidegate_link::{Endpoint, LinkSettings, Peer, memory_pair};
 use tidegate_register::questions::{Own, Respondent};
@@ -21,7 +22,7 @@ use tidegate_worker::{Worker, WorkerSettings};
 use tokio::runtime::Handle;
 
 use crate::answers::Answers;
-use crate::apps::{self, Apps};
+use crate::apps::{self, Apps, WorkerPlace};
 use crate::config::{Config, Place};
 use crate::data_dir::DataDir;
 use crate::dial::Dialer;
@@ -64,6 +65,7 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     let shards = Shards::start("tidegate-shard", count).map_err(NodeError::system("start a thread"))?;
     let mut parts = Parts::new(&config, shards.handles(), on_control, store);
     if let Some(plugins) = &plugins {
+        parts.keys = Some(Arc::clone(&plugins.keys));
         parts.tenants = Arc::clone(&plugins.loaded.tenants);
     }
     match &config.place {
@@ -134,6 +136,7 @@ struct Plugins {
     engine: Engine,
     slow: Arc<SlowPool>,
     loaded: Loaded,
+    keys: Arc<dyn Keys>,
 }
 
 /// Opens the store of a register, on a thread that may block.
@@ -154,7 +157,8 @@ async fn prepare(config: Config, store: Option<Arc<Store>>) -> Result<Plugins, N
         let queue_max = config.worker.engine.instances as usize;
         let settings = SlowPoolSettings { queue_max, ..SlowPoolSettings::default() };
         let slow = SlowPool::new(&settings).map_err(NodeError::system("start a thread"))?;
-        Ok(Plugins { engine, slow: Arc::new(slow), loaded })
+        let keys = Embedded::open(&config.data_dir, EmbeddedSettings::default())?;
+        Ok(Plugins { engine, slow: Arc::new(slow), loaded, keys: Arc::new(keys) })
     };
     match tokio::task::spawn_blocking(prepare).await {
         Ok(prepared) => prepared,
@@ -175,6 +179,7 @@ struct Parts<'a> {
     store: Option<Arc<Store>>,
     plugins: Option<(Engine, Arc<SlowPool>)>,
     tenants: Arc<TenantBudgets>,
+    keys: Option<Arc<dyn Keys>>,
 }
 
 impl<'a> Parts<'a> {
@@ -195,7 +200,20 @@ impl<'a> Parts<'a> {
         };
         let (tasks, endpoint, endpoints, plugins) = (Vec::new(), None, None, None);
         let (tenants, answers) = (Arc::default(), Arc::default());
-        Self { config, shards, control, shared, answers, tasks, endpoint, endpoints, store, plugins, tenants }
+        Self {
+            config,
+            shards,
+            control,
+            shared,
+            answers,
+            tasks,
+            endpoint,
+            endpoints,
+            store,
+            plugins,
+            tenants,
+            keys: None,
+        }
     }
 
     /// Three roles, joined in memory: slot and client of one shard on one thread.
@@ -226,7 +244,7 @@ impl<'a> Parts<'a> {
             (Role::Worker, None, RoleDuty::Worker(WorkerDuty::new(orders))),
         ];
         for (role, id, duty) in duties {
-            let duty = self.duty(role, duty);
+            let duty = self.duty(role, duty)?;
             let membership = self.membership(self.info(role, id, None), duty, 1);
             let (own, registers) = memory_pair(self.peer(role), self.peer(Role::Register));
             register.add_link(registers);
@@ -273,7 +291,7 @@ impl<'a> Parts<'a> {
         let accept = accept::accept(endpoint.clone(), Arc::clone(&self.shared.gateway), self.shards.clone());
         home.spawn(accept);
         self.endpoint = Some(endpoint);
-        let duty = self.duty(Role::Gateway, RoleDuty::Gateway(Arc::clone(&self.shared.gateway)));
+        let duty = self.duty(Role::Gateway, RoleDuty::Gateway(Arc::clone(&self.shared.gateway)))?;
         let info = self.info(Role::Gateway, Some(id), Some(advertised));
         let membership = self.membership(info, duty, registers.len());
         self.announce(&membership, identity, registers)
@@ -298,7 +316,7 @@ impl<'a> Parts<'a> {
         let _ = keeper.set(Arc::downgrade(&duty));
         *self.shared.worker.write() = Some(worker);
         let info = self.info(Role::Worker, None, None);
-        let of_role = self.duty(Role::Worker, RoleDuty::Worker(Arc::clone(&duty)));
+        let of_role = self.duty(Role::Worker, RoleDuty::Worker(Arc::clone(&duty)))?;
         let apps = Arc::clone(&of_role.apps);
         let membership = self.membership(info, of_role, registers.len());
         self.announce(&membership, identity, registers)?;
@@ -403,12 +421,13 @@ impl<'a> Parts<'a> {
     }
 
     async fn worker(&mut self, plugins: Plugins) -> Result<Worker, NodeError> {
-        let Plugins { engine, slow, loaded } = plugins;
+        let Plugins { engine, slow, loaded, .. } = plugins;
         let config = &self.config.worker;
         let mut settings = WorkerSettings::new(self.config.name.clone());
         let here = loaded.apps.into_iter().map(|loaded| loaded.app);
         settings.apps = here.chain(loaded.elsewhere).collect();
-        settings.labels = config.labels.clone();
+        settings.labels = self.config.worker_labels();
+        settings.keys = self.keys.clone();
         settings.grant = config.grant;
         settings.command_queue_bytes_max = config.command_queue_bytes_max;
         settings.query_wait = config.query_wait;
@@ -420,11 +439,18 @@ impl<'a> Parts<'a> {
     }
 
     /// What a role does for the register. The apps of the catalog come to it on the control thread.
-    fn duty(&mut self, role: Role, of_role: RoleDuty) -> Duty {
+    fn duty(&mut self, role: Role, of_role: RoleDuty) -> Result<Duty, NodeError> {
         let place = match role {
             Role::Worker => {
-                let labels = self.config.worker.labels.clone();
-                apps::Place::Worker(Arc::clone(&self.shared.worker), labels, Arc::clone(&self.tenants))
+                // A worker has been started: it is with its plugins that the keys came.
+                let Some(keys) = self.keys.clone() else { return Err(no_plugins()) };
+                apps::Place::Worker(WorkerPlace {
+                    worker: Arc::clone(&self.shared.worker),
+                    labels: self.config.worker_labels(),
+                    solitude: self.config.solitude(),
+                    tenants: Arc::clone(&self.tenants),
+                    keys,
+                })
             }
             _ => {
                 let shares = !self.config.gateway.listeners.is_empty();
@@ -434,7 +460,7 @@ impl<'a> Parts<'a> {
         let apps = Apps::new(place, &self.config.apps);
         self.tasks.push(self.control.spawn(Arc::clone(&apps).follow()));
         self.shared.apps.push(Arc::clone(&apps));
-        Duty { role: of_role, apps }
+        Ok(Duty { role: of_role, apps })
     }
 
     fn peer(&self, role: Role) -> Peer {

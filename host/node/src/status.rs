@@ -171,6 +171,12 @@ pub struct SlotsEntry {
     /// Bytes of linear memory of its instances.
     #[serde(default)]
     pub memory_bytes: usize,
+    /// Keys in its buckets.
+    #[serde(default)]
+    pub keys: u64,
+    /// Bytes of these keys and their values.
+    #[serde(default)]
+    pub key_bytes: u64,
     /// How long its turns took, without waiting for its `cpu_share`.
     #[serde(default)]
     pub turn_times: Histogram,

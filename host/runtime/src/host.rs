@@ -1,8 +1,11 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_base::{Addresses, Answered, Capability, Command, Query};
+use tidegate_base::{
+    Addresses, Answered, Capability, Command, KeyAnswer, KeyError, KeyOp, KeyValue, Query,
+};
 
 /// What a plugin asks for, as the runtime hands it to the worker. One value per instance.
 ///
@@ -60,10 +63,36 @@ pub trait PluginHost: Send + 'static {
         false
     }
 
+    /// Whether the app is granted the bucket of this name now.
+    fn has_bucket(&self, _: &str) -> bool {
+        false
+    }
+
+    /// A bucket that the app is granted.
+    ///
+    /// # Errors
+    /// It is not.
+    fn bucket(&self, name: &str) -> Result<Arc<dyn KeyBucket>, KeyError> {
+        Err(KeyError::NoSuchBucket { bucket: name.to_owned() })
+    }
+
     /// The environment variables that an instance starts with.
     fn environment(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+}
+
+/// A bucket of an app's keys that a plugin has opened. Whether it is still granted is looked at before every call.
+pub trait KeyBucket: Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// A key's value, or that it has none, if that is at hand; never waits.
+    fn peek(&self, key: &str) -> Option<Option<KeyValue>>;
+
+    /// Asks, or changes something; the form of `op` is checked already. The variant of the answer must be the one that the
+    /// op asks for. Dropping the future takes no change back.
+    fn ask(&self, op: KeyOp) -> Pin<Box<dyn Future<Output = Result<KeyAnswer, KeyError>> + Send>>;
 }
 
 /// How loud a log line is.

@@ -46,7 +46,7 @@ pub use clock::LongTurn;
 pub use compile::{ChildCompiler, CompileError, CompileLimits, Compiler};
 pub use engine::{Engine, EngineError, EngineSettings, PoolUse};
 pub use fault::{Fault, SaveError, StartError};
-pub use host::{LogLevel, PluginHost};
+pub use host::{KeyBucket, LogLevel, PluginHost};
 pub use instance::Instance;
 pub use limits::Limits;
 pub use module::{LoadError, Module, Modules};

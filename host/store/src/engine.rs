@@ -11,12 +11,18 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::error::StoreError;
-use crate::tables::{FORMAT, FORMAT_KEY, META};
-use crate::{file, tables};
+use crate::file;
+use crate::tables::{FORMAT_KEY, META};
 
-/// The memory that pages are kept in: a register reads little and seldom, and a module it reads once. A larger one would just
-/// fill with the history, kilobyte by kilobyte, over thousands of deployments.
-const CACHE_BYTES: usize = 4 << 20;
+/// What a file is.
+pub(crate) struct Layout {
+    /// The format of its tables. A file with a higher one is refused.
+    pub format: u32,
+    /// The memory that pages are kept in.
+    pub cache_bytes: usize,
+    /// Makes the tables, so that no reader ever misses one. The engine notes the format.
+    pub create: fn(&WriteTransaction) -> Result<(), Failure>,
+}
 
 /// Why a transaction did not happen.
 pub(crate) enum Failure {
@@ -32,6 +38,7 @@ pub(crate) enum Failure {
 /// exclusive is for whoever replaces or compacts it.
 pub(crate) struct Engine {
     path: PathBuf,
+    layout: &'static Layout,
     state: RwLock<State>,
 }
 
@@ -48,8 +55,8 @@ enum State {
 
 impl Engine {
     /// Opens or makes the file.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let this = Self { path, state: RwLock::new(State::Closed { check: false }) };
+    pub(crate) fn open(path: PathBuf, layout: &'static Layout) -> Result<Self, StoreError> {
+        let this = Self { path, layout, state: RwLock::new(State::Closed { check: false }) };
         drop(this.opened()?);
         Ok(this)
     }
@@ -109,7 +116,7 @@ impl Engine {
         match &*state {
             State::Open(_) => {}
             State::Damaged(what) => return Err(self.damaged(what.clone())),
-            State::Closed { check } => match (open_database(&self.path, *check), check) {
+            State::Closed { check } => match (open_database(&self.path, self.layout, *check), check) {
                 (Ok(database), _) => *state = State::Open(database),
                 (Err(StoreError::Damaged { path, what }), true) => {
                     *state = State::Damaged(what.clone());
@@ -183,14 +190,14 @@ impl From<redb::CommitError> for Failure {
     }
 }
 
-fn open_database(path: &Path, check: bool) -> Result<Database, StoreError> {
+fn open_database(path: &Path, layout: &Layout, check: bool) -> Result<Database, StoreError> {
     let file = file::open(path)?;
     let result = guarded(|| {
         let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
+        builder.set_cache_size(layout.cache_bytes).set_check_integrity_on_open(check);
         let backend = FileBackend::new(file).map_err(|error| Failure::Engine(error.into()))?;
         let database = builder.create_with_backend(backend).map_err(|error| Failure::Engine(error.into()))?;
-        check_format(path, &database)?;
+        check_format(path, layout, &database)?;
         Ok(database)
     });
     result.map_err(|failure| match failure {
@@ -201,17 +208,21 @@ fn open_database(path: &Path, check: bool) -> Result<Database, StoreError> {
 }
 
 /// Makes the tables of a new file; checks that those of another are ours.
-fn check_format(path: &Path, database: &Database) -> Result<(), Failure> {
+fn check_format(path: &Path, layout: &Layout, database: &Database) -> Result<(), Failure> {
     let reading = database.begin_read()?;
     if reading.list_tables()?.next().is_none() && reading.list_multimap_tables()?.next().is_none() {
         drop(reading);
-        return write(database, tables::create);
+        return write(database, |transaction| {
+            transaction.open_table(META)?.insert(FORMAT_KEY, layout.format)?;
+            (layout.create)(transaction)
+        });
     }
     let found = reading.open_table(META)?.get(FORMAT_KEY)?.map(|value| value.value());
     match found {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => {
-            Err(StoreError::NewerFormat { path: path.to_owned(), found, known: FORMAT }.into())
+        Some(found) if found == layout.format => Ok(()),
+        Some(found) if found > layout.format => {
+            let known = layout.format;
+            Err(StoreError::NewerFormat { path: path.to_owned(), found, known }.into())
         }
         _ => Err(Failure::Damaged("it names no format".to_owned())),
     }

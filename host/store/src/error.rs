@@ -1,7 +1,9 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidegate_base::{AppName, Digest};
+
+use crate::keys::KeyFile;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +43,8 @@ pub enum StoreError {
     },
     /// The file does not hold what was written, or is no store.
     #[error(
-        "the store {} is damaged: {what}; stop the node and put a copy of the file back, or move the file away: then \
-         apps start with the plugins that the settings name, and what was deployed is deployed again",
-        path.display()
+        "the store {} is damaged: {what}; stop the node and put a copy of the file back, or move the file away: {}",
+        path.display(), without(path)
     )]
     Damaged {
         /// The file.
@@ -206,4 +207,14 @@ pub enum StoreError {
         /// Of the last change.
         found: u64,
     },
+}
+
+/// What is so when a damaged file is moved away.
+fn without(path: &Path) -> &'static str {
+    match path.file_name().is_some_and(|name| name == KeyFile::FILE_NAME) {
+        true => "then its apps start with empty buckets",
+        false => {
+            "then apps start with the plugins that the settings name, and what was deployed is deployed again"
+        }
+    }
 }

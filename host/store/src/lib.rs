@@ -1,5 +1,6 @@
-//! What survives the restart of a register, or of a node that runs everything: the modules that were deployed, each
-//! app's versions, the tenants and apps that were made at run time, and the tokens of the HTTP API. One file, `store.redb`, in the node's data folder.
+//! What survives the restart of a node. Of a register, or of a node that runs everything: the modules that were deployed,
+//! each app's versions, the tenants and apps that were made at run time, and the tokens of the HTTP API. One file,
+//! `store.redb`, in the node's data folder: [`Store`]. Of a worker: the keys of its apps, in `keys.redb`: [`KeyFile`].
 //!
 //! Everything here blocks: on the disk, and on a write that another thread has begun. Call it from a thread that may
 //! wait, never from one that runs an async runtime.
@@ -18,6 +19,7 @@ mod collect;
 mod engine;
 mod error;
 mod file;
+mod keys;
 mod modules;
 mod record;
 mod tables;
@@ -31,6 +33,7 @@ use crate::engine::Engine;
 pub use catalog::{CATALOG_RECORD_BYTES_MAX, CatalogChange, CatalogRecords, TENANTS_MAX};
 pub use collect::{Collected, Compaction, KEPT_COMMITTED, KEPT_FRESH_MS, RemovedModule};
 pub use error::StoreError;
+pub use keys::{Broken, KeyFile, KeyReading, KeyWriting, Page, SpaceId};
 pub use modules::ModuleInfo;
 pub use record::{
     APPS_MAX, BY_BYTES_MAX, HISTORY_MAX, NOTE_BYTES_MAX, NewVersion, Origin, Outcome, PROGRESS_BYTES_MAX,
@@ -77,7 +80,7 @@ impl Store {
     /// Another process has it open, others may read or write the file, it is damaged, a newer Tidegate has written it,
     /// or the disk refuses.
     pub fn open(folder: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
-        Ok(Self { engine: Engine::open(folder.join(Self::FILE_NAME))?, limits })
+        Ok(Self { engine: Engine::open(folder.join(Self::FILE_NAME), &tables::LAYOUT)?, limits })
     }
 
     /// The file.

@@ -9,10 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_base::{AppName, Digest};
 
-use crate::engine::Failure;
+use crate::engine::{Failure, Layout};
 
-/// The format of the tables. A file with a higher one is refused.
-pub(crate) const FORMAT: u32 = 1;
+/// The file of a register: it reads little and seldom, and a module it reads once. A larger cache would just fill with the
+/// history, kilobyte by kilobyte, over thousands of deployments.
+pub(crate) static LAYOUT: Layout = Layout { format: FORMAT, cache_bytes: 4 << 20, create };
+
+const FORMAT: u32 = 1;
 /// Where [`META`] has the format.
 pub(crate) const FORMAT_KEY: &str = "format";
 
@@ -49,11 +52,9 @@ pub(crate) const TOKENS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition
 /// to half of it. A piece, its key and the page's head just fit into 64 KiB.
 pub(crate) const CHUNK_BYTES: usize = (64 << 10) - 512;
 
-const CHECK_BYTES: usize = 8;
+pub(crate) const CHECK_BYTES: usize = 8;
 
-/// Makes the tables, so that no reader ever misses one, and notes the format.
-pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), Failure> {
-    transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+fn create(transaction: &WriteTransaction) -> Result<(), Failure> {
     transaction.open_table(MODULES)?;
     transaction.open_table(CHUNKS)?;
     transaction.open_table(APPS)?;
@@ -95,7 +96,8 @@ fn checked<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-fn check_of(body: &[u8]) -> [u8; CHECK_BYTES] {
+/// What stands before a record, so that a damaged one is told.
+pub(crate) fn check_of(body: &[u8]) -> [u8; CHECK_BYTES] {
     let digest = Digest::of(body);
     digest.as_bytes().first_chunk().copied().unwrap_or_default()
 }

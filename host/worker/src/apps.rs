@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidegate_base::{AppName, Label};
+use tidegate_keys::Space;
 use tidegate_runtime::{Engine, SlowPool, TemplateError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::app_log::AppLog;
+use crate::buckets;
 use crate::conducted::{Conducted, Reach};
 use crate::edition::Edition;
 use crate::fits::{DoesNotFit, MissingLabels};
@@ -65,6 +67,8 @@ pub(crate) struct RunningApp {
     /// As it was added, without its module.
     pub settings: WorkerApp,
     pub slots: Vec<RunningSlot>,
+    /// Its keys, if it is granted any.
+    pub keys: Option<Arc<Space>>,
     log: Arc<AppLog>,
     /// How it is told that it is gone, once it leaves.
     leaving: Option<(Ending, watch::Receiver<bool>)>,
@@ -263,7 +267,8 @@ impl Inner {
         let conducted = Conducted::new(edition, reaches(&slots), Arc::clone(&self.places));
         self.roster.push(Change::Add(id, Box::new(conducted)));
         let settings = edition.app.without_module();
-        apps.running.push(RunningApp { id, settings, slots, log, leaving: None });
+        let keys = buckets::space(&self.settings.keys, &settings);
+        apps.running.push(RunningApp { id, settings, slots, keys, log, leaving: None });
         first
     }
 
@@ -334,6 +339,7 @@ impl Inner {
             gone = self.begin_shrink(&now.name, count, leaving);
         }
         app.log.set_pace(settings.log_lines_per_s);
+        app.keys = buckets::space(&self.settings.keys, &settings);
         app.settings = WorkerApp::clone(&settings);
         self.roster.push(Change::Configure(app.id, settings, reaches(&app.slots)));
         tracing::info!(app = %now.name, slots = count, waits, "an app has other settings");

@@ -331,6 +331,7 @@ impl Conductor {
             worker: self.parts.settings.name.as_str().into(),
             log: Arc::clone(&reach.shared.log),
             asks: Asks { inbox: Arc::clone(&reach.shared.inbox), wait: self.parts.settings.query_wait },
+            keys: self.parts.settings.keys.clone(),
         };
         // On the slot's own thread, so that two instances of one slot never use two cores.
         let budget = Arc::clone(&edition.app.budget);

@@ -25,6 +25,9 @@ pub enum DoesNotFit {
     /// It is not granted what its module needs.
     #[error(transparent)]
     Grants(#[from] MissingGrant),
+    /// Its keys would be in several places.
+    #[error(transparent)]
+    Keys(#[from] KeysElsewhere),
 }
 
 impl DoesNotFit {
@@ -43,9 +46,12 @@ impl DoesNotFit {
     /// The module is too large, or needs what the app is not granted.
     pub fn check_module(app: &WorkerApp, module: &Module) -> Result<(), Self> {
         ModuleTooLarge::check(&app.name, module.component_bytes(), app.module_bytes_max)?;
-        match module.needs().iter().find(|needed| !app.grants.has(**needed)) {
-            Some(missing) => Err(MissingGrant { app: app.name.clone(), missing: *missing }.into()),
-            None => Ok(()),
+        if let Some(missing) = module.needs().iter().find(|needed| !app.grants.has(**needed)) {
+            return Err(MissingGrant { app: app.name.clone(), missing: *missing }.into());
+        }
+        match app.is_only_here || !module.needs().contains(&Capability::Keys) {
+            true => Ok(()),
+            false => Err(KeysElsewhere { app: app.name.clone() }.into()),
         }
     }
 }
@@ -98,6 +104,17 @@ pub struct MissingGrant {
     pub app: AppName,
     /// What it needs.
     pub missing: Capability,
+}
+
+/// An app with keys that may run on several workers, each of which would keep keys of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the plugin of app {app} keeps keys, and they live on one worker: name that worker in `require` of the app, as \
+     `require = [\"NAME\"]` (every worker has its own name as a label), or take `keys` out of its grants"
+)]
+pub struct KeysElsewhere {
+    /// The app.
+    pub app: AppName,
 }
 
 /// An app that a worker does not run, since it is not marked with what the app requires.

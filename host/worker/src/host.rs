@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_base::{Addresses, Answered, Capability, Command, Query};
-use tidegate_runtime::{LogLevel, PluginHost};
+use tidegate_base::{Addresses, Answered, Capability, Command, KeyError, Query};
+use tidegate_runtime::{KeyBucket, LogLevel, PluginHost};
 
+use crate::buckets::{self, Store};
 use crate::core::SlotCore;
 use crate::held::Held;
 use crate::settings::WorkerApp;
@@ -19,6 +20,7 @@ use crate::settings::WorkerApp;
 pub(crate) struct SlotHost {
     seat: Seat,
     home: Home,
+    keys: Store,
 }
 
 #[derive(Debug)]
@@ -34,13 +36,13 @@ pub(crate) type Home = Arc<Mutex<Option<Box<SlotCore>>>>;
 
 impl SlotHost {
     /// Of an instance that serves the slot.
-    pub fn serving(core: Box<SlotCore>, home: Home) -> Self {
-        Self { seat: Seat::Serving(core), home }
+    pub fn serving(core: Box<SlotCore>, home: Home, keys: Store) -> Self {
+        Self { seat: Seat::Serving(core), home, keys }
     }
 
     /// Of an instance that serves no slot.
-    pub fn held(held: Held) -> Self {
-        Self { seat: Seat::Held(Box::new(held)), home: Home::default() }
+    pub fn held(held: Held, keys: Store) -> Self {
+        Self { seat: Seat::Held(Box::new(held)), home: Home::default(), keys }
     }
 
     /// The core, if it serves.
@@ -70,6 +72,15 @@ impl SlotHost {
         match std::mem::replace(&mut self.seat, Seat::Held(Box::new(held))) {
             Seat::Serving(core) => Some(core),
             Seat::Held(_) | Seat::Gone => None,
+        }
+    }
+
+    fn log_line(&self, level: LogLevel, line: &str) {
+        match &self.seat {
+            Seat::Serving(core) => core.write_log(level, line),
+            // Beside the slot's turns.
+            Seat::Held(held) => held.log.write(&held.app, held.slot, 0, level, line),
+            Seat::Gone => {}
         }
     }
 
@@ -158,12 +169,7 @@ impl PluginHost for SlotHost {
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
-        match &self.seat {
-            Seat::Serving(core) => core.write_log(level, line),
-            // Beside the slot's turns.
-            Seat::Held(held) => held.log.write(&held.app, held.slot, 0, level, line),
-            Seat::Gone => {}
-        }
+        self.log_line(level, line);
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
@@ -176,6 +182,21 @@ impl PluginHost for SlotHost {
 
     fn is_granted(&self, capability: Capability) -> bool {
         self.app().is_some_and(|app| app.grants.has(capability))
+    }
+
+    fn has_bucket(&self, name: &str) -> bool {
+        self.app().is_some_and(|app| app.grants.has_bucket(name))
+    }
+
+    // A held instance's keys are no effects that could be held back: what it changes is changed.
+    fn bucket(&self, name: &str) -> Result<Arc<dyn KeyBucket>, KeyError> {
+        let Some(app) = self.app() else { return Err(KeyError::NoSuchBucket { bucket: name.to_owned() }) };
+        let opened = buckets::open(&self.keys, app, name);
+        if let Err(error) = &opened {
+            // What the plugin is told has no words.
+            self.log_line(LogLevel::Warn, &error.to_string());
+        }
+        opened
     }
 
     fn environment(&self) -> Vec<(String, String)> {

@@ -10,6 +10,7 @@
 
 mod app_log;
 mod apps;
+mod buckets;
 mod capacity;
 mod conducted;
 mod conductor;

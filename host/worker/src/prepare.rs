@@ -8,6 +8,7 @@ use tidegate_wire::control::{Failure, SlotSwitch, Stage};
 use tokio::sync::oneshot;
 
 use crate::app_log::AppLog;
+use crate::buckets::Store;
 use crate::edition::Edition;
 use crate::held::{Asks, Held};
 use crate::host::SlotHost;
@@ -68,6 +69,7 @@ pub(crate) struct Place {
     pub worker: Arc<str>,
     pub log: Arc<AppLog>,
     pub asks: Asks,
+    pub keys: Store,
     /// Whether there is nothing in the slot that it would follow.
     pub is_first: bool,
 }
@@ -79,7 +81,8 @@ pub(crate) async fn prepare(edition: Arc<Edition>, place: Place) -> Result<Prepa
     let Some(template) = &edition.template else {
         return Err(failed(Stage::Worker, "there is no module to start".into()));
     };
-    let host = SlotHost::held(Held::new(Arc::clone(&app), place.slot, place.log, place.asks));
+    let held = Held::new(Arc::clone(&app), place.slot, place.log, place.asks);
+    let host = SlotHost::held(held, place.keys);
     let starting = Instance::start_within(template, host, app.limits, &app.budget);
     let mut instance = starting.await.map_err(|error| {
         let stage = match error {

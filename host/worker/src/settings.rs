@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use tidegate_base::OnFailure;
 use tidegate_base::{AppName, CpuShare, Exports, Grants, Label, NodeName, limits};
+use tidegate_keys::Keys;
 use tidegate_runtime::{CpuBudget, Limits, Module};
 use tidegate_wire::Grant;
 
@@ -26,6 +27,8 @@ pub struct WorkerSettings {
     pub query_wait: Duration,
     /// How long a stop may take.
     pub stop_wait: Duration,
+    /// Where the keys of its apps are kept. None: its apps have no buckets.
+    pub keys: Option<Arc<dyn Keys>>,
     /// Bytes that the states of sleeping slots may take, all apps together. A slot whose state does not fit stays awake.
     pub sleep_state_bytes_max: usize,
 }
@@ -41,6 +44,7 @@ impl WorkerSettings {
             command_queue_bytes_max: 8 * 1024 * 1024,
             query_wait: Duration::from_secs(5),
             stop_wait: Duration::from_secs(10),
+            keys: None,
             sleep_state_bytes_max: limits::SLEEP_STATE_BYTES_MAX,
         }
     }
@@ -60,6 +64,11 @@ pub struct WorkerApp {
     pub module: Option<Module>,
     /// Its version, from 1. 0: what the worker's own settings name, or nothing yet.
     pub version: u32,
+    /// When it was made, as a revision of the register's list: an app of the same name that is made later has another one. 0:
+    /// it stands in a settings file.
+    pub born: u64,
+    /// No other worker runs it, so that the keys which it keeps here are all that it has.
+    pub is_only_here: bool,
     /// Labels that a worker must have to run it, all of them.
     pub require: Vec<Label>,
     /// How many slots it has here.
@@ -87,6 +96,8 @@ pub struct WorkerApp {
     pub state_bytes_max: usize,
     /// Bytes of its component. What runs already may be larger.
     pub module_bytes_max: u64,
+    /// Bytes of all its keys and values.
+    pub keys_bytes_max: u64,
     /// Lines a second that the app may write into the log, all of its slots here together; twice as many at once.
     pub log_lines_per_s: u32,
     /// What becomes of a slot whose instances keep failing.
@@ -138,6 +149,8 @@ impl WorkerApp {
             name,
             module: None,
             version: 0,
+            born: 0,
+            is_only_here: true,
             require: Vec::new(),
             slots: 1,
             min_slots: None,
@@ -151,6 +164,7 @@ impl WorkerApp {
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
             module_bytes_max: limits::MODULE_BYTES_MAX,
+            keys_bytes_max: limits::KEYS_BYTES_MAX,
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
             settings: PluginSettings::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidegate_base::{AppName, GatewayId, Label};
+use tidegate_base::{AppName, GatewayId, KeyUsage, Label};
 use tidegate_link::Link;
 use tidegate_runtime::{CpuUse, Engine, PoolUse, SlowPool, TemplateError};
 use tidegate_telemetry::Histogram;
@@ -61,6 +61,8 @@ pub struct AppStatus {
     pub queue_times: Histogram,
     /// Linear memory of its instances, as of when their slots rested last.
     pub memory_bytes: usize,
+    /// What its buckets of keys hold.
+    pub keys: KeyUsage,
     /// What its turns have used of the processors, and how long they had to wait for them.
     pub cpu: CpuUse,
     /// It is over its share now: its turns wait.
@@ -297,6 +299,7 @@ impl AppStatus {
             turn_times: Histogram::default(),
             queue_times: Histogram::default(),
             memory_bytes: 0,
+            keys: KeyUsage::default(),
             cpu: CpuUse::default(),
             is_throttled: false,
             missing_labels: Vec::new(),
@@ -309,6 +312,7 @@ impl Apps {
         let of = |app: &crate::apps::RunningApp| {
             let mut status = AppStatus::of(app.settings.name.clone());
             status.cpu = app.settings.budget.usage();
+            status.keys = app.keys.as_ref().map(|keys| keys.usage()).unwrap_or_default();
             status.is_throttled = app.settings.budget.wait_until(Instant::now()).is_some();
             for slot in &app.slots {
                 let stats = &slot.shared.stats;

@@ -3,19 +3,20 @@
 use crate::repo::{Dependency, Package};
 
 /// A crate of `host/` and the crates of `host/` that it may use, bottom-up. What is not here does not exist.
-const HOST: [(&str, &[&str]); 19] = [
+const HOST: [(&str, &[&str]); 20] = [
     ("base", &[]),
     ("contract", &["base"]),
     ("wire", &["base"]),
     ("store", &["base"]),
     ("telemetry", &[]),
+    ("keys", &["base", "store", "telemetry"]),
     ("http", &[]),
     ("exporter", &["telemetry", "http"]),
     ("link", &["base", "wire", "telemetry"]),
     ("runtime", &["base", "contract", "telemetry"]),
     ("register", &["base", "contract", "wire", "store", "telemetry", "link"]),
     ("gateway", &["base", "wire", "telemetry", "link"]),
-    ("worker", &["base", "contract", "wire", "telemetry", "link", "runtime"]),
+    ("worker", &["base", "contract", "wire", "telemetry", "keys", "link", "runtime"]),
     ("push", &["base", "wire", "telemetry", "link"]),
     ("admin", &["base", "wire", "telemetry", "push", "http"]),
     ("bridge", &["base", "telemetry", "push"]),
@@ -29,6 +30,7 @@ const HOST: [(&str, &[&str]); 19] = [
             "wire",
             "store",
             "telemetry",
+            "keys",
             "exporter",
             "link",
             "runtime",

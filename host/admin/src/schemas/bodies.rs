@@ -181,7 +181,8 @@ fn settings() -> Vec<Named> {
         &[("misses_max", within(0, 255)), ("payload", or_null(text()))],
     );
     let origins = json!({"anyOf": [words(&["any", "same"]), strict(&[("list", list(text()))], &[])]});
-    let grants = [("config", json!({"type": "boolean"})), ("environment", list(text()))];
+    let grants =
+        [("config", json!({"type": "boolean"})), ("environment", list(text())), ("keys", list(text()))];
     fields.extend([
         ("grants", strict(&[], &grants)),
         ("cpu_share_millis", share.clone()),

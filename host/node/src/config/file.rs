@@ -222,6 +222,7 @@ pub(super) struct App {
     pub timers_max: Option<Within<0, 1_000_000>>,
     pub state_bytes_max: Option<Within<0, { 1024 * 1024 * 1024 }>>,
     pub module_bytes_max: Option<Within<1, { limits::MODULE_BYTES_MAX }>>,
+    pub keys_bytes_max: Option<Within<1, { 1 << 40 }>>,
     pub log_lines_per_s: Option<Within<1, 1_000_000>>,
     pub on_failure: Option<Failing>,
     pub settings: Settings,

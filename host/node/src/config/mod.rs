@@ -222,6 +222,8 @@ pub struct AppConfig {
     pub state_bytes_max: usize,
     /// Bytes of its component.
     pub module_bytes_max: u64,
+    /// Bytes of all its keys and values.
+    pub keys_bytes_max: u64,
     /// Lines a second that it may write into a worker's log.
     pub log_lines_per_s: u32,
     /// What becomes of a slot whose instances keep failing.
@@ -340,7 +342,23 @@ impl Config {
 
     /// Whether this node's worker runs an app: it has all labels that the app requires.
     pub(crate) fn runs_here(&self, app: &AppConfig) -> bool {
-        app.require.iter().all(|label| self.worker.labels.contains(label))
+        let labels = self.worker_labels();
+        app.require.iter().all(|label| labels.contains(label))
+    }
+
+    /// What this node's worker is marked with: its own name, too.
+    pub(crate) fn worker_labels(&self) -> Vec<Label> {
+        let mut labels = self.worker.labels.clone();
+        labels.push(self.name.to_label());
+        labels
+    }
+
+    /// What tells whether an app runs on this node's worker alone.
+    pub(crate) fn solitude(&self) -> Solitude {
+        match self.place {
+            Place::AllInOne => Solitude::Alone,
+            Place::Member { .. } => Solitude::Among(self.name.to_label()),
+        }
     }
 
     /// Reads a file, and overlays it with the environment and then with flags. Paths in the file are relative to it.
@@ -398,6 +416,7 @@ impl AppConfig {
             timers_max: limits::TIMERS_MAX,
             state_bytes_max: limits::STATE_BYTES_MAX,
             module_bytes_max: limits::MODULE_BYTES_MAX,
+            keys_bytes_max: limits::KEYS_BYTES_MAX,
             log_lines_per_s: limits::LOG_LINES_PER_S,
             on_failure: OnFailure::default(),
             settings: BTreeMap::new(),
@@ -427,3 +446,22 @@ fn default_name() -> NodeName {
 mod pages;
 #[cfg(test)]
 mod tests;
+
+/// Whether there are other workers that may run the apps of this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Solitude {
+    /// There is no other.
+    Alone,
+    /// This one has this name in its cluster.
+    Among(Label),
+}
+
+impl Solitude {
+    /// Whether no other worker runs an app: it names this one.
+    pub fn is_only_here(&self, app: &AppConfig) -> bool {
+        match self {
+            Self::Alone => true,
+            Self::Among(name) => app.require.contains(name),
+        }
+    }
+}

@@ -33,6 +33,7 @@ fn defaults() -> BTreeMap<&'static str, String> {
         ("timers_max", count(app.timers_max as u64)),
         ("state_bytes_max", bytes(app.state_bytes_max)),
         ("module_bytes_max", bytes_of(app.module_bytes_max)),
+        ("keys_bytes_max", bytes_of(app.keys_bytes_max)),
         ("log_lines_per_s", count(u64::from(*log_lines_per_s))),
         ("on_failure", failing(*on_failure).to_owned()),
         ("connections_max", count(limits.connections_max as u64)),

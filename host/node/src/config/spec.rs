@@ -48,6 +48,7 @@ pub(super) fn of_file(file: &mut file::App, secrets: Secrets) -> Result<AppSpec,
         timers_max: file.timers_max.map(Within::get),
         state_bytes_max: file.state_bytes_max.map(Within::get),
         module_bytes_max: file.module_bytes_max.map(Within::get),
+        keys_bytes_max: file.keys_bytes_max.map(Within::get),
         log_lines_per_s: file.log_lines_per_s.map(Within::get),
         on_failure: file.on_failure.map(|failing| failing.0),
         connections_max: file.connections_max.map(Within::get),
@@ -145,6 +146,7 @@ impl AppConfig {
         set(&mut self.timers_max, spec.timers_max.map(size));
         set(&mut self.state_bytes_max, spec.state_bytes_max.map(size));
         set(&mut self.module_bytes_max, spec.module_bytes_max);
+        set(&mut self.keys_bytes_max, spec.keys_bytes_max);
         set(&mut self.log_lines_per_s, spec.log_lines_per_s.map(count));
         set(&mut self.on_failure, spec.on_failure);
         let limits = &mut self.limits;

@@ -110,6 +110,7 @@ fn every_key_is_read() {
         timers_max = 28
         state_bytes_max = 29
         module_bytes_max = 40
+        keys_bytes_max = 41
         log_lines_per_s = 30
         on_failure = "suspend"
         [app.settings]
@@ -170,7 +171,7 @@ fn every_key_is_read() {
     assert_eq!((instance.memory_mib, instance.turn_cpu_ms, instance.turn_wall_ms), (24, 25, 26));
     assert_eq!((app.cpu_share, app.commands_per_turn_max), (CpuShare::from_millis(250), 35));
     assert_eq!((app.turn_output_bytes_max, app.timers_max, app.state_bytes_max), (27, 28, 29));
-    assert_eq!(app.module_bytes_max, 40);
+    assert_eq!((app.module_bytes_max, app.keys_bytes_max), (40, 41));
     assert_eq!((app.log_lines_per_s, app.on_failure), (30, OnFailure::Suspend));
     let settings: Vec<_> =
         app.settings.iter().map(|(key, value)| format!("{key}={}", value.expose().unwrap())).collect();

@@ -5,6 +5,7 @@
 
 mod config;
 mod gateway;
+mod keyvalue;
 mod log;
 mod query;
 mod settings;
@@ -26,6 +27,7 @@ use state::State;
 pub(crate) fn link<H: PluginHost>(linker: &mut Linker<State<H>>) -> Result<()> {
     wasi::link(linker)?;
     config::link(&mut linker.instance(tidegate_contract::WASI_CONFIG)?)?;
+    keyvalue::link(linker)?;
     gateway::link(&mut interface(linker, "gateway")?)?;
     log::link(&mut interface(linker, "log")?)?;
     query::link(&mut interface(linker, "query")?)?;

@@ -28,6 +28,17 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Why it must not ask its buckets, if it must not.
+    pub(crate) const fn refuses_keys(self) -> Option<&'static str> {
+        match self {
+            Self::Event => None,
+            Self::Save => Some("save must not use keys: the slot serves nobody while its state is handed over"),
+            Self::Restore => {
+                Some("restore must not use keys: the slot serves nobody while its state is handed over")
+            }
+        }
+    }
+
     /// Why it must not ask the gateways, if it must not.
     pub(crate) const fn refuses_queries(self) -> Option<&'static str> {
         match self {
@@ -89,6 +100,16 @@ impl<H: PluginHost> State<H> {
     /// Hands what the plugin has printed to the host.
     pub(crate) fn drain_stdio(&self) {
         self.stdio.drain(|level, line| self.host.borrow_mut().log(level, line));
+    }
+
+    /// The resources of the host that the plugin holds.
+    pub(crate) fn resources_ref(&self) -> &ResourceTable {
+        &self.table
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn resources(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     pub(crate) fn into_host(self) -> H {

@@ -160,7 +160,7 @@ impl Slot {
         let edition = Arc::clone(&self.parts.edition);
         let Some(template) = &edition.template else { return Err(SlotStartError::Empty) };
         let Some(core) = self.home.lock().take() else { return Err(SlotStartError::Busy) };
-        let host = SlotHost::serving(core, self.home.clone());
+        let host = SlotHost::serving(core, self.home.clone(), self.parts.settings.keys.clone());
         let WorkerApp { limits, budget, .. } = &*edition.app;
         let starting = Instance::start_within(template, host, *limits, budget);
         let started = reading(&mut self.intake, starting).await;

@@ -1,0 +1,155 @@
+//! The embedded store keeps what every store promises, over restarts, kills and failures as well.
+
+mod conformance;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use conformance::Bucket;
+use proptest::prelude::*;
+use tidegate_base::{AppName, KeyAnswer, KeyOp};
+use tidegate_keys::{Embedded, EmbeddedSettings, Keys, OpenError};
+use tokio::runtime::{Builder, Runtime};
+
+fn open(folder: &Path, cache_bytes: u64) -> Arc<dyn Keys> {
+    Arc::new(Embedded::open(folder, EmbeddedSettings { cache_bytes }).unwrap())
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().build().unwrap()
+}
+
+#[test]
+fn it_keeps_what_every_store_promises_with_much_memory_and_with_next_to_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, cache_bytes) in [("much", 32 << 20), ("little", 2000)] {
+        runtime().block_on(conformance::check(&open(folder.path(), cache_bytes), name));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_is_asked_in_whatever_order_it_is_like_a_map(
+        steps in prop::collection::vec(any::<(u8, u8, u8)>(), 0..60),
+        cache_bytes in prop::sample::select(vec![1000_u64, 1 << 20]),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        runtime().block_on(conformance::like_a_map(&open(folder.path(), cache_bytes), "t/app", &steps));
+    }
+}
+
+#[test]
+fn keys_are_there_after_a_restart_and_those_of_a_deleted_app_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["t/kept", "t/deleted", "t/fixed"];
+    runtime().block_on(async {
+        let keys = open(folder.path(), 1 << 20);
+        for (name, born) in names.into_iter().zip([3, 4, 0]) {
+            Bucket::of(&keys, name, born, "b").set("k", name).await.unwrap();
+        }
+    });
+    let is_there = |name: &'static str, born| {
+        let keys = open(folder.path(), 1 << 20);
+        runtime().block_on(async { Bucket::of(&keys, name, born, "b").get("k").await.is_some() })
+    };
+    assert!(is_there("t/kept", 3) && is_there("t/deleted", 4) && is_there("t/fixed", 0));
+    let retain = |revision, apps: &[&str]| {
+        let keys = open(folder.path(), 1 << 20);
+        keys.retain(revision, apps.iter().map(|name| AppName::new(name).unwrap()).collect::<BTreeSet<_>>());
+    };
+    retain(5, &["t/kept"]);
+    assert!(is_there("t/kept", 3) && !is_there("t/deleted", 4) && is_there("t/fixed", 0));
+    // A register that has lost its store knows nothing, at a revision of before.
+    retain(4, &[]);
+    retain(0, &[]);
+    assert!(is_there("t/kept", 3));
+    retain(6, &[]);
+    assert!(!is_there("t/kept", 3) && is_there("t/fixed", 0));
+}
+
+#[test]
+fn one_process_has_the_file_and_a_second_one_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path(), 1000);
+    let second = Embedded::open(folder.path(), EmbeddedSettings::default()).unwrap_err();
+    assert!(matches!(second, OpenError::File(_)) && second.to_string().contains("keys.redb"), "{second}");
+    drop(first);
+    drop(open(folder.path(), 1000));
+    std::fs::write(folder.path().join("keys.redb"), [7; 5000]).unwrap();
+    let damaged = Embedded::open(folder.path(), EmbeddedSettings::default()).unwrap_err().to_string();
+    assert!(damaged.contains("empty buckets"), "{damaged}");
+}
+
+/// How many times a writer is killed.
+const ROUNDS: usize = 200;
+/// Keys that each round's writer writes again and again.
+const WRITERS: usize = 8;
+
+/// Says which changes were confirmed, until it is killed. Not a test of its own: it is what the next one kills.
+#[test]
+fn writer_that_is_killed() {
+    let Some(folder) = std::env::var_os("TIDEGATE_KEYS_FOLDER") else { return };
+    let keys = open(Path::new(&folder), 1 << 20);
+    runtime().block_on(async {
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..WRITERS {
+            let bucket = Bucket::of(&keys, "t/killed", 1, "b");
+            writers.spawn(async move {
+                loop {
+                    let increment = KeyOp::Increment { key: writer.to_string(), by: 1 };
+                    let Ok(KeyAnswer::Number(now)) = bucket.ask(increment).await else { break };
+                    println!("confirmed {writer} {now}");
+                }
+            });
+        }
+        while writers.join_next().await.is_some() {}
+    });
+}
+
+#[test]
+fn no_key_is_lost_after_its_change_was_confirmed_however_often_the_process_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut confirmed = [0_i64; WRITERS];
+    for round in 0..ROUNDS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer_that_is_killed", "--nocapture"])
+            .env("TIDEGATE_KEYS_FOLDER", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut seen = 0;
+        // Sooner or later, so that it is killed at all moments of a commit.
+        let most = 1 + round * 7 % 60;
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut note = |line: &str| {
+            let mut words = line.split_whitespace();
+            if let (Some("confirmed"), Some(writer), Some(now)) = (words.next(), words.next(), words.next()) {
+                let (writer, now): (usize, i64) = (writer.parse().unwrap(), now.parse().unwrap());
+                assert!(now > confirmed[writer], "round {round}: {now} again, after {confirmed:?}");
+                confirmed[writer] = now;
+                seen += 1;
+            }
+            seen
+        };
+        while note(&lines.next().expect("the writer writes on")) < most {}
+        child.kill().unwrap();
+        // What it had said before it died.
+        lines.for_each(|line| drop(note(&line)));
+        child.wait().unwrap();
+    }
+    let keys = open(folder.path(), 1 << 20);
+    runtime().block_on(async {
+        let bucket = Bucket::of(&keys, "t/killed", 1, "b");
+        for (writer, confirmed) in confirmed.into_iter().enumerate() {
+            let text = String::from_utf8(bucket.get(&writer.to_string()).await.unwrap()).unwrap();
+            let now: i64 = text.parse().unwrap();
+            // Each died with one change more on its way at most, in each round.
+            assert!(now >= confirmed && now <= confirmed + ROUNDS as i64, "{now}, {confirmed} were confirmed");
+        }
+    });
+}
