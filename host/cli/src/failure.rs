@@ -62,6 +62,7 @@ impl From<NodeError> for Failure {
         let code = match &error {
             NodeError::DataDir(_)
             | NodeError::Store(_)
+            | NodeError::Keys(_)
             | NodeError::Tokens(_)
             | NodeError::TokenFile { .. }
             | NodeError::Engine(_)

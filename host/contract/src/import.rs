@@ -121,10 +121,8 @@ const GRANTED: &[(&str, Capability)] = &[
 ];
 
 /// Packages that would need a grant, and what they are for. This version has no such grant yet.
-const GRANTABLE: &[(&str, &str)] = &[
-    ("wasi:http", "outgoing HTTP requests"),
-    ("wasi:sockets", "network sockets"),
-];
+const GRANTABLE: &[(&str, &str)] =
+    &[("wasi:http", "outgoing HTTP requests"), ("wasi:sockets", "network sockets")];
 
 /// Decide who answers an import. `functions` are those that the component takes from it.
 pub(crate) fn classify<'a>(
@@ -226,9 +224,7 @@ mod tests {
 
     #[test]
     fn what_would_need_a_grant_is_refused_by_name() {
-        for name in
-            ["wasi:http/outgoing-handler@0.2.3", "wasi:sockets/tcp@0.2.0", "wasi:sockets/udp@0.2.0"]
-        {
+        for name in ["wasi:http/outgoing-handler@0.2.3", "wasi:sockets/tcp@0.2.0", "wasi:sockets/udp@0.2.0"] {
             let error = classify(name).unwrap_err();
             assert!(matches!(error, ContractError::NotGranted { .. }), "{name}");
             assert!(error.to_string().contains(name), "{error}");

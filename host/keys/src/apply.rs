@@ -62,8 +62,7 @@ pub(crate) fn apply(
             if version != expected {
                 return Ok(Ok(KeyAnswer::Swapped(Err(version))));
             }
-            set_one(writing, target, key, value, changed)
-                .map(|set| set.map(|()| KeyAnswer::Swapped(Ok(()))))
+            set_one(writing, target, key, value, changed).map(|set| set.map(|()| KeyAnswer::Swapped(Ok(()))))
         }
         // Readers answer these.
         KeyOp::Get(_) | KeyOp::Version(_) | KeyOp::List { .. } => Ok(Ok(KeyAnswer::Done)),

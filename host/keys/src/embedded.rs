@@ -253,9 +253,9 @@ impl Inner {
                 Ok(Ok(KeyAnswer::Version(version_of(value.as_ref()))))
             }
             KeyOp::List { after } => {
-                let page = self.file.read(|reading| {
-                    reading.page(id, bucket, after.as_deref(), KEY_BATCH_MAX, PAGE_BYTES)
-                })?;
+                let page = self
+                    .file
+                    .read(|reading| reading.page(id, bucket, after.as_deref(), KEY_BATCH_MAX, PAGE_BYTES))?;
                 Ok(Ok(KeyAnswer::Keys { keys: page.keys, more: page.more }))
             }
             // The writer's.

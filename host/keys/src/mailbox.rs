@@ -15,10 +15,7 @@ struct State<T> {
 
 impl<T: Default> Default for Mailbox<T> {
     fn default() -> Self {
-        Self {
-            state: Mutex::new(State { content: T::default(), is_closed: false }),
-            news: Condvar::new(),
-        }
+        Self { state: Mutex::new(State { content: T::default(), is_closed: false }), news: Condvar::new() }
     }
 }
 

@@ -149,7 +149,10 @@ fn no_key_is_lost_after_its_change_was_confirmed_however_often_the_process_is_ki
             let text = String::from_utf8(bucket.get(&writer.to_string()).await.unwrap()).unwrap();
             let now: i64 = text.parse().unwrap();
             // Each died with one change more on its way at most, in each round.
-            assert!(now >= confirmed && now <= confirmed + ROUNDS as i64, "{now}, {confirmed} were confirmed");
+            assert!(
+                now >= confirmed && now <= confirmed + ROUNDS as i64,
+                "{now}, {confirmed} were confirmed"
+            );
         }
     });
 }

@@ -3,9 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_base::{
-    Addresses, Answered, Capability, Command, KeyAnswer, KeyError, KeyOp, KeyValue, Query,
-};
+use tidegate_base::{Addresses, Answered, Capability, Command, KeyAnswer, KeyError, KeyOp, KeyValue, Query};
 
 /// What a plugin asks for, as the runtime hands it to the worker. One value per instance.
 ///

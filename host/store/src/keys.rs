@@ -87,10 +87,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// The file fails, or what it holds is damaged.
-    pub fn read<T>(
-        &self,
-        look: impl FnOnce(&KeyReading<'_>) -> Result<T, Broken>,
-    ) -> Result<T, StoreError> {
+    pub fn read<T>(&self, look: impl FnOnce(&KeyReading<'_>) -> Result<T, Broken>) -> Result<T, StoreError> {
         self.engine.read(|transaction| look(&KeyReading { transaction }).map_err(|Broken(failure)| failure))
     }
 

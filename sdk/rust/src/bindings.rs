@@ -6,6 +6,11 @@ pub mod imports {
     wit_bindgen::generate!({ world: "imports", path: "../wit" });
 }
 
+/// Keys in buckets. What a plugin does not call is no import of its component.
+pub mod keyvalue {
+    wit_bindgen::generate!({ world: "imports", path: "../wit/deps/wasi-keyvalue.wit", generate_all });
+}
+
 macro_rules! callback_world {
     ($module:ident, $world:literal, $export:literal) => {
         pub mod $module {

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
 //! # Where to start
-//! [`Plugin`] is what a plugin implements, [`gateway`] all that it can tell and ask, [`timers`], [`settings`] and the
+//! [`Plugin`] is what a plugin implements, [`gateway`] all that it can tell and ask, [`timers`], [`settings`], [`keys`] and the
 //! log macros the rest. [`testing`] runs a plugin in a unit test.
 
 mod answer;
@@ -13,6 +13,7 @@ mod events;
 pub mod gateway;
 mod host;
 mod id;
+pub mod keys;
 pub mod log;
 mod message;
 mod plugin;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tidegate_base::limits::KEY_BATCH_BYTES_MAX;
 use tidegate_base::{
-    InvalidKeyOp, KeyAnswer, KeyError, KeyOp, KeyValue, KeyVersion, check_key, check_key_count, check_key_value,
+    InvalidKeyOp, KeyAnswer, KeyError, KeyOp, KeyValue, KeyVersion, check_key, check_key_count,
+    check_key_value,
 };
 use tidegate_contract::WASI_KEYVALUE;
 use wasmtime::component::{
@@ -99,7 +100,8 @@ fn store<H: PluginHost>(store: &mut LinkerInstance<'_, State<H>>) -> Result<()> 
     store.func_wrap_async(
         "[method]bucket.set",
         |mut store, (bucket, key, value): (Resource<Bucket>, WasmStr, WasmList<u8>)| {
-            let op = own_entry(&mut store, &key, &value).map(|entry| entry.map(|entry| KeyOp::Set(vec![entry])));
+            let op =
+                own_entry(&mut store, &key, &value).map(|entry| entry.map(|entry| KeyOp::Set(vec![entry])));
             ask(store, &bucket, op, done)
         },
     )?;
@@ -131,16 +133,13 @@ fn atomics<H: PluginHost>(atomics: &mut LinkerInstance<'_, State<H>>) -> Result<
     atomics.func_wrap_async("swap", |store, (cas, value): (Resource<Cas>, WasmList<u8>)| {
         swap(store, cas, value)
     })?;
-    atomics.func_wrap_async(
-        "increment",
-        |store, (bucket, key, by): (Resource<Bucket>, WasmStr, i64)| {
-            let op = own_key(&store, &key).map(|key| key.map(|key| KeyOp::Increment { key, by }));
-            ask(store, &bucket, op, |answer| match answer {
-                KeyAnswer::Number(number) => Some(number),
-                _ => None,
-            })
-        },
-    )
+    atomics.func_wrap_async("increment", |store, (bucket, key, by): (Resource<Bucket>, WasmStr, i64)| {
+        let op = own_key(&store, &key).map(|key| key.map(|key| KeyOp::Increment { key, by }));
+        ask(store, &bucket, op, |answer| match answer {
+            KeyAnswer::Number(number) => Some(number),
+            _ => None,
+        })
+    })
 }
 
 fn batch<H: PluginHost>(batch: &mut LinkerInstance<'_, State<H>>) -> Result<()> {

@@ -32,7 +32,9 @@ impl Call {
     pub(crate) const fn refuses_keys(self) -> Option<&'static str> {
         match self {
             Self::Event => None,
-            Self::Save => Some("save must not use keys: the slot serves nobody while its state is handed over"),
+            Self::Save => {
+                Some("save must not use keys: the slot serves nobody while its state is handed over")
+            }
             Self::Restore => {
                 Some("restore must not use keys: the slot serves nobody while its state is handed over")
             }

@@ -28,6 +28,7 @@
 //! that a test does not take note of with [`FakeGateway::failures`] fails the test. What it can't do: a panic of the
 //! plugin is a panic of the test, and nothing bounds a turn's time or memory.
 
+mod buckets;
 mod cluster;
 mod setup;
 mod swap;

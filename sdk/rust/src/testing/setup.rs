@@ -12,6 +12,7 @@ pub(super) const FIRST_GATEWAY: u64 = 1;
 #[derive(Clone, Debug)]
 pub struct Setup {
     settings: BTreeMap<String, String>,
+    buckets: Vec<String>,
     start: StartInfo,
 }
 
@@ -21,13 +22,20 @@ impl Setup {
     pub fn new() -> Self {
         let start =
             StartInfo { slot: 0, slots: 1, worker: "test".into(), version: 1, reason: StartReason::New };
-        Self { settings: BTreeMap::new(), start }
+        Self { settings: BTreeMap::new(), buckets: Vec::new(), start }
     }
 
     /// One setting of the app.
     #[must_use]
     pub fn setting(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.insert(key.into(), value.into());
+        self
+    }
+
+    /// Grants a bucket of keys, which is empty.
+    #[must_use]
+    pub fn bucket(mut self, name: impl Into<String>) -> Self {
+        self.buckets.push(name.into());
         self
     }
 
@@ -59,7 +67,7 @@ impl Setup {
     /// The plugin has no `#[tidegate::plugin]`.
     pub fn try_start<P: Plugin>(self) -> Result<FakeGateway<P>, String> {
         attributed::<P>();
-        let world = World::new(self.settings, P::CALLBACKS.has(Callbacks::TIMER));
+        let world = World::new(self.settings, self.buckets, P::CALLBACKS.has(Callbacks::TIMER));
         let mut gateway = FakeGateway { plugin: P::default(), world, start: self.start.clone() };
         if P::CALLBACKS.has(Callbacks::WORKER_START) {
             gateway.turn(None, |plugin| plugin.on_worker_start(self.start));

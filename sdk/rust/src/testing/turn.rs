@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::buckets::FakeBucket;
 use super::cluster::{Closed, Closing, Cluster, Object, SESSION_BYTES_MAX, merged};
 use super::misuse;
 use super::timers::Timers;
+use crate::keys::KeyError;
 use crate::log::Level;
 use crate::{Addresses, Audience, ClientId, ClientInfo, CloseReason, MessageKind};
 
@@ -46,6 +48,7 @@ pub(super) struct World {
     pub(super) failures: Vec<String>,
     pub(super) log: Vec<(Level, String)>,
     settings: BTreeMap<String, String>,
+    buckets: BTreeMap<String, FakeBucket>,
     pub(super) has_on_timer: bool,
 }
 
@@ -161,8 +164,9 @@ pub(crate) fn in_turn<T>(f: impl FnOnce(&mut Turn) -> T) -> T {
 }
 
 impl World {
-    pub(super) fn new(settings: BTreeMap<String, String>, has_on_timer: bool) -> Self {
-        Self { settings, has_on_timer, ..Self::default() }
+    pub(super) fn new(settings: BTreeMap<String, String>, buckets: Vec<String>, has_on_timer: bool) -> Self {
+        let buckets = buckets.into_iter().map(|name| (name, FakeBucket::default())).collect();
+        Self { settings, buckets, has_on_timer, ..Self::default() }
     }
 }
 
@@ -303,6 +307,19 @@ impl Turn {
 
     pub(crate) fn log(&mut self, level: Level, line: &str) {
         self.world.log.push((level, line.to_owned()));
+    }
+
+    pub(crate) fn open_bucket(&self, name: &str) -> Result<(), KeyError> {
+        self.world.buckets.contains_key(name).then_some(()).ok_or(KeyError::NoSuchBucket)
+    }
+
+    /// An open bucket. At once, whatever becomes of the turn.
+    pub(crate) fn bucket(&mut self, name: &str) -> Result<&mut FakeBucket, KeyError> {
+        if let Mode::Save | Mode::Restore = self.mode {
+            let words = "save and restore must not use keys: the slot serves nobody meanwhile";
+            return Err(KeyError::Other(words.into()));
+        }
+        self.world.buckets.get_mut(name).ok_or(KeyError::TakenBack)
     }
 
     pub(crate) fn setting(&mut self, key: &str) -> Option<String> {

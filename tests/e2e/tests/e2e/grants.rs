@@ -108,7 +108,7 @@ async fn grants_change_while_the_app_runs() {
     let listed = said(&run(&["apps", "--json"]));
     let app = listed.as_array().unwrap().iter().find(|app| app["app"] == "acme/chat").unwrap();
     let granted = &app["created"]["spec"]["grants"];
-    assert_eq!(granted, &json!({ "config": true, "environment": ["TZ"] }), "{app}");
+    assert_eq!(granted, &json!({ "config": true, "environment": ["TZ"], "keys": [] }), "{app}");
 
     // Taken back, it is gone at the next call, for the instance that runs as well.
     spec("");

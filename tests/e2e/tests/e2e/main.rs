@@ -24,6 +24,7 @@ mod grants;
 mod hostile;
 mod http_api;
 mod isolation;
+mod keys;
 mod listeners;
 mod many;
 mod metrics;
