@@ -1,5 +1,6 @@
 //! Says what a component is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -47,10 +48,13 @@ impl fmt::Display for Inspection {
         writeln!(f, "callbacks  {}", callbacks.join(", "))?;
         writeln!(f, "imports    {}", imported(Provider::Contract))?;
         write!(f, "base       {}", imported(Provider::Base))?;
-        for import in imports {
-            if let Provider::Grant(capability) = import.provider {
-                write!(f, "\nneeds      `{}` in [app.grants], for {}", capability.line(), import.name)?;
-            }
+        let needed = imports.iter().filter_map(|import| match import.provider {
+            Provider::Grant(capability) => Some(capability),
+            Provider::Base | Provider::Contract => None,
+        });
+        for capability in needed.collect::<BTreeSet<_>>() {
+            let names = imported(Provider::Grant(capability));
+            write!(f, "\nneeds      `{}` in [app.grants], for {names}", capability.line())?;
         }
         if !other_exports.is_empty() {
             write!(f, "\nunused     {}", other_exports.join(", "))?;
@@ -79,7 +83,9 @@ mod tests {
                 imports: vec![
                     import("wasi:io/poll@0.2.6", Provider::Base),
                     import("tidegate:plugin/log@0.1.0", Provider::Contract),
+                    import("wasi:keyvalue/store@0.2.0-draft2", Provider::Grant(Capability::Keys)),
                     import("wasi:config/store@0.2.0-rc.1", Provider::Grant(Capability::Config)),
+                    import("wasi:keyvalue/batch@0.2.0-draft2", Provider::Grant(Capability::Keys)),
                 ],
                 other_exports: Vec::new(),
             },
@@ -88,7 +94,9 @@ mod tests {
         assert!(text.contains("callbacks  on-message, on-close"), "{text}");
         assert!(text.contains("imports    tidegate:plugin/log@0.1.0"), "{text}");
         let needs = "needs      `config = true` in [app.grants], for wasi:config/store@0.2.0-rc.1";
-        assert!(text.ends_with(&format!("base       wasi:io/poll@0.2.6\n{needs}")), "{text}");
+        let keys = "needs      `keys = [\"default\"]` in [app.grants], for wasi:keyvalue/store@0.2.0-draft2, \
+                    wasi:keyvalue/batch@0.2.0-draft2";
+        assert!(text.ends_with(&format!("base       wasi:io/poll@0.2.6\n{needs}\n{keys}")), "{text}");
     }
 
     #[test]

@@ -1,5 +1,12 @@
 //! The embedded store keeps what every store promises, over restarts, kills and failures as well.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "outside of `#[test]` functions, but for tests only"
+)]
+
 mod conformance;
 
 use std::collections::BTreeSet;
@@ -139,7 +146,9 @@ fn no_key_is_lost_after_its_change_was_confirmed_however_often_the_process_is_ki
         while note(&lines.next().expect("the writer writes on")) < most {}
         child.kill().unwrap();
         // What it had said before it died.
-        lines.for_each(|line| drop(note(&line)));
+        for line in lines {
+            note(&line);
+        }
         child.wait().unwrap();
     }
     let keys = open(folder.path(), 1 << 20);

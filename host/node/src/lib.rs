@@ -25,6 +25,7 @@ mod node;
 pub mod operator;
 pub mod outside;
 mod plugins;
+mod ports;
 pub mod requests;
 mod shards;
 mod start;

@@ -267,12 +267,15 @@ fn of_worker(apps: &[AppEntry]) -> Vec<Family> {
     );
     let mut memory = gauge("tidegate_worker_app_memory_bytes", "Linear memory of its plugin instances.");
     let mut version = gauge("tidegate_worker_app_version", "The version that its slots run; 0: none yet.");
-    let mut keys = gauge("tidegate_worker_app_keys", "Keys in its buckets.");
+    let mut keys = gauge("tidegate_worker_app_keys", "Keys in its buckets, if there are any.");
     let mut key_bytes =
         gauge("tidegate_worker_app_key_bytes", "Bytes of its keys and their values, of `keys_bytes_max`.");
     for ((tenant, app), slots) in &running {
-        keys.push(&[("tenant", tenant), ("app", app)], slots.keys as f64);
-        key_bytes.push(&[("tenant", tenant), ("app", app)], slots.key_bytes as f64);
+        // Most apps have none.
+        if slots.keys > 0 {
+            keys.push(&[("tenant", tenant), ("app", app)], slots.keys as f64);
+            key_bytes.push(&[("tenant", tenant), ("app", app)], slots.key_bytes as f64);
+        }
         for (state, value) in states {
             slots_now.push(&[("tenant", tenant), ("app", app), ("state", state)], value(slots));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tidegate_base::{AppName, GatewayId, Label, NodeName, Role};
-use tidegate_exporter::{Exporter, Source};
+use tidegate_exporter::Exporter;
 use tidegate_gateway::Gateway;
 use tidegate_gateway::settings::{AppSettings, GatewaySettings};
 use tidegate_keys::{Embedded, EmbeddedSettings, Keys};
@@ -38,14 +38,14 @@ use crate::shards::Shards;
 use crate::status::{Addresses, Listener};
 use crate::tenants::TenantBudgets;
 use crate::versions::{Versions, from_deployer, from_keeper};
-use crate::{accept, outside, plugins, system};
+use crate::{accept, outside, plugins, ports, system};
 
 pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
     system::raise_open_files();
     system::return_large_blocks();
     let data_dir = DataDir::open(&config.data_dir)?;
     if config.place.runs(Role::Gateway) {
-        check_ports(&config)?;
+        ports::check(&config)?;
     }
     let threads = NodeError::system("start a thread");
     let control = Shards::start("tidegate-control", 1).map_err(threads)?;
@@ -54,7 +54,8 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
         apps: config.metrics.apps_max,
         histograms: config.metrics.histograms_max,
     }));
-    let exporter = config.metrics.listen.map(|address| export(address, &watched, &on_control)).transpose()?;
+    let exporter =
+        config.metrics.listen.map(|address| ports::export(address, &watched, &on_control)).transpose()?;
     let store = if config.place.runs(Role::Register) { Some(open_store(&config).await?) } else { None };
     let plugins = match config.place.runs(Role::Worker) {
         true => Some(prepare(config.clone(), store.clone()).await?),
@@ -105,30 +106,6 @@ pub(crate) async fn start(config: Config) -> Result<Node, NodeError> {
         exporter,
         identity,
     })
-}
-
-/// From now on whoever asks is told how it does.
-fn export(address: SocketAddr, watched: &Arc<Watched>, control: &Handle) -> Result<Exporter, NodeError> {
-    let exporter = Exporter::start(address, Arc::clone(watched) as Arc<dyn Source>, control);
-    exporter.map_err(|error| NodeError::ListenMetrics { address, error })
-}
-
-fn check_ports(config: &Config) -> Result<(), NodeError> {
-    for listener in &config.gateway.listeners {
-        let address = listener.address;
-        system::check_free(address).map_err(|error| NodeError::ListenShared { address, error })?;
-    }
-    for app in &config.apps {
-        for listener in &app.listeners {
-            let address = listener.address;
-            system::check_free(address).map_err(|error| NodeError::Listen {
-                app: app.name.clone(),
-                address,
-                error,
-            })?;
-        }
-    }
-    Ok(())
 }
 
 /// What a worker needs before it starts.

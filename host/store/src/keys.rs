@@ -112,20 +112,24 @@ impl KeyFile {
     /// # Errors
     /// The file fails.
     pub fn space(&self, app: &AppName, born: u64) -> Result<SpaceId, StoreError> {
+        let of_this = |found: Option<(u64, u64)>| found.filter(|(_, of)| *of == born).map(|(space, _)| space);
         let known = self.engine.read(|transaction| {
-            Ok(transaction.open_table(SPACES)?.get(app.as_str())?.map(|found| found.value()))
+            Ok(of_this(transaction.open_table(SPACES)?.get(app.as_str())?.map(|found| found.value())))
         })?;
-        if let Some((space, of)) = known
-            && of == born
-        {
+        if let Some(space) = known {
             return Ok(SpaceId(space));
         }
         self.engine.write(|transaction| {
+            let mut spaces = transaction.open_table(SPACES)?;
+            let before = spaces.get(app.as_str())?.map(|found| found.value());
+            // Another thread may have made it meanwhile.
+            if let Some(space) = of_this(before) {
+                return Ok(SpaceId(space));
+            }
             let mut counters = transaction.open_table(COUNTERS)?;
             let space = counters.get(SPACE)?.map_or(0, |last| last.value()) + 1;
             counters.insert(SPACE, space)?;
-            let before =
-                transaction.open_table(SPACES)?.insert(app.as_str(), (space, born))?.map(|it| it.value());
+            spaces.insert(app.as_str(), (space, born))?;
             if let Some((before, _)) = before {
                 transaction.open_table(DEAD)?.insert(before, ())?;
             }

@@ -87,8 +87,8 @@ async fn a_plugin_keeps_keys_over_turns_swaps_and_kills_and_reaches_no_bucket_bu
 
     let status = said(&run(at, &["status", "--data-dir", "data", "--json"]));
     assert_eq!(status["apps"][0]["slots"]["keys"], 2505, "{status}");
-    for counter in ["key_changes", "key_reads", "key_reads_cached", "key_commits"] {
-        let count = &status["counters"][format!("tidegate_worker_{counter}_total")];
+    for counter in ["changes", "reads", "reads_cached", "commits"] {
+        let count = &status["counters"][format!("tidegate_keys_{counter}_total")];
         assert!(count.as_u64() > Some(2), "{counter}: {count}");
     }
 
