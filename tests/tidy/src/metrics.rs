@@ -3,8 +3,19 @@
 use crate::source::Source;
 
 /// Who counts: the second word of a name, and the crate that may use it.
-const ROLES: [&str; 10] =
-    ["gateway", "worker", "register", "push", "admin", "bridge", "link", "runtime", "node", "telemetry"];
+const ROLES: [&str; 11] = [
+    "gateway",
+    "worker",
+    "register",
+    "push",
+    "admin",
+    "bridge",
+    "link",
+    "runtime",
+    "keys",
+    "node",
+    "telemetry",
+];
 
 /// `tidegate_<role>_<noun…>_total`, with at least one word for the noun.
 fn is_counter_name(name: &str, role: &str) -> bool {
