@@ -13,8 +13,6 @@ tidegate_telemetry::counters! {
     FAILED = "tidegate_keys_failures_total";
     /// Times that changes were written to the disk, many at once.
     COMMITS = "tidegate_keys_commits_total";
-    /// Microseconds that this took.
-    COMMIT_MICROSECONDS = "tidegate_keys_commit_microseconds_total";
     /// Apps whose keys were given up, since they are gone.
     SPACES_GIVEN_UP = "tidegate_keys_spaces_given_up_total";
 }

@@ -7,7 +7,6 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tidegate_base::limits::{KEY_ANSWER_BYTES_MAX, KEY_BATCH_MAX};
@@ -338,7 +337,6 @@ impl Inner {
 
     /// Writes changes as one transaction, and answers them.
     fn commit(&self, jobs: Vec<Job>) {
-        let began = Instant::now();
         let (mut asked, mut ops) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
         for Job { space, bucket, op, reply } in jobs {
             match self.id(&space) {
@@ -362,7 +360,6 @@ impl Inner {
             Ok(all)
         });
         counters::COMMITS.inc();
-        counters::COMMIT_MICROSECONDS.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
         match written {
             Ok(all) => {
                 let mut now = HashMap::new();

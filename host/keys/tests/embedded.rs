@@ -165,3 +165,57 @@ fn no_key_is_lost_after_its_change_was_confirmed_however_often_the_process_is_ki
         }
     });
 }
+
+/// Sets large values until there is no room, then looks whether all that was confirmed can be read and whether a key
+/// that was deleted makes room. Not a test of its own: it is what the next one starts.
+#[test]
+fn writer_without_room() {
+    let Some(folder) = std::env::var_os("TIDEGATE_KEYS_FULL") else { return };
+    let keys = open(Path::new(&folder), 1000);
+    runtime().block_on(async {
+        let bucket = Bucket::of(&keys, "t/full", 1, "b");
+        let value = |n: usize| vec![n as u8; 60_000];
+        let mut count = 0;
+        let error = loop {
+            match bucket.set(&count.to_string(), value(count)).await {
+                Ok(_) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("no room"), "{error}");
+        for n in 0..count {
+            assert_eq!(bucket.get(&n.to_string()).await, Some(value(n)), "{n}");
+        }
+        for n in 0..count / 2 {
+            bucket.ask(KeyOp::Delete(vec![n.to_string()])).await.unwrap();
+        }
+        for n in 0..count / 4 {
+            bucket.set(&n.to_string(), value(n)).await.unwrap();
+        }
+        println!("\nconfirmed {count}");
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_loses_nothing_and_needs_no_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" --exact writer_without_room --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env("TIDEGATE_KEYS_FULL", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    let count = said.lines().find_map(|line| line.strip_prefix("confirmed ")).unwrap();
+    let count: usize = count.parse().unwrap();
+    assert!(count > 8, "{count}");
+    let keys = open(folder.path(), 1000);
+    runtime().block_on(async {
+        let bucket = Bucket::of(&keys, "t/full", 1, "b");
+        for n in 0..count {
+            let there = bucket.get(&n.to_string()).await.is_some();
+            assert_eq!(there, n < count / 4 || n >= count / 2, "{n} of {count}");
+        }
+    });
+}

@@ -89,7 +89,7 @@ mod tests {
     fn a_screen_of_80_by_24_shows_apps_with_their_figures_and_the_keys() {
         let mut top = busy(30);
         let lines = screen(&top, 80, 24);
-        assert_eq!(lines[0], "1 nodes, 30 apps, 210 clients; 4350 events/s, 4350 turns/s in 1.0 s");
+        assert_eq!(lines[0], "1 node, 30 apps, 210 clients; 4350 events/s, 4350 turns/s in 1.0 s");
         assert_eq!(lines[1], "nodes  tenants  apps  1 to 20 of 30");
         assert_eq!(
             lines[2],

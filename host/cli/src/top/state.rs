@@ -257,7 +257,10 @@ impl Top {
             Some(over) => format!("{events:.0} events/s, {turns:.0} turns/s in {:.1} s", over.as_secs_f64()),
             None => "rates in a moment".to_owned(),
         };
-        format!("{}{silent} nodes, {} apps, {clients} clients; {rates}", nodes.len(), apps.len())
+        let plural = |one: bool| if one { "" } else { "s" };
+        let nodes = format!("{}{silent} node{}", nodes.len(), plural(nodes.len() == 1));
+        let apps = format!("{} app{}", apps.len(), plural(apps.len() == 1));
+        format!("{nodes}, {apps}, {clients} client{}; {rates}", plural(clients == 1))
     }
 }
 

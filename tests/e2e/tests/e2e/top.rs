@@ -92,7 +92,7 @@ async fn top_shows_a_node_its_tenants_and_its_apps_in_a_terminal_and_leaves_it_a
     terminal.press(&["Enter"]);
     let screen = terminal.shows("the apps", |screen| apps(screen) && screen.contains("turns/s")).await;
     let lines: Vec<_> = screen.lines().collect();
-    assert!(lines[0].starts_with("1 nodes, 2 apps, 1 clients;"), "{screen}");
+    assert!(lines[0].starts_with("1 node, 2 apps, 1 client;"), "{screen}");
     assert!(
         lines[2].starts_with("APP ") && lines[2].contains(" CLIENTS ") && lines[2].contains(" T99 "),
         "{screen}"
