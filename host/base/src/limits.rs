@@ -39,7 +39,7 @@ pub const KEY_BATCH_MAX: usize = 1000;
 /// Most bytes of keys and values that one call may set.
 pub const KEY_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most bytes of values that one call answers.
-pub const KEY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const KEY_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most buckets of an app.
 pub const BUCKETS_MAX: usize = 64;
 /// Longest name of a bucket, in bytes.

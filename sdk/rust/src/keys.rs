@@ -32,7 +32,7 @@
 //! although the turn fails later. A turn that waits for a key holds up only its own slot, and counts against
 //! `turn_wall_ms`, not against `turn_cpu_ms`; if the turn is ended meanwhile, the change has happened or not.
 //!
-//! A key has 1 to 512 bytes, a value up to 1 MiB, one call names up to 1,000 keys and sets up to 4 MiB, and all keys of an
+//! A key has 1 to 512 bytes, a value up to 1 MiB, one call names up to 1,000 keys, sets or reads up to 4 MiB, and all keys of an
 //! app have `keys_bytes_max` together. All slots of an app share its buckets; no other app sees them.
 
 use std::fmt;
@@ -134,7 +134,7 @@ impl Bucket {
     /// The values of several keys, in their order and as of one moment.
     ///
     /// # Errors
-    /// They have more than 16 MiB together.
+    /// They have more than 4 MiB together.
     pub fn get_many(
         &self,
         keys: impl IntoIterator<Item = impl Into<String>>,

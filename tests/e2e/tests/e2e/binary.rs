@@ -48,6 +48,13 @@ impl Node {
         of["address"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The port of an app, or the one that apps share.
+    pub fn port_of(&self, app: Option<&str>) -> SocketAddr {
+        let all = self.ready["listeners"].as_array().unwrap();
+        let of = all.iter().find(|listener| listener["app"].as_str() == app).expect("a listener");
+        of["address"].as_str().unwrap().parse().unwrap()
+    }
+
     /// Where it tells its numbers.
     pub fn metrics(&self) -> SocketAddr {
         self.ready["metrics"].as_str().unwrap().parse().unwrap()

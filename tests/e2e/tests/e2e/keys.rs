@@ -224,9 +224,37 @@ async fn in_a_cluster_an_app_with_keys_names_its_one_worker_or_is_refused_with_t
     std::fs::write(at.join("worker.toml"), granted.replace("[[app]]", "[[app]]\nrequire = [\"worker-1\"]"))
         .unwrap();
     let worker = Node::start(at, &worker);
+    let text = std::fs::read_to_string(at.join("gateway.toml")).unwrap();
+    let shared = "[[listener]]\naddress = \"ws://127.0.0.1:0\"\n";
+    std::fs::write(at.join("gateway.toml"), format!("{text}{shared}")).unwrap();
     let gateway = Node::of_cluster(at, "gateway", "gateway.toml", &registers);
-    let mut client = Client::connect(gateway.listener("ws")).await;
+    let mut client = Client::connect(gateway.port_of(Some("default/test"))).await;
     says(&mut client, "one increment a 1", "1").await;
+    drop(client);
+
+    // One that is made at run time: its deployment is refused with the reason, until it names a worker.
+    let operator = Operator::of_cluster(at, &registers);
+    let does = |arguments: &[&str]| {
+        let ran = operator.run(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}{}", ran.stdout, ran.stderr);
+    };
+    let spec = |require: &str| {
+        let text = format!("routes = [\"made.test\"]\n{require}\n[grants]\nkeys = [\"one\"]\n");
+        std::fs::write(at.join("app.toml"), text).unwrap();
+    };
+    does(&["tenants", "create", "acme"]);
+    spec("");
+    does(&["apps", "create", "acme/made", "--settings", "app.toml"]);
+    let refused = operator.run(&["deploy", "acme/made", &wasm("keys")]);
+    assert_eq!(refused.code, 70, "{}", refused.stderr);
+    assert!(refused.stderr.contains("`require = [\"NAME\"]`"), "{}", refused.stderr);
+    spec("require = [\"worker-1\"]");
+    does(&["apps", "configure", "acme/made", "--settings", "app.toml"]);
+    does(&["deploy", "acme/made", &wasm("keys")]);
+    let shared = gateway.port_of(None);
+    let mut client = Client::connect_to(shared, "/", &[("host", "made.test")]).await.unwrap();
+    says(&mut client, "one get a", "None").await;
+    says(&mut client, "one increment a 7", "7").await;
     drop(client);
     for node in [gateway, worker, register] {
         assert_eq!(node.process.terminate(), Some(0));
