@@ -289,9 +289,12 @@ impl Inner {
         if let Some(id) = space.id.get() {
             return Ok(*id);
         }
+        let _alone = space.finding.lock();
+        if let Some(id) = space.id.get() {
+            return Ok(*id);
+        }
         let id = self.file.space(space.app(), space.born())?;
         space.note_usage(self.file.usage(id)?);
-        // Two threads find the same.
         Ok(*space.id.get_or_init(|| id))
     }
 }

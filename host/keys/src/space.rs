@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tidegate_base::{AppName, KeyUsage, limits};
 use tidegate_store::SpaceId;
 
@@ -18,6 +19,8 @@ pub struct Space {
     bytes: AtomicU64,
     /// In the file, from the first use on.
     pub(crate) id: OnceLock<SpaceId>,
+    /// Held while that is found, so that what it held at first is noted before any change of it.
+    pub(crate) finding: Mutex<()>,
 }
 
 impl Space {
@@ -31,6 +34,7 @@ impl Space {
             keys: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             id: OnceLock::new(),
+            finding: Mutex::new(()),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The keys that apps keep: one file, `keys.redb`, in the data folder of the worker that they live on.
 //!
 //! An app has a **space** with a number of its own, which its keys are filed under. An app that is deleted and made anew gets
-//! another space, so that it never sees what the one before it kept; the old one is cleared piece by piece.
+//! another space, so that it never sees what the one before it kept; the old one is cleared piece by piece. One that stands in
+//! a settings file keeps its space, whatever is made at run time under its name.
 //!
 //! A value is a check, its version and its bytes. Versions come from one counter of the file and never repeat.
 
@@ -18,8 +19,8 @@ use crate::engine::{Engine, Failure, Layout};
 use crate::error::StoreError;
 use crate::tables::{self, CHECK_BYTES};
 
-/// App -> its space, and when the app was born.
-const SPACES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("spaces");
+/// App, and whether it was made at run time -> its space, and when the app was born.
+const SPACES: TableDefinition<'_, (&str, bool), (u64, u64)> = TableDefinition::new("spaces");
 /// Space -> keys and bytes.
 const USAGE: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("usage");
 /// Spaces whose apps are gone -> nothing.
@@ -112,16 +113,17 @@ impl KeyFile {
     /// # Errors
     /// The file fails.
     pub fn space(&self, app: &AppName, born: u64) -> Result<SpaceId, StoreError> {
+        let name = (app.as_str(), born > 0);
         let of_this = |found: Option<(u64, u64)>| found.filter(|(_, of)| *of == born).map(|(space, _)| space);
         let known = self.engine.read(|transaction| {
-            Ok(of_this(transaction.open_table(SPACES)?.get(app.as_str())?.map(|found| found.value())))
+            Ok(of_this(transaction.open_table(SPACES)?.get(name)?.map(|found| found.value())))
         })?;
         if let Some(space) = known {
             return Ok(SpaceId(space));
         }
         self.engine.write(|transaction| {
             let mut spaces = transaction.open_table(SPACES)?;
-            let before = spaces.get(app.as_str())?.map(|found| found.value());
+            let before = spaces.get(name)?.map(|found| found.value());
             // Another thread may have made it meanwhile.
             if let Some(space) = of_this(before) {
                 return Ok(SpaceId(space));
@@ -129,7 +131,7 @@ impl KeyFile {
             let mut counters = transaction.open_table(COUNTERS)?;
             let space = counters.get(SPACE)?.map_or(0, |last| last.value()) + 1;
             counters.insert(SPACE, space)?;
-            spaces.insert(app.as_str(), (space, born))?;
+            spaces.insert(name, (space, born))?;
             if let Some((before, _)) = before {
                 transaction.open_table(DEAD)?.insert(before, ())?;
             }
@@ -162,10 +164,10 @@ impl KeyFile {
             let mut gone = Vec::new();
             for entry in transaction.open_table(SPACES)?.iter()? {
                 let (name, value) = entry?;
-                let (space, born) = value.value();
+                let (app, is_made) = name.value();
                 // Those of settings files come and go with the file.
-                if born > 0 && !is_there(&tables::app(name.value())?) {
-                    gone.push((name.value().to_owned(), space));
+                if is_made && !is_there(&tables::app(app)?) {
+                    gone.push((app.to_owned(), value.value().0));
                 }
             }
             Ok(Some(gone))
@@ -175,7 +177,7 @@ impl KeyFile {
             let mut spaces = transaction.open_table(SPACES)?;
             let mut dead = transaction.open_table(DEAD)?;
             for (name, space) in &gone {
-                spaces.remove(name.as_str())?;
+                spaces.remove((name.as_str(), true))?;
                 dead.insert(space, ())?;
             }
             transaction.open_table(COUNTERS)?.insert(CATALOG, revision)?;

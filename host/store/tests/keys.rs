@@ -54,5 +54,8 @@ fn a_list_that_is_not_newer_than_the_last_one_gives_nothing_up() {
     assert_eq!(of("made", 3), made);
     assert_eq!(file.retain(6, |_| false).unwrap(), 1);
     assert_ne!(of("made", 3), made);
-    assert_eq!(of("fixed", 0), fixed);
+    // One of a settings file keeps its own, whatever is made under its name.
+    let made = of("fixed", 7);
+    assert_ne!(made, fixed);
+    assert_eq!((of("fixed", 0), of("fixed", 7)), (fixed, made));
 }

@@ -284,7 +284,8 @@ async fn settings_hold_at_once_and_an_app_with_sleeping_slots_is_removed_and_com
     assert!(worker.remove_app(&test).await);
     app.min_slots = Some(0);
     worker.add_app(app).await.unwrap();
-    assert_eq!(status(&cluster, "test").asleep, 3);
+    // The gateway may not have noticed yet that the visitor has left: then it waits for a slot, and wakes one.
+    until_asleep(&cluster, "test", 3).await;
     eventually("the gateway knows", || (cluster.slots_of(0, "test") == 3).then_some(())).await;
     let mut client = Client::connect(cluster.ws(0)).await;
     says(&mut client, "hello", "v1 hello").await;
