@@ -101,7 +101,7 @@ fn the_bytes_of_messages_about_the_catalog_are_stable() {
     let shares = vec![TenantShare { tenant: tidegate_base::Label::new("t").unwrap(), cpu_share_millis: 300 }];
     let part = CatalogPart { revision: 300, part: 0, more: false, apps, shares };
     let name = "0c64656661756c742f63686174";
-    let spec = format!("0102{}00000000000000", "00".repeat(29));
+    let spec = format!("0102{}0000000000000000", "00".repeat(30));
     assert_eq!(hex(&Control::Catalog(part)), format!("0aac02000001{name}030100{spec}010174ac02"));
     let troubles = vec![Trouble::new(app(), "no".into())];
     assert_eq!(hex(&Control::CatalogApplied { revision: 1, troubles }), format!("0b0101{name}026e6f"));
